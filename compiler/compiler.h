@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * compiler.h -- the column of stages, as functions. driver.c calls them in this order and nothing else. */
+#ifndef ROUTEC_COMPILER_H
+#define ROUTEC_COMPILER_H
+#include "program.h"
+
+/* check: names, types, shapes, splits, arms; lower: the graph. One call, since an expression's type is the
+ * type of the value it lowers to. Returns NULL after errors (in diags). `file` is the spec; `use`, `extend`
+ * are read relative to it. */
+typedef struct Model Model;
+Model *model_check(Arena *a, Sources *sources, const ParseResult *spec, const Override *sets, uint32_t n_sets, Diags *diags);
+void model_print(const Model *m, FILE *f);            /* --dump=check */
+Program *model_lower(Model *m, Diags *diags);         /* NULL after errors */
+void program_print(const Program *p, FILE *f);        /* --dump=lower: tables and graphs */
+const char *program_verify(const Program *p);         /* NULL if sound */
+
+/* Adds adjoints to p->step: one seed per origin, merged as soon as no tap upstream tells origins apart, and a
+ * ROOT_GRAD per trainable parameter that some origin reaches. Requires: forward graph. Maintains: forward values. */
+void pass_autodiff(Program *p);
+/* Replaces every ADJTAP by MASK with the factors of the routes that apply to its origins (or by nothing). */
+void pass_mask(Program *p);
+/* Adds ROOT_PARAM / ROOT_STATE: decay, clipping, policy, optimizer, as ops. Replaces the ROOT_GRADs unless keep_grads. */
+void pass_update(Program *p, bool keep_grads);
+/* Constant folding, algebra that changes no bit of a finite result, common subexpressions, dead code. Renumbers. */
+Graph *pass_simplify(Graph *g, Arena *a);
+
+typedef struct SimplifyCounts { uint32_t before, after, folded, merged, dead; } SimplifyCounts;
+SimplifyCounts pass_simplify_counts(void); /* of the last call */
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * backend.h -- the narrow door to LLVM: a plan goes in, object bytes come out, a loader turns the same bytes
+ * into entry points. Only files in this folder include llvm-c. */
+#ifndef ROUTEC_BACKEND_H
+#define ROUTEC_BACKEND_H
+#include "plan.h"
+
+typedef struct BackendOptions {
+  const char *dump_ir_before, *dump_ir_after, *dump_asm; /* paths, or NULL */
+  bool sanitize;   /* emit with AddressSanitizer instrumentation */
+  int32_t opt_level;
+} BackendOptions;
+
+typedef struct BackendTimes { double init, build, optimize, codegen, link; uint32_t kernels, kernel_uses; } BackendTimes; /* seconds */
+
+/* Detects the host (`cpu` NULL) or takes a name of the small table printed by `routec doctor`
+ * ("native", "x86-64-v3", "x86-64-v4"). false: unknown name. */
+bool backend_target(const char *cpu, TargetInfo *out);
+
+typedef struct ObjectCode { uint8_t *bytes; size_t size; } ObjectCode; /* in the arena */
+/* Emits one object with every function of the plan. Internal errors abort; *why is set (and false returned)
+ * for what the machine cannot do. */
+bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t, const char **why);
+
+typedef struct Jit Jit;
+/* Loads object bytes with ORC LLJIT and sets every entry of the job. Owned by the caller; code lives as long. */
+Jit *backend_load(const ObjectCode *o, Job *job, BackendTimes *t, const char **why);
+void backend_unload(Jit *j);
+const char *backend_version(void); /* "LLVM 19.1.7" */
+#endif

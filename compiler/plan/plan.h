@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * plan.h -- what will be executed: ordered steps over buffers with offsets, each decision with its reason.
+ * The emitter decides nothing: it walks these structures. Nothing here knows LLVM. */
+#ifndef ROUTEC_PLAN_H
+#define ROUTEC_PLAN_H
+#include "program.h"
+
+/* n, or n * rows of the batch. */
+typedef struct Extent { int64_t n; bool rows; } Extent;
+
+typedef enum Space {
+  SPACE_WORK,   /* JobFrame.work + offset */
+  SPACE_STORE,  /* JobFrame.store + offset: parameters and states */
+  SPACE_COLUMN, /* JobFrame.columns[index], row r at order[pos + r] */
+  SPACE_CONST,  /* constant tensor data, emitted as a private global (of the value's dtype) */
+  SPACE_SCALAR  /* JobFrame.scalars[index] */
+} Space;
+
+typedef uint32_t BufferId; /* 0 = none: the value is computed where it is used */
+typedef struct Buffer {
+  ValueId value;               /* whose contents (of the defining value) */
+  Space space;
+  int64_t offset;              /* bytes (WORK, STORE) */
+  uint32_t index;              /* COLUMN, SCALAR: number */
+  Dtype dtype;
+  Shape shape;                 /* logical */
+  int64_t strides[IR_MAX_RANK];/* elements; the unit-stride axis is padded to 16 where it has at least 16 elements */
+  int64_t bytes;               /* at max_rows (WORK) */
+  uint32_t first, last;        /* steps between which it is live (WORK); a buffer whose last == UINT32_MAX is kept to the end */
+} Buffer;
+
+/* A strided look at a buffer, after views were resolved. Bytes = offset of buffer + start * sizeof(dtype). */
+typedef struct View { BufferId buffer; int64_t start; int64_t strides[IR_MAX_RANK]; Shape shape; } View;
+
+typedef enum GemmImpl { GEMM_EMITTED, GEMM_BLAS } GemmImpl;
+/* C[g][m][n] = sum_k A[g][m][k] * B[g][k][n], for each g of a batch. Strides in floats.
+ * Of (am, ak) one is 1 or the extent is 1, likewise (bk, bn); c has cn == 1 (the plan swaps A and B if the result
+ * is wanted transposed). */
+typedef struct GemmGeom {
+  Extent m, n, k;
+  uint32_t n_batch; Extent batch[4];
+  int64_t a_batch[4], b_batch[4], c_batch[4];
+  int64_t am, ak, bk, bn, cm;
+} GemmGeom;
+typedef struct GemmTile { int32_t mr, nv; /* rows, 16-float vectors of the register tile */ int32_t kc, mc, nc; bool pack_a, pack_b; int32_t split; /* 0: threads split M, 1: N */ } GemmTile;
+
+typedef enum StepKind {
+  STEP_MAP,    /* at every point of `space`: compute the outputs' values and store them */
+  STEP_REDUCE, /* outputs are SUM/AMAX/ARGMAX values of one argument shape `space`; `axes` are reduced; arguments inlined */
+  STEP_GEMM,   /* a DOT; then at every (g.., m, n) the outputs, of which the dot itself may be one, are stored */
+  STEP_SCATTER,/* SCATTER or FOLD: zero the output, then add in fixed order */
+  STEP_CHECK   /* leave the block unless all losses are finite; add them up */
+} StepKind;
+
+typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
+
+typedef struct Step {
+  StepKind kind;
+  StepOut *outs; uint32_t n_outs;
+  Shape space;                 /* iteration space: MAP, GEMM: the outputs' shape; REDUCE: the argument's shape */
+  uint8_t order[IR_MAX_RANK];  /* MAP, REDUCE: loop order of the axes, outermost first; the last is vectorised */
+  uint32_t reduced;            /* REDUCE: bit set of reduced axes */
+  ValueId dot;                 /* GEMM: the DOT value (SCATTER/FOLD: outs[0].value) */
+  GemmGeom geom; View a, b; GemmImpl impl; GemmTile tile;
+  bool swapped;                /* GEMM: A of the geometry is the dot's second argument */
+  bool barrier;                /* threads meet after this step */
+  uint32_t wave;               /* steps of one wave do not depend on each other */
+  double flops_per_row, flops_fixed; /* counted as 2*m*n*k for GEMM, 1 per element and op otherwise */
+  const char *reason;          /* why it is this step: "dot 2048x784 by emitted kernel 8x3: ..." */
+  Span span;
+} Step;
+
+typedef struct PlanFn {
+  const Graph *graph;
+  const char *symbol;
+  int64_t max_rows;
+  BufferId *buffer_of;         /* [ValueId]; 0 = inlined where used */
+  Buffer *buffers; uint32_t n_buffers; /* buffers[1 ..] */
+  Step *steps; uint32_t n_steps;
+  BufferId *root_buffer;       /* [root]: where each root's value lies */
+  int64_t work_bytes;          /* planned peak, alignment included */
+  int64_t work_unshared;       /* without reuse of memory, for the report */
+} PlanFn;
+
+typedef struct ParamPlace { int64_t strides[IR_MAX_RANK]; int64_t floats, offset, state_offset[4]; } ParamPlace;
+
+typedef struct TargetInfo { /* filled by the back end's detection or by --target */
+  char cpu[64]; char features[4096];
+  int32_t vector_floats;       /* 16 AVX-512, 8 AVX2+FMA, 4 otherwise */
+  bool fma;
+  int64_t l1, l2, l3;          /* bytes */
+} TargetInfo;
+
+typedef struct Plan {
+  Arena *arena;
+  const Program *program;
+  TargetInfo target;
+  ParamPlace *params;
+  int64_t store_bytes;
+  PlanFn train;                /* graph NULL if the spec does not train */
+  PlanFn *evals;
+  uint64_t hash;               /* XXH64 of the printed plan */
+} Plan;
+
+typedef struct PlanOptions { bool reuse_memory; bool force_blas; bool no_fuse; int64_t eval_rows; } PlanOptions;
+
+/* Plans all functions of a program whose passes are done. */
+Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptions *o);
+/* A single graph outside a program's table, for tests: parameters are laid out in p. */
+void plan_print(const Plan *p, FILE *f);
+const char *plan_verify(const Plan *p); /* NULL if sound: no two live buffers overlap, every read was written before */
+
+/* Which implementation and tile; a pure function of geometry and target, with its reason. plan/gemm.c */
+void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas, Arena *arena,
+                      GemmImpl *impl, GemmTile *tile, const char **reason);
+
+/* Resolves TRANSPOSE/SLICE/RESHAPE/BCAST/STOP/TAP chains above a materialised value into one strided view.
+ * false if there is none (a reshape that cuts padding, a take, a pad, an inlined value ...). plan/view.c */
+bool plan_view_of(const PlanFn *f, ValueId v, View *out);
+
+#include "job.h"
+/* The constant data of a run. Function entries are NULL until a back end sets them. plan/bind.c */
+Job *plan_bind(Arena *a, const Plan *p);
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * job.h -- all that passes from the compiler to the runtime: constant data and a few function pointers.
+ * The runtime runs a Job and knows nothing else: no tree, no graph, no LLVM. The same header gives emitted
+ * code its layout (the compiler takes offsetof from here). `routec build` prints a Job as C initialisers,
+ * so every field is plain data. */
+#ifndef ROUTEC_JOB_H
+#define ROUTEC_JOB_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JOB_ABI 1
+#define JOB_MAX_RANK 8
+
+/* ---- what emitted code sees. 8-byte fields only -------------------------------------------------------------- */
+typedef struct JobFrame JobFrame;
+struct JobFrame {
+  uint8_t *store;             /* parameters and optimizer states; offsets of JobParam. 64-byte aligned */
+  uint8_t *work;              /* activations; JobFunction.work_bytes. 64-byte aligned */
+  const double *scalars;      /* [JobScalar] */
+  const void *const *columns; /* [JobColumn] base of the whole part, row-major, unpadded, as dtype; readable 64 bytes past the end */
+  const int32_t *order;       /* datum number of each row of this epoch (or evaluation) */
+  int64_t n_order;            /* rows in `order` */
+  int64_t pos;                /* first row of the block's first step */
+  int64_t batch;              /* rows per step; the last step of an epoch takes what is left */
+  int64_t step;               /* global number of the block's first step, from 0 */
+  int64_t n_steps;            /* steps in this block; the block never crosses an epoch */
+  int64_t total_steps, steps_per_epoch;
+  uint64_t seed;
+  int64_t n_threads;
+  double *losses;             /* [origin] of the last step done */
+  double *loss_sums;          /* [origin] added over the block's steps */
+  int64_t bad_step;           /* out: global step whose loss was not finite (its update is not stored), or -1 */
+  int64_t check;              /* nonzero: call check_step after every plan step */
+  void (*barrier)(JobFrame *f, int64_t tid);
+  void (*check_step)(JobFrame *f, int64_t tid, int64_t plan_step); /* called by every thread, after a barrier */
+  /* Row-major C[m,n] (+)= op(A) op(B) by the BLAS, one thread; used where the plan chose it. trans: 0 or 1.
+   * Leading dimensions in floats. beta is 0 or 1. */
+  void (*sgemm)(int64_t trans_a, int64_t trans_b, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                const float *b, int64_t ldb, float *c, int64_t ldc, double beta);
+  void *host;                 /* the runtime's own */
+};
+/* Every thread calls it with the same frame and its number; returns when the block is done. */
+typedef void (*JobEntry)(JobFrame *f, int64_t tid);
+
+/* ---- constant data ------------------------------------------------------------------------------------------------ */
+typedef enum JobDtype { JOB_F32 = 1, JOB_F64, JOB_I32, JOB_U8, JOB_BOOL } JobDtype; /* values equal ir.h's Dtype */
+typedef struct JobSpan { const char *file; uint32_t line, col; } JobSpan; /* file NULL = none */
+
+typedef enum JobInit { JOB_INIT_CONSTANT, JOB_INIT_UNIFORM, JOB_INIT_NORMAL } JobInit;
+typedef struct JobParam {
+  const char *path;
+  int32_t rank;
+  int64_t dims[JOB_MAX_RANK];    /* logical */
+  int64_t strides[JOB_MAX_RANK]; /* of value and states alike, in floats */
+  int64_t floats;                /* storage of each copy, padding included (padding is 0 and stays 0) */
+  int64_t offset;                /* bytes from JobFrame.store to the value */
+  uint32_t n_states;
+  int64_t state_offset[4];       /* bytes */
+  JobInit init; double a, b; uint64_t stream;
+  bool trainable;
+  JobSpan span;
+} JobParam;
+
+typedef struct JobScalar { const char *name; double value, lo, hi; bool is_int; } JobScalar;
+typedef struct JobSetting { const char *name, *value, *doc; bool structural; int32_t scalar; /* index or -1 */ } JobSetting;
+typedef struct JobSourceArg { const char *key, *text; double num, num2; } JobSourceArg;
+typedef struct JobSource { const char *name, *reader; const JobSourceArg *args; uint32_t n_args; JobSpan span; } JobSource;
+typedef struct JobColumn {
+  uint32_t source; const char *name; JobDtype dtype;
+  int32_t rank; int64_t dims[JOB_MAX_RANK]; /* of one datum, without the row axis */
+  bool has_range; double lo, hi; JobSpan span;
+} JobColumn;
+typedef struct JobOrigin { const char *name; bool regularizer; JobSpan span; } JobOrigin;
+
+/* One plan step's main output, for finding the first value that is not finite. */
+typedef struct JobProbe { const char *name; int64_t offset; int32_t rank; int64_t dims[JOB_MAX_RANK], strides[JOB_MAX_RANK];
+                          JobDtype dtype; int32_t space; /* 0 work, 1 store; -1 nothing to look at */ JobSpan span; } JobProbe;
+/* A result in the work slab: [ROWS, dims...]; dims[0] = -1 stands for rows. */
+typedef struct JobOutput { const char *name; int64_t offset; int32_t rank; int64_t dims[JOB_MAX_RANK], strides[JOB_MAX_RANK]; JobDtype dtype; } JobOutput;
+
+typedef struct JobFunction {
+  const char *symbol;       /* of the JobEntry in the object code: "routec_train", "routec_eval_0" */
+  JobEntry entry;           /* set by the loader (JIT) or the linker (build) */
+  int64_t work_bytes;
+  int64_t max_rows;         /* batch that the work slab was planned for */
+  const JobProbe *probes; uint32_t n_probes; /* [plan step] */
+} JobFunction;
+
+typedef enum JobUnit { JOB_STEPS, JOB_EPOCHS, JOB_SECONDS } JobUnit;
+typedef struct JobAmount { double n; JobUnit unit; } JobAmount; /* n == 0: none */
+typedef struct JobTrain {
+  bool present; uint32_t source; int64_t batch;
+  JobAmount length, checkpoint_every, log_every, evaluate_every;
+  int64_t checkpoint_keep; bool shuffle, drop_last;
+  JobFunction fn;
+} JobTrain;
+
+typedef struct JobPicture { const char *name; int64_t height, width; double lo, hi; JobOutput out; } JobPicture;
+typedef struct JobEval {
+  const char *name; uint32_t source; const char *part; int64_t batch;
+  const char *key_name; int64_t key_lo, key_hi; JobOutput key; /* key_name NULL: no groups */
+  const JobOutput *metrics; uint32_t n_metrics;                /* F32 [rows] */
+  const JobPicture *pictures; uint32_t n_pictures; int64_t picture_rows;
+  JobFunction fn; JobSpan span;
+} JobEval;
+
+typedef enum JobExpectOp { JX_CONST, JX_METRIC, JX_ADD, JX_SUB, JX_MUL, JX_DIV, JX_NEG, JX_LT, JX_LE, JX_GT, JX_GE,
+                           JX_EQ, JX_NE, JX_AND, JX_OR, JX_NOT } JobExpectOp; /* order of program.h's ExpectOp */
+typedef struct JobExpectInsn { JobExpectOp op; double num; uint32_t eval, metric; const int64_t *keys; uint32_t n_keys; } JobExpectInsn;
+typedef struct JobExpect { const char *text; const JobExpectInsn *code; uint32_t n; JobSpan span; } JobExpect;
+typedef struct JobSweep { const char *name, *param; const char *const *values; uint32_t n; } JobSweep;
+
+typedef struct Job {
+  uint32_t abi;               /* JOB_ABI */
+  const char *title, *spec_path, *spec_text, *compiler, *target_cpu, *target_features;
+  uint64_t seed, plan_hash;   /* XXH64 of the printed plan: a checkpoint names it, resume compares */
+  const JobSetting *settings; uint32_t n_settings;
+  JobScalar *scalars; uint32_t n_scalars;      /* values may be overridden before a run */
+  const JobSource *sources; uint32_t n_sources;
+  const JobColumn *columns; uint32_t n_columns;
+  const JobParam *params; uint32_t n_params;
+  int64_t store_bytes;
+  const JobOrigin *origins; uint32_t n_origins;
+  JobTrain train;
+  JobEval *evals; uint32_t n_evals;
+  const JobExpect *expects; uint32_t n_expects;
+  const JobSweep *sweeps; uint32_t n_sweeps;
+} Job;
+#endif

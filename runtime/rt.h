@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * rt.h -- the runtime's door: run a Job. Used by routec's driver and by built trainers alike. */
+#ifndef ROUTEC_RT_H
+#define ROUTEC_RT_H
+#include "job.h"
+#include <stdio.h>
+
+/* Exit codes of routec and of built trainers. */
+enum { RT_OK = 0, RT_DIAGNOSTICS = 1, RT_USAGE = 2, RT_RUN_FAILED = 3, RT_EXPECT_FAILED = 4, RT_PLUGIN_REFUSED = 5,
+       RT_INTERNAL = 70, RT_INTERRUPTED = 130 };
+
+typedef struct RtOptions {
+  const char *run_dir;        /* NULL: runs/<title>-<seed>[-n], the first that does not exist */
+  const char *data_dir;       /* replaces $ROUTEC_DATA; NULL: the environment's, else "data" */
+  const char *init_weights;   /* safetensors by path, or NULL */
+  const char *resume;         /* run folder to go on with, or NULL (then run_dir is ignored) */
+  const char *checkpoint;     /* eval: checkpoint file or run folder */
+  int threads;                /* 0: online CPUs */
+  int quiet, verbose;         /* -q, -v */
+  bool json;                  /* progress and tables as JSON lines on stdout */
+  bool color;
+  uint64_t seed; bool has_seed;
+  int64_t stop_after_steps;   /* > 0: stop (checkpoint, exit 0) after this many steps of the whole run: tests */
+  double compile_seconds;     /* shown beside the first step */
+} RtOptions;
+
+int rt_train(Job *job, const RtOptions *o);  /* train, evaluate, expect; returns an exit code */
+int rt_eval(Job *job, const RtOptions *o);   /* evaluations of a checkpoint only */
+int rt_sweep(Job *job, const RtOptions *o, const JobSweep *s); /* a run per value, then a table of means and intervals */
+/* The command line of a built trainer: run | resume | eval | --help | --version with rt's options. */
+int rt_trainer_main(Job *job, int argc, char **argv);
+/* Checks the BLAS against a naive product; prints to f what was found. false: wrong results. */
+bool rt_doctor(FILE *f, bool verbose);
+/* The explain page of a runtime code ("E0701"), or NULL. */
+const char *rt_explain(const char *code);
+#endif
