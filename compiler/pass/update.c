@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * update.c -- the optimizer as ops: clipping, decay, moments, policy.
+ * requires:  autodiff and mask; p->optim's values are rank-0 F64 of the step graph
+ * maintains: every forward value and adjoint
+ * changes:   a ROOT_PARAM for each parameter with a gradient, ROOT_STATEs, ProgParam.n_states; drops ROOT_GRADs
+ *            unless keep_grads
+ *
+ * Formulas: SGD, Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019) as PyTorch computes them, so that
+ * trajectories can be compared: the bias corrections are computed in double and divide lr and sqrt(v).
+ * Policies for elements that no datum reached in this step (support.h): zero_grad does nothing special, mask_update keeps
+ * the value, freeze keeps value and states. Under freeze each such element has its own bias corrections,
+ * c' = b c + (1 - b) from c = 0, which equals 1 - b^t for t counted steps without a power. */
+#include "compiler.h"
+#include "fault.h"
+#include "support.h"
+#include <stdlib.h>
+
+typedef struct Update {
+  Program *p;
+  Graph *g;
+  Support *support;
+  ValueId step_size, bc2_sqrt; /* F32 rank 0; Adam without freeze */
+  ValueId lr, wd, clip_scale;  /* F32 rank 0; 0 = absent */
+} Update;
+
+static ValueId f64(Graph *g, double x) {
+  Shape scalar = {.rank = 0};
+  return ir_const(g, (Span){0}, x, &scalar, DT_F64);
+}
+static ValueId f32(Graph *g, ValueId x) { return ir_cast(g, x, DT_F32); }
+static ValueId add(Graph *g, ValueId a, ValueId b) { return ir_bin(g, OP_ADD, a, b); }
+static ValueId sub(Graph *g, ValueId a, ValueId b) { return ir_bin(g, OP_SUB, a, b); }
+static ValueId mul(Graph *g, ValueId a, ValueId b) { return ir_bin(g, OP_MUL, a, b); }
+static ValueId divide(Graph *g, ValueId a, ValueId b) { return ir_bin(g, OP_DIV, a, b); }
+
+static ValueId gradient_of(const Graph *g, uint32_t param) {
+  for (uint32_t i = 0; i < g->n_roots; i++)
+    if (g->roots[i].kind == ROOT_GRAD && g->roots[i].a == param) return g->roots[i].value;
+  return 0;
+}
+
+static ValueId leaf(Graph *g, Op op, int64_t param, int64_t k, const ProgParam *p) {
+  int64_t ints[2] = {param, k};
+  ValueId v = ir_make(g, op, p->span, NULL, 0, ints, op == OP_STATE ? 2 : 1, 0, &p->shape, DT_F32);
+  static const char *const state_name[] = {"first moment", "second moment", "first correction", "second correction"};
+  ir_value(g, v)->name = op == OP_STATE ? arena_printf(g->arena, "%s of %s", state_name[k], p->path) : p->path;
+  return v;
+}
+
+/* min(1, clip / (norm + 1e-6)) over all gradients, as torch.nn.utils.clip_grad_norm_. */
+static ValueId clip_scale(Update *u) {
+  Graph *g = u->g;
+  if (!u->p->optim.clip) return 0;
+  ValueId total = 0;
+  for (uint32_t i = 0; i < u->p->n_params; i++) {
+    ValueId d = gradient_of(g, i);
+    if (!d) continue;
+    Shape s = ir_value(g, d)->shape;
+    int64_t axes[IR_MAX_RANK];
+    for (int k = 0; k < s.rank; k++) axes[k] = k;
+    ValueId square = mul(g, d, d), sum = s.rank ? ir_reduce(g, OP_SUM, square, axes, (uint32_t)s.rank) : square;
+    total = total ? add(g, total, sum) : sum;
+  }
+  if (!total) return 0;
+  Shape scalar = {.rank = 0};
+  ValueId tiny = ir_const(g, (Span){0}, 1e-6, &scalar, DT_F32), one = ir_const(g, (Span){0}, 1, &scalar, DT_F32);
+  ValueId norm = ir_un(g, OP_SQRT, total);
+  return ir_bin(g, OP_MIN, divide(g, f32(g, u->p->optim.clip), add(g, norm, tiny)), one);
+}
+
+/* The quantities that all parameters share, in double as PyTorch has them. */
+static void shared_scalars(Update *u) {
+  Graph *g = u->g;
+  const ProgOptim *o = &u->p->optim;
+  u->lr = f32(g, o->lr);
+  u->wd = o->weight_decay ? f32(g, o->weight_decay) : 0;
+  u->clip_scale = clip_scale(u);
+  if (o->kind == OPTIM_SGD) return;
+  ValueId t = add(g, ir_clock(g, CLOCK_STEP), f64(g, 1));
+  ValueId bc1 = sub(g, f64(g, 1), ir_bin(g, OP_POW, o->beta1, t)), bc2 = sub(g, f64(g, 1), ir_bin(g, OP_POW, o->beta2, t));
+  if (fault("no-bias-correction")) bc1 = bc2 = f64(g, 1);
+  u->step_size = f32(g, divide(g, o->lr, bc1));
+  u->bc2_sqrt = f32(g, ir_un(g, OP_SQRT, bc2));
+}
+
+typedef struct Next { ValueId value, state[4]; uint32_t n_states; } Next;
+
+static Next next_sgd(Update *u, uint32_t i, ValueId w, ValueId d) {
+  Graph *g = u->g;
+  const ProgOptim *o = &u->p->optim;
+  Next n = {0};
+  if (o->momentum) {
+    ValueId mu = f32(g, o->momentum), buf = leaf(g, OP_STATE, i, 0, &u->p->params[i]);
+    n.state[n.n_states++] = add(g, mul(g, buf, mu), d);
+    d = o->nesterov ? add(g, d, mul(g, n.state[0], mu)) : n.state[0];
+  }
+  n.value = sub(g, w, mul(g, d, u->lr));
+  return n;
+}
+
+/* c' = b c + (1 - b) */
+static ValueId correction(Update *u, uint32_t i, int64_t k, ValueId beta) {
+  Graph *g = u->g;
+  ValueId c = leaf(g, OP_STATE, i, k, &u->p->params[i]);
+  return add(g, mul(g, c, f32(g, beta)), f32(g, sub(g, f64(g, 1), beta)));
+}
+
+static Next next_adam(Update *u, uint32_t i, ValueId w, ValueId d, bool own_count) {
+  Graph *g = u->g;
+  const ProgOptim *o = &u->p->optim;
+  const ProgParam *p = &u->p->params[i];
+  ValueId b1 = f32(g, o->beta1), b2 = f32(g, o->beta2), one = f64(g, 1);
+  ValueId nb1 = f32(g, sub(g, one, o->beta1)), nb2 = f32(g, sub(g, one, o->beta2));
+  if (fault("swap-betas")) { ValueId t = b1; b1 = b2, b2 = t; }
+  Next n = {.n_states = own_count ? 4 : 2};
+  n.state[0] = add(g, mul(g, leaf(g, OP_STATE, i, 0, p), b1), mul(g, d, nb1));
+  n.state[1] = add(g, mul(g, leaf(g, OP_STATE, i, 1, p), b2), mul(g, mul(g, d, nb2), d));
+  ValueId step_size = u->step_size, bc2_sqrt = u->bc2_sqrt;
+  if (own_count) {
+    n.state[2] = correction(u, i, 2, o->beta1), n.state[3] = correction(u, i, 3, o->beta2);
+    ValueId lr = ir_bcast_scalar(g, u->lr, &p->shape);
+    step_size = divide(g, lr, n.state[2]), bc2_sqrt = ir_un(g, OP_SQRT, n.state[3]);
+  }
+  ValueId denominator = add(g, divide(g, ir_un(g, OP_SQRT, n.state[1]), bc2_sqrt), f32(g, o->eps));
+  n.value = sub(g, w, mul(g, divide(g, n.state[0], denominator), step_size));
+  return n;
+}
+
+static void update_param(Update *u, uint32_t i, ValueId d) {
+  Graph *g = u->g;
+  ProgParam *p = &u->p->params[i];
+  ValueId reached = p->policy == MASKED_ZERO_GRAD ? SUPPORT_ALL : support_of(u->support, d);
+  if (reached == SUPPORT_NONE) return; /* nothing declared ever reaches it */
+  ValueId w = leaf(g, OP_PARAM, i, 0, p), before = w;
+  if (u->clip_scale) d = mul(g, d, u->clip_scale);
+  bool decay = u->wd && p->decay && !fault("no-decay");
+  OptimKind kind = u->p->optim.kind;
+  if (decay && kind != OPTIM_ADAMW) d = add(g, d, mul(g, w, u->wd));
+  if (decay && kind == OPTIM_ADAMW) w = sub(g, w, mul(g, w, mul(g, u->lr, u->wd)));
+  bool freeze = reached != SUPPORT_ALL && p->policy == MASKED_FREEZE;
+  Next n = kind == OPTIM_SGD ? next_sgd(u, i, w, d) : next_adam(u, i, w, d, freeze);
+  if (reached != SUPPORT_ALL) {
+    Shape shape = p->shape;
+    ValueId zero = ir_const(g, p->span, 0, &shape, DT_F32), active = ir_bin(g, OP_LT, zero, reached);
+    n.value = ir_where(g, active, n.value, before);
+    for (uint32_t k = 0; freeze && k < n.n_states; k++)
+      n.state[k] = ir_where(g, active, n.state[k], leaf(g, OP_STATE, i, k, p));
+  }
+  p->n_states = n.n_states;
+  ir_value(g, n.value)->name = arena_printf(g->arena, "next %s", p->path);
+  graph_root(g, ROOT_PARAM, i, 0, n.value);
+  for (uint32_t k = 0; k < n.n_states; k++) graph_root(g, ROOT_STATE, i, k, n.state[k]);
+}
+
+static void drop_gradient_roots(Graph *g) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < g->n_roots; i++)
+    if (g->roots[i].kind != ROOT_GRAD) g->roots[kept++] = g->roots[i];
+  g->n_roots = kept;
+}
+
+void pass_update(Program *p, bool keep_grads) {
+  Graph *g = p->step;
+  Update u = {.p = p, .g = g};
+  g->phase = PHASE_UPDATE;
+  u.support = support_create(g, p->arena);
+  shared_scalars(&u);
+  uint32_t n_roots = g->n_roots;
+  for (uint32_t r = 0; r < n_roots; r++)
+    if (g->roots[r].kind == ROOT_GRAD && p->params[g->roots[r].a].trainable) update_param(&u, g->roots[r].a, g->roots[r].value);
+  if (!keep_grads) drop_gradient_roots(g);
+  g->phase = PHASE_FORWARD;
+}
