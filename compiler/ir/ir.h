@@ -87,12 +87,14 @@ const char *ir_check_args(Graph *g, Op op, const ValueId *args, uint32_t n_args,
                           uint32_t n_ints, const Shape *shape, Dtype dtype);
 void graph_root(Graph *g, RootKind kind, uint32_t a, uint32_t b, ValueId value);
 
-/* Shorthands; all take the span of the first argument's value when `span.file` is 0. */
+/* Shorthands. ir_make too takes the span of the first argument that has one when `span.file` is 0. */
 ValueId ir_const(Graph *g, Span s, double num, const Shape *shape, Dtype dtype);             /* splat */
 ValueId ir_const_data(Graph *g, Span s, const double *data, const Shape *shape, Dtype dtype); /* copies */
 ValueId ir_un(Graph *g, Op op, ValueId a);
-ValueId ir_bin(Graph *g, Op op, ValueId a, ValueId b); /* a rank-0 side is broadcast to the other's shape */
-ValueId ir_where(Graph *g, ValueId c, ValueId a, ValueId b);
+ValueId ir_bin(Graph *g, Op op, ValueId a, ValueId b); /* a rank-0 side is broadcast to the other's shape,
+                                                         and cast if it is F64 and the other an F32 tensor */
+ValueId ir_where(Graph *g, ValueId c, ValueId a, ValueId b); /* likewise */
+/* cast, bcast, reshape, transpose, slice, reduce that change nothing return their argument. */
 ValueId ir_cast(Graph *g, ValueId a, Dtype to);
 ValueId ir_bcast(Graph *g, ValueId a, const Shape *to, const int64_t *map); /* map[i] = source axis or -1 */
 ValueId ir_bcast_scalar(Graph *g, ValueId a, const Shape *to);
