@@ -22,6 +22,7 @@ struct Ast {
   const char *text; /* NULL where the kind has none */
   double num;
   uint32_t flag;
+  uint32_t depth;   /* height of the tree from here, a leaf has 1; at most AST_MAX_DEPTH */
   Ast **kids;
 };
 
@@ -33,6 +34,7 @@ typedef struct Comment { Span span; const char *text; } Comment;
 typedef struct ParseResult {
   Ast *file;              /* AST_FILE; whatever could be recovered; never NULL */
   Comment *comments; uint32_t n_comments;
+  const SourceFile *source; /* the text, for the formatter: blank lines and one-line blocks stay */
 } ParseResult;
 
 /* Parses file number `file` of `sources`. Errors go to `diags`; recovers at statements and blocks.
@@ -45,6 +47,7 @@ const char *ast_kind_name(AstKind k);
 void ast_print(const Ast *n, FILE *f);
 /* Same shape, texts and numbers, spans ignored. */
 bool ast_equal(const Ast *a, const Ast *b);
-/* Canonical source text (4-space-free, two-space indent, comments kept): parse(format(x)) == x. */
+/* Canonical source text (two-space indent, comments kept) of a text that parsed without errors:
+ * parse(format(x)) == x. What an erroneous statement held is not in the tree and would be lost. */
 void dsl_format(const ParseResult *r, FILE *f);
 #endif
