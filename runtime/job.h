@@ -29,7 +29,7 @@ struct JobFrame {
   uint64_t seed;
   int64_t n_threads;
   double *losses;             /* [origin] of the last step done */
-  double *loss_sums;          /* [origin] added over the block's steps */
+  double *loss_sums;          /* [origin] each step adds to it; the runtime sets it to 0 */
   int64_t bad_step;           /* out: global step whose loss was not finite (its update is not stored), or -1 */
   int64_t check;              /* nonzero: call check_step after every plan step */
   void (*barrier)(JobFrame *f, int64_t tid);

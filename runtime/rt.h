@@ -24,6 +24,9 @@ typedef struct RtOptions {
   double compile_seconds;     /* shown beside the first step */
 } RtOptions;
 
+/* Starts reading the job's data in the background; optional, before rt_train or rt_eval of the same job (entries may
+ * still be unset). job and o must live on. */
+void rt_prefetch(const Job *job, const RtOptions *o);
 int rt_train(Job *job, const RtOptions *o);  /* train, evaluate, expect; returns an exit code */
 int rt_eval(Job *job, const RtOptions *o);   /* evaluations of a checkpoint only */
 int rt_sweep(Job *job, const RtOptions *o, const JobSweep *s); /* a run per value, then a table of means and intervals */

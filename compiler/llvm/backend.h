@@ -22,6 +22,12 @@ typedef struct ObjectCode { uint8_t *bytes; size_t size; } ObjectCode; /* in the
  * for what the machine cannot do. */
 bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t, const char **why);
 
+/* Reductions that threads share keep partial results behind the plan's own part of the work slab: a size that
+ * depends on extents and max_rows only. backend_load() sets JobFunction.work_bytes to the whole; who links the
+ * object without loading it sets it to backend_work_bytes(). The object holds it as `<symbol>_work` (int64_t). */
+int64_t backend_scratch_bytes(const PlanFn *f);
+int64_t backend_work_bytes(const PlanFn *f);
+
 typedef struct Jit Jit;
 /* Loads object bytes with ORC LLJIT and sets every entry of the job. Owned by the caller; code lives as long. */
 Jit *backend_load(const ObjectCode *o, Job *job, BackendTimes *t, const char **why);

@@ -54,6 +54,16 @@ typedef enum StepKind {
 
 typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
 
+/* Contract with the emitter:
+ *  - All outputs of a point are computed before any of them is stored: a SPACE_STORE output overwrites in place the
+ *    old value that it or its neighbours read at the same index. An output that another output of the same step reads
+ *    is computed once, not loaded; so is the dot of a GEMM. Every other value with a buffer is loaded.
+ *  - GEMM: `a` and `b` are A and B of the geometry (after a swap), both in WORK or STORE. outs[0] is F32, lies in WORK
+ *    and has the strides of C (c_batch, cm, 1): it may hold partial sums between blocks of K.
+ *    The dot's result axes are, in order: geom.batch[i] = axis i (i < n_batch); then the first argument's other free
+ *    axes, collapsed row-major to M (swapped: N); then the second argument's free axes, collapsed to N (swapped: M).
+ *  - SCATTER: the arguments may be inlined values; `space` is the shape of the first argument.
+ *  - A COLUMN buffer is compact: strides[0] is the number of elements of one datum. */
 typedef struct Step {
   StepKind kind;
   StepOut *outs; uint32_t n_outs;

@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * check_route.c -- routes: arms to factors, TAPs for gradients, MASKs for forward values. */
+#include "model.h"
+#include <math.h>
+#include <string.h>
+
+void check_routes(Model *m) {
+  static const char *const keys[] = {"strength", "also"};
+  m->n_route = m->routes.n;
+  m->route = ARENA_NEWS(m->a, RouteDecl, m->n_route + 1);
+  Elab *e = elab_create(m, "routes", false, NO_DATA);
+  for (uint32_t i = 0; i < m->n_route; i++) {
+    RouteDecl *r = &m->route[i];
+    r->decl = m->routes.v[i];
+    const Ast *a = r->decl->ast, *block = ast_kid(a, 3);
+    if ((int)a->num == ROUTE_PARAMETERS) {
+      Diag *g = err(m, E0324, a->kids[0]->span, "`parameters of` routes");
+      diag_note(m->diags, g, "a route of this kind masks parameters' gradients per datum; `gradient of` and `value of` are there");
+      continue;
+    }
+    block_check_keys(m, block, "a route", keys, 2);
+    const Ast *strength = block_setting(block, "strength"), *also = block_setting(block, "also");
+    r->strength = strength ? ast_kid(strength, 0) : NULL;
+    r->also = also != NULL;
+    r->ok = path_pattern(e, a->kids[0], &r->place);
+  }
+}
+
+/* ---- arms ---- */
+typedef struct Parts { /* what targets may name: of a split, or the operands of a mix */
+  Split *split;
+  const char **names; uint32_t n;
+} Parts;
+typedef struct Arm { const Ast *ast; ValueId cond; double *weight; /* [part] */ } Arm;
+
+static int part_index(Elab *e, const Parts *p, const Ast *name, const char *place) {
+  const char *text = ast_is(name, AST_NAME) ? name->text : NULL;
+  const char *dotted = text ? text : ast_dotted(e->m, name); /* `z.lower` is `lower` */
+  if (dotted && strrchr(dotted, '.')) text = strrchr(dotted, '.') + 1;
+  for (uint32_t i = 0; text && i < p->n; i++)
+    if (!strcmp(p->names[i], text)) return (int)i;
+  Diag *g = err(e->m, E0323, name->span, place, text ? text : ast_source_text(e->m, name));
+  if (text) {
+    const char **names = ARENA_NEWS(e->m->a, const char *, p->n + 2);
+    memcpy(names, p->names, sizeof *names * p->n);
+    names[p->n] = "all", names[p->n + 1] = "none";
+    diag_suggest(e->m->diags, g, text, names, p->n + 2);
+  }
+  if (!p->n) diag_note(e->m->diags, g, "`%s` has no split: only `all` and `none` are there", place);
+  return -1;
+}
+
+static bool arm_weights(Elab *e, const Parts *p, const Ast *target, const char *place, double *w) {
+  uint32_t n = p->n ? p->n : 1;
+  if (ast_is_name(target, "all") || ast_is_name(target, "none")) {
+    for (uint32_t i = 0; i < n; i++) w[i] = target->text[0] == 'a';
+    return true;
+  }
+  if (ast_is(target, AST_BINARY) && !strcmp(target->text, "+"))
+    return arm_weights(e, p, target->kids[0], place, w) && arm_weights(e, p, target->kids[1], place, w);
+  if (!ast_is(target, AST_BLOCK)) {
+    int i = part_index(e, p, target, place);
+    if (i >= 0) w[i] = 1;
+    return i >= 0;
+  }
+  bool ok = true;
+  for (uint32_t k = 0; k < target->n_kids; k++) {
+    const Ast *set = target->kids[k];
+    Ast name = {.kind = AST_NAME, .text = set->text, .span = set->name_span, .name_span = set->name_span};
+    int i = part_index(e, p, &name, place);
+    if (i < 0 || !ast_kid(set, 0) || !static_num(e, elab(e, e->model, set->kids[0]), "a weight", -1e6, 1e6, &w[i])) ok = false;
+  }
+  return ok;
+}
+
+static bool arm_condition(Elab *e, Arm *arm) {
+  Val *c = elab(e, e->model, ast_kid(arm->ast, 0));
+  arm->cond = as_bool(e, c, "the condition of an arm");
+  if (!arm->cond) return false;
+  Val *t = as_tensor(e, c, "the condition of an arm");
+  if (val_has_rows(e, t) && t->kind == VAL_TENSOR) return true;
+  err(e->m, E0327, c->span, "of this arm", val_text(e, c));
+  return false;
+}
+
+/* Tries all values of the fields that the conditions read: overlaps without `ordered`, arms that nothing reaches. */
+static void check_arms(Elab *e, const RouteDecl *r, const Arm *arms, uint32_t n) {
+  Model *m = e->m;
+  Finite f;
+  ValueId *conds = ARENA_NEWS(m->a, ValueId, n + 1);
+  double *truth = ARENA_NEWS(m->a, double, n + 1);
+  bool *reached = ARENA_NEWS(m->a, bool, n + 1);
+  for (uint32_t i = 0; i < n; i++) conds[i] = arms[i].cond;
+  if (!n || !finite_collect(e, conds, n, &f)) return;
+  if (f.count * (double)(e->g->n + 1) > 2e8) return; /* too much to try: accepted as it is */
+  for (double k = 0; k < f.count; k++) {
+    int first = -1;
+    finite_eval(e, &f, k, conds, n, truth);
+    for (uint32_t i = 0; i < n; i++) {
+      if (truth[i] == 0) continue;
+      if (first >= 0 && !r->decl->ast->flag) {
+        Diag *g = err(m, E0322, arms[i].ast->kids[0]->span, r->decl->name);
+        diag_label(m->diags, g, "holds too where %s", finite_describe(e, &f, k));
+        diag_also(m->diags, g, arms[first].ast->kids[0]->span, "this condition holds where %s", finite_describe(e, &f, k));
+        diag_help(m->diags, g, "make them exclude each other, or write `ordered` before the braces: then the first match wins");
+        return;
+      }
+      if (first < 0) first = (int)i, reached[i] = true;
+    }
+  }
+  for (uint32_t i = 0; i < n && !m->walk; i++)
+    if (!reached[i]) {
+      Diag *g = err(m, W0301, arms[i].ast->span, r->decl->name);
+      diag_note(m->diags, g, "over all values of the fields that it reads, its condition is false or an earlier arm takes the datum");
+    }
+}
+
+/* All arms but the last, which is `otherwise`; 0 arms and NULL *other after an error. */
+static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, double **other) {
+  Model *m = e->m;
+  const Ast *arms = ast_kid(r->decl->ast, 2);
+  Arm *out = ARENA_NEWS(m->a, Arm, arms ? arms->n_kids + 1 : 1);
+  const Ast *last = NULL;
+  bool ok = true;
+  uint32_t nw = parts->n ? parts->n : 1;
+  *n = 0, *other = NULL;
+  for (uint32_t i = 0; arms && i < arms->n_kids; i++) {
+    const Ast *a = arms->kids[i];
+    double *w = ARENA_NEWS(m->a, double, nw);
+    if (last) {
+      Diag *g = err(m, E0321, a->span, r->decl->name, "nothing may follow `otherwise`");
+      diag_also(m->diags, g, last->span, "this arm takes every datum that is left");
+      return NULL;
+    }
+    if (!strcmp(a->text, "unlabelled")) {
+      err(m, E0324, a->span, "classes observed with labels that may be missing");
+      ok = false;
+      continue;
+    }
+    if (!arm_weights(e, parts, ast_kid(a, 1), r->place.text, w)) ok = false;
+    if (!strcmp(a->text, "otherwise")) {
+      last = a, *other = w;
+      continue;
+    }
+    out[*n] = (Arm){a, 0, w};
+    if (arm_condition(e, &out[*n])) ++*n;
+    else ok = false;
+  }
+  if (!last) {
+    Diag *g = err(m, E0321, r->decl->ast->name_span, r->decl->name, "`otherwise` is missing");
+    diag_help(m->diags, g, "say where every other datum goes: `otherwise to all`");
+    if (arms) diag_fix(m->diags, g, (Span){arms->span.file, arms->span.end - 1, arms->span.end - 1}, "; otherwise to all ");
+    ok = false;
+  }
+  if (ok && !r->arms_checked) {
+    r->arms_checked = true;
+    check_arms(e, r, out, *n);
+  }
+  return ok ? out : NULL;
+}
+
+/* ---- factors ---- */
+/* Weights of parts as a tensor of v's shape. */
+static ValueId spread_weights(Elab *e, const Parts *p, const double *w, const Val *v) {
+  Shape s = *val_shape(e, v);
+  bool same = true;
+  for (uint32_t i = 1; i < p->n; i++) same = same && w[i] == w[0];
+  if (same || !p->split) return ir_const(e->g, v->span, w[0], &s, DT_F32);
+  const Split *sp = p->split;
+  double *data = ARENA_NEWS(e->m->a, double, sp->extent);
+  for (uint32_t i = 0; i < sp->n_parts; i++)
+    for (int64_t k = 0; k < sp->parts[i].n; k++) data[sp->parts[i].units[k]] = w[i];
+  Shape row = shape_of(1, sp->extent);
+  int64_t map[IR_MAX_RANK];
+  for (int i = 0; i < s.rank; i++) map[i] = i == sp->axis ? 0 : -1;
+  return ir_bcast(e->g, ir_const_data(e->g, v->span, data, &row, DT_F32), &s, map);
+}
+
+/* 1 + s (m - 1); 0 after an error. Strengths known now must lie in [0, 1]. */
+static ValueId with_strength(Elab *e, const RouteDecl *r, ValueId m, Span at) {
+  Val *s = elab(e, e->model, r->strength);
+  if (val_bad(s)) return 0;
+  if (s->kind == VAL_NUM && !(s->num >= 0 && s->num <= 1)) {
+    use_static(e, s);
+    err(e->m, E0328, s->span, r->decl->name, number_text(e->m->a, s->num));
+    return 0;
+  }
+  if (s->kind == VAL_NUM && !s->id && s->num == 1) return m;
+  ValueId f = as_f64_scalar(e, s, "`strength`");
+  if (!f) return 0;
+  Shape shape = e->g->v[m].shape;
+  ValueId one = f32_const(e, at, 1), sf = ir_bcast_scalar(e->g, ir_cast(e->g, f, DT_F32), &shape);
+  return ir_bin(e->g, OP_ADD, ir_bin(e->g, OP_MUL, sf, ir_bin(e->g, OP_SUB, m, one)), one);
+}
+
+/* The factor with v's shape: a chain over the arms. `only`: the one part whose weight counts (mix), or -1. */
+static ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, int only) {
+  uint32_t n;
+  double *other;
+  Arm *arms = route_arms(e, r, parts, &n, &other);
+  if (!arms) return 0;
+  uint32_t first = e->g->n;
+  ValueId m = spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? other : other + only, v);
+  for (uint32_t i = n; i-- > 0;) {
+    Val *c = val_tensor(e, arms[i].ast->kids[0]->span, arms[i].cond);
+    ValueId cond;
+    if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
+    m = ir_where(e->g, cond, spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v), m);
+  }
+  if (r->strength) m = with_strength(e, r, m, r->strength->span);
+  for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = r->decl->ast->span;
+  return m;
+}
+
+/* ---- places ---- */
+static uint32_t add_tap(Elab *e, const char *name, ValueId *v, Span span) {
+  Program *p = e->m->p;
+  if (p->n_taps % 16 == 0) {
+    ProgTap *t = ARENA_NEWS(e->m->a, ProgTap, p->n_taps + 16);
+    if (p->n_taps) memcpy(t, p->taps, sizeof *t * p->n_taps);
+    p->taps = t;
+  }
+  *v = ir_make(e->g, OP_TAP, span, v, 1, (int64_t[]){p->n_taps}, 1, 0, NULL, DT_NONE);
+  p->taps[p->n_taps] = (ProgTap){name, *v, span};
+  return p->n_taps++;
+}
+
+static void add_route(Elab *e, const RouteDecl *r, uint32_t tap, ValueId factor) {
+  Program *p = e->m->p;
+  if (p->n_routes % 16 == 0) {
+    ProgRoute *v = ARENA_NEWS(e->m->a, ProgRoute, p->n_routes + 16);
+    if (p->n_routes) memcpy(v, p->routes, sizeof *v * p->n_routes);
+    p->routes = v;
+  }
+  p->routes[p->n_routes++] = (ProgRoute){.name = r->decl->name, .primitive = (RoutePrimitive)(int)r->decl->ast->num, .tap = tap, .factor = factor,
+                                         .span = r->decl->ast->span};
+}
+
+static bool routable(Elab *e, const RouteDecl *r, const Val *v, const Place *p) {
+  Model *m = e->m;
+  if (p->unnamed) {
+    Diag *g = err(m, E0330, r->place.span, r->place.text);
+    Span at = {p->unnamed->span.file, p->unnamed->span.start, p->unnamed->span.start};
+    diag_also(m->diags, g, p->unnamed->span, "this layer has no name of its own");
+    diag_fix(m->diags, g, at, "name: ");
+    return false;
+  }
+  if (val_dtype(e, v) == DT_F32 && val_has_rows(e, v)) return true;
+  Diag *g = err(m, E0320, r->place.span, r->place.text);
+  diag_note(m->diags, g, "it is %s; a route needs real numbers for each datum", val_text(e, v));
+  return false;
+}
+
+/* Routes of one primitive at one place: the second needs `also`. */
+static void check_also(Elab *e, const RouteDecl *r, const RouteDecl *before, const char *path) {
+  if (!before || r->also || before->also) return;
+  Diag *g = err(e->m, E0325, r->decl->ast->name_span, path, before->decl->name);
+  diag_also(e->m->diags, g, before->decl->ast->name_span, "the first route there");
+  diag_help(e->m->diags, g, "factors of several routes multiply; say that it is meant: `{ ... } { also }`");
+}
+
+ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
+  Model *m = e->m;
+  ValueId id = v->id;
+  const RouteDecl *before[3] = {NULL, NULL, NULL};
+  RouteDecl *found[64];
+  uint32_t n = 0;
+  if (!e->training || (v->n_items && v->kind == VAL_TENSOR && !split_of_place(e, &(Place){.path = path, .under = p->under}))) return id;
+  for (uint32_t i = 0; i < m->n_route && n < 64; i++) {
+    RouteDecl *r = &m->route[i];
+    if (!r->ok || !path_matches(e, &r->place, path)) continue;
+    r->matched = true;
+    if (!routable(e, r, v, p)) continue;
+    int k = (int)r->decl->ast->num;
+    check_also(e, r, before[k], path);
+    if (!before[k]) before[k] = r;
+    found[n++] = r;
+  }
+  if (!n) return id;
+  Place here = *p;
+  here.path = path;
+  Parts parts = {.split = split_of_place(e, &here)};
+  if (parts.split) {
+    parts.split->decl->used = true;
+    if (!split_resolve(e, parts.split, v)) return id;
+    parts.n = parts.split->n_parts;
+    parts.names = ARENA_NEWS(m->a, const char *, parts.n + 1);
+    for (uint32_t i = 0; i < parts.n; i++) parts.names[i] = parts.split->parts[i].name;
+  }
+  ValueId factors[64];
+  for (uint32_t i = 0; i < n; i++) {
+    factors[i] = route_factor(e, found[i], &parts, v, -1);
+    if (!factors[i] || (int)found[i]->decl->ast->num != ROUTE_VALUE) continue;
+    id = ir_make(e->g, OP_MASK, found[i]->decl->ast->span, (ValueId[]){id, factors[i]}, 2, NULL, 0, 0, NULL, DT_NONE);
+  }
+  if (!before[ROUTE_GRADIENT] && !before[ROUTE_VALUE]) return id;
+  uint32_t tap = add_tap(e, path, &id, p->span);
+  for (uint32_t i = 0; i < n; i++)
+    if (factors[i]) add_route(e, found[i], tap, (int)found[i]->decl->ast->num == ROUTE_VALUE ? 0 : factors[i]);
+  return id;
+}
+
+void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n, Span span) {
+  Model *m = e->m;
+  RouteDecl *found[64];
+  const RouteDecl *before[3] = {NULL, NULL, NULL};
+  uint32_t n_found = 0;
+  Place self = {.path = path, .span = span};
+  if (!e->training || split_of_place(e, &self)) return;
+  for (uint32_t i = 0; i < m->n_route && n_found < 64; i++) {
+    RouteDecl *r = &m->route[i];
+    if (!r->ok || !path_matches(e, &r->place, path)) continue;
+    r->matched = true;
+    if (!routable(e, r, mix, &self)) continue;
+    int k = (int)r->decl->ast->num;
+    check_also(e, r, before[k], path);
+    if (!before[k]) before[k] = r;
+    found[n_found++] = r;
+  }
+  Parts parts = {.names = names, .n = n};
+  for (uint32_t k = 0; k < n && n_found; k++) {
+    ValueId id = operands[k]->id, factors[64];
+    for (uint32_t i = 0; i < n_found; i++) {
+      factors[i] = route_factor(e, found[i], &parts, operands[k], (int)k);
+      if (!factors[i] || (int)found[i]->decl->ast->num != ROUTE_VALUE) continue;
+      id = ir_make(e->g, OP_MASK, found[i]->decl->ast->span, (ValueId[]){id, factors[i]}, 2, NULL, 0, 0, NULL, DT_NONE);
+    }
+    uint32_t tap = add_tap(e, arena_printf(m->a, "%s.%s", path, names[k]), &id, span);
+    for (uint32_t i = 0; i < n_found; i++)
+      if (factors[i]) add_route(e, found[i], tap, (int)found[i]->decl->ast->num == ROUTE_VALUE ? 0 : factors[i]);
+    operands[k] = val_at(e, operands[k], operands[k]->span);
+    operands[k]->id = id;
+  }
+}
+
+/* ---- after the model: places that matched nothing or too much ---- */
+static void place_missing(Elab *e, const PathPat *pat, DiagCode code) {
+  Model *m = e->m;
+  const char **names = ARENA_NEWS(m->a, const char *, e->n_places + 1);
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < e->n_places && n < 4000; i++) names[n++] = e->places[i]->path;
+  const Entry *root = pat->v[0].name ? strmap_get(&e->model->entries, pat->v[0].name) : NULL;
+  Diag *g = code == E0320 ? err(m, E0320, pat->span, pat->text) : err(m, E0311, pat->span, pat->text, "the model has no such value");
+  const char *out = arena_printf(m->a, "%s.out", pat->text);
+  for (uint32_t i = 0; i < n; i++)
+    if (!strcmp(names[i], out)) {
+      diag_help(m->diags, g, "`%s` is a layer or module; its value is `%s`", pat->text, out);
+      diag_fix(m->diags, g, pat->span, "%s", out);
+      return;
+    }
+  const Split *sp = NULL;
+  for (uint32_t i = 0; i < m->n_split && pat->n > 1; i++) {
+    const Split *s = &m->split[i];
+    for (uint32_t k = 0; k < s->n_parts; k++)
+      if (!strcmp(arena_printf(m->a, "%s.%s", s->decl->name, s->parts[k].name), pat->text)) sp = s;
+  }
+  if (sp) diag_help(m->diags, g, "a route's place is the whole tensor `%s`; its parts are what arms name", sp->decl->name);
+  else if (root && root->kind == ENTRY_INST && pat->n == 1) diag_help(m->diags, g, "`%s` is a module; its result is `%s.out`", pat->text, pat->text);
+  else diag_suggest(m->diags, g, pat->text, names, n);
+}
+
+static void check_ambiguous(Elab *e, const PathPat *pat) {
+  Model *m = e->m;
+  if (pat->n < 2 || !pat->v[0].name) return;
+  const Entry *n = strmap_get(&e->model->entries, pat->v[0].name);
+  if (!n || n->kind != ENTRY_INST || !n->inst || n->inst->n_calls < 2) return;
+  Diag *g = err(m, E0331, pat->span, n->name, n->inst->n_calls);
+  diag_help(m->diags, g, "name the call by its binding or `|> name: %s`, and write `name.%s`", n->name, strchr(pat->text, '.') ? strchr(pat->text, '.') + 1 : "");
+}
+
+void routes_finish(Elab *e) {
+  Model *m = e->m;
+  for (uint32_t i = 0; i < m->n_route; i++) {
+    RouteDecl *r = &m->route[i];
+    if (!r->ok) continue;
+    if (!r->matched) place_missing(e, &r->place, E0320);
+    else check_ambiguous(e, &r->place);
+  }
+  for (uint32_t i = 0; i < m->n_split; i++) {
+    Split *s = &m->split[i];
+    bool found = false;
+    if (!s->place_ok || s->bad) continue;
+    for (uint32_t k = 0; k < e->n_places && !found; k++) {
+      if (!path_matches(e, &s->place, e->places[k]->path)) continue;
+      found = true;
+      split_resolve(e, s, val_tensor(e, s->place.span, e->places[k]->value));
+    }
+    if (!found) place_missing(e, &s->place, E0311);
+    else check_ambiguous(e, &s->place);
+  }
+  for (uint32_t i = 0; i < e->n_inst_uses; i++) {
+    const Inst *inst = e->inst_uses[i].inst;
+    if (inst->n_calls < 2) continue;
+    Diag *g = err(m, E0331, e->inst_uses[i].span, inst->path, inst->n_calls);
+    diag_also(m->diags, g, inst->first_call, "the first call");
+  }
+}
+
+/* Which origins' adjoints each route masks: all losses, and regularizers that say `routed`; or those that `for` names. */
+void routes_set_origins(Elab *e) {
+  Model *m = e->m;
+  Program *p = m->p;
+  OriginSet all = 0;
+  const char **names = ARENA_NEWS(m->a, const char *, p->n_origins + 1);
+  for (uint32_t i = 0; i < p->n_origins; i++) {
+    names[i] = p->origins[i].name;
+    if (p->origins[i].routed) all |= (OriginSet)1 << i;
+  }
+  for (uint32_t i = 0; i < m->n_route; i++) {
+    const Ast *list = ast_kid(m->route[i].decl->ast, 1);
+    OriginSet set = list ? 0 : all;
+    for (uint32_t k = 0; list && k < list->n_kids; k++) {
+      uint32_t j = 0;
+      while (j < p->n_origins && strcmp(names[j], list->kids[k]->text) != 0) j++;
+      if (j == p->n_origins) {
+        Diag *g = err(m, E0329, list->kids[k]->span, list->kids[k]->text);
+        diag_suggest(m->diags, g, list->kids[k]->text, names, p->n_origins);
+      } else if (!p->origins[j].routed) {
+        Diag *g = err(m, E0329, list->kids[k]->span, list->kids[k]->text);
+        diag_also(m->diags, g, p->origins[j].span, "it says `gradient = unrouted`");
+      } else set |= (OriginSet)1 << j;
+    }
+    for (uint32_t k = 0; k < p->n_routes; k++)
+      if (!strcmp(p->routes[k].name, m->route[i].decl->name)) p->routes[k].origins = set;
+  }
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * driver.c -- the compiler as one column of stages, read top to bottom: each prints itself on request, is checked,
+ * and is the last one on request. */
+#include "driver.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *const stage_names[N_STAGES] = {
+#define S(id, name, dump, doc) name,
+    DRIVER_STAGES(S)
+#undef S
+};
+
+const char *driver_stage_name(Stage s) { return stage_names[s]; }
+
+double driver_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void driver_open(Compilation *c, const Options *o) {
+  memset(c, 0, sizeof *c);
+  c->o = o;
+  c->arena = arena_create();
+  c->sources = sources_create(c->arena);
+  c->diags = diags_create(c->arena, c->sources);
+  c->clock = driver_now();
+}
+
+void driver_close(Compilation *c) {
+  if (c->jit) backend_unload(c->jit);
+  arena_destroy(c->arena);
+  memset(c, 0, sizeof *c);
+}
+
+/* The diagnostics as one JSON array, compact, in the arena. */
+static char *diags_json(const Compilation *c) {
+  char *text = NULL, *copy;
+  size_t n = 0;
+  FILE *f = open_memstream(&text, &n);
+  if (!f) return NULL;
+  diags_print_json(c->diags, f);
+  fclose(f);
+  json_t *array = json_loads(text, 0, NULL);
+  char *compact = array ? json_dumps(array, JSON_COMPACT) : NULL;
+  copy = compact ? arena_strdup(c->arena, compact) : NULL;
+  free(compact), free(text);
+  json_decref(array);
+  return copy;
+}
+
+void driver_print_diags(Compilation *c) {
+  const bool line = c->o->json_diags == JSON_DIAGS_LINE;
+  if (!c->o->rt.json) {
+    if (c->diags->n) diags_print_text(c->diags, stderr, c->o->rt.color);
+  } else if (c->diags->n_errors || c->o->json_diags == JSON_DIAGS_ARRAY) {
+    diags_print_json(c->diags, stdout);
+  } else if (!line) {
+    c->json_text = diags_json(c);
+  } else if (c->diags->n) {
+    printf("{\"diagnostics\":%s}\n", diags_json(c));
+  }
+  fflush(stdout);
+  c->diags = diags_create(c->arena, c->sources); /* printed: a later call must not repeat them */
+}
+
+/* Our own error: a pass left something behind that its contract rules out. */
+static void check_sound(Stage s, const char *violation) {
+  if (!violation) return;
+  fprintf(stderr, "routec: internal error after stage `%s`: %s\n", stage_names[s], violation);
+  abort();
+}
+
+static void print_file(const char *path, FILE *out) {
+  FILE *f = fopen(path, "rb");
+  if (!f) return;
+  char buffer[1 << 14];
+  for (size_t n; (n = fread(buffer, 1, sizeof buffer, f)) > 0;) fwrite(buffer, 1, n, out);
+  fclose(f);
+}
+
+/* Simplifying gives values new numbers: from there on the tables' value ids mean nothing, the graphs' roots do. */
+static void print_graphs(const Program *p, FILE *f) {
+  if (p->step) graph_print(p->step, f);
+  for (uint32_t i = 0; i < p->n_evals; i++) graph_print(p->evals[i].graph, f);
+}
+
+static void check_graphs(const Program *p) {
+  if (p->step) check_sound(STAGE_SIMPLIFY, graph_verify(p->step));
+  for (uint32_t i = 0; i < p->n_evals; i++) check_sound(STAGE_SIMPLIFY, graph_verify(p->evals[i].graph));
+}
+
+static void print_stage(const Compilation *c, Stage s) {
+  switch (s) {
+  case STAGE_PARSE: ast_print(c->parse.file, stdout); break;
+  case STAGE_CHECK: model_print(c->model, stdout); break;
+  case STAGE_LOWER:
+  case STAGE_AUTODIFF:
+  case STAGE_MASK:
+  case STAGE_UPDATE: program_print(c->program, stdout); break;
+  case STAGE_SIMPLIFY: print_graphs(c->program, stdout); break;
+  case STAGE_PLAN: plan_print(c->plan, stdout); break;
+  default: break; /* llvm and asm are written while the back end works */
+  }
+}
+
+/* Ends a stage: time, checker, dump. True if the column stops here. */
+static bool stage_done(Compilation *c, Stage s, Stage last) {
+  const double now = driver_now();
+  c->seconds[s] = now - c->clock;
+  if (c->diags->n_errors) return true;
+  if (s >= STAGE_LOWER && s <= STAGE_UPDATE) check_sound(s, program_verify(c->program));
+  if (s == STAGE_SIMPLIFY) check_graphs(c->program);
+  if (s == STAGE_PLAN) check_sound(s, plan_verify(c->plan));
+  if (c->o->dump & (1u << s)) print_stage(c, s);
+  c->clock = driver_now();
+  c->seconds[s] += c->clock - now; /* the checker's time belongs to its stage */
+  return s >= last || s >= c->o->last;
+}
+
+static int column_end(Compilation *c, bool *stopped) {
+  const bool failed = c->diags->n_errors > 0;
+  *stopped = failed || c->o->last < N_STAGES;
+  driver_print_diags(c);
+  return failed ? RT_DIAGNOSTICS : RT_OK;
+}
+
+static void simplify_all(Compilation *c) {
+  Program *p = c->program;
+  if (p->step) p->step = pass_simplify(p->step, c->arena);
+  for (uint32_t i = 0; i < p->n_evals; i++) p->evals[i].graph = pass_simplify(p->evals[i].graph, c->arena);
+}
+
+/* Runs the back end; --dump=llvm and --dump=asm pass through temporary files, since LLVM writes to paths. */
+static int compile_object(Compilation *c) {
+  char ir[] = "/tmp/routec-ir-XXXXXX", assembly[] = "/tmp/routec-asm-XXXXXX";
+  BackendOptions b = {.opt_level = 2};
+#ifdef ROUTEC_SANITIZE
+  b.sanitize = true;
+#endif
+  int fd_ir = -1, fd_asm = -1;
+  if (c->o->dump & (1u << STAGE_LLVM) && (fd_ir = mkstemp(ir)) >= 0) b.dump_ir_after = ir;
+  if (c->o->dump & (1u << STAGE_ASM) && (fd_asm = mkstemp(assembly)) >= 0) b.dump_asm = assembly;
+  const char *why = NULL;
+  const bool ok = backend_compile(c->arena, c->plan, &b, &c->object, &c->backend, &why);
+  if (b.dump_ir_after) print_file(ir, stdout);
+  if (b.dump_asm) print_file(assembly, stdout);
+  if (fd_ir >= 0) close(fd_ir), unlink(ir);
+  if (fd_asm >= 0) close(fd_asm), unlink(assembly);
+  return ok ? RT_OK : driver_fail(c->o, RT_RUN_FAILED, E0514, why ? why : "no reason was given", NULL);
+}
+
+int driver_compile(Compilation *c, const char *path, Stage last, bool *stopped) {
+  const char *why = NULL;
+  c->file = sources_add_file(c->sources, path, &why);
+  if (!c->file) diag_add(c->diags, E0101, (Span){0, 0, 0}, path, why);
+  if (stage_done(c, STAGE_READ, last)) return column_end(c, stopped);
+  return driver_compile_source(c, last, stopped);
+}
+
+/* --dump of a later stage than the command needs asks for that stage. */
+static Stage last_stage(const Options *o, Stage last) {
+  for (uint32_t s = 0; s < N_STAGES; s++)
+    if (o->dump & (1u << s) && s > (uint32_t)last) last = (Stage)s;
+  return last;
+}
+
+int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
+  const Options *o = c->o;
+  last = last_stage(o, last);
+
+  c->parse = dsl_parse(c->arena, c->sources, c->file, c->diags);
+  if (stage_done(c, STAGE_PARSE, last)) return column_end(c, stopped);
+
+  c->model = model_check(c->arena, c->sources, &c->parse, o->sets, o->n_sets, c->diags);
+  if (stage_done(c, STAGE_CHECK, last)) return column_end(c, stopped);
+
+  c->program = model_lower(c->model, c->diags);
+  if (stage_done(c, STAGE_LOWER, last)) return column_end(c, stopped);
+
+  if (c->program->step) pass_autodiff(c->program);
+  if (stage_done(c, STAGE_AUTODIFF, last)) return column_end(c, stopped);
+
+  if (c->program->step) pass_mask(c->program);
+  if (stage_done(c, STAGE_MASK, last)) return column_end(c, stopped);
+
+  if (c->program->step) pass_update(c->program, false);
+  if (stage_done(c, STAGE_UPDATE, last)) return column_end(c, stopped);
+
+  simplify_all(c);
+  if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
+
+  if (!backend_target(o->target, &c->target)) return driver_fail(o, RT_USAGE, E0510, o->target ? o->target : "native", NULL);
+  const PlanOptions plan = {.reuse_memory = true, .force_blas = o->blas, .no_fuse = o->no_fuse};
+  c->plan = plan_make(c->arena, c->program, &c->target, &plan);
+  if (stage_done(c, STAGE_PLAN, last)) return column_end(c, stopped);
+
+  c->job = plan_bind(c->arena, c->plan);
+  if (stage_done(c, STAGE_BIND, last)) return column_end(c, stopped);
+
+  const int failed = compile_object(c);
+  if (failed) return failed;
+  stage_done(c, STAGE_LLVM, last);
+  if (stage_done(c, STAGE_ASM, last) || o->last == STAGE_LLVM) return column_end(c, stopped);
+
+  const char *why = NULL;
+  c->jit = backend_load(&c->object, c->job, &c->backend, &why);
+  if (!c->jit) return driver_fail(o, RT_RUN_FAILED, E0514, why ? why : "no reason was given", NULL);
+  stage_done(c, STAGE_LOAD, last);
+  return column_end(c, stopped);
+}
+
+/* ---- messages without a place ------------------------------------------------------------------------------------ */
+int driver_fail_near(const Options *o, int exit_code, const char *word, const char *const *candidates, uint32_t n,
+                     DiagCode code, const char *a, const char *b) {
+  Arena *arena = arena_create();
+  Sources *sources = sources_create(arena);
+  Diags *diags = diags_create(arena, sources);
+  Diag *g = diag_add(diags, code, (Span){0, 0, 0}, a, b);
+  if (word) diag_suggest(diags, g, word, candidates, n);
+  g->fix_text = NULL; /* there is no text to mend */
+  if (o->rt.json) diags_print_json(diags, stdout);
+  else diags_print_text(diags, stderr, o->rt.color);
+  fflush(stdout);
+  arena_destroy(arena);
+  return exit_code;
+}
+
+int driver_fail(const Options *o, int exit_code, DiagCode code, const char *a, const char *b) {
+  return driver_fail_near(o, exit_code, NULL, NULL, 0, code, a, b);
+}
+
+void driver_print_times(const Compilation *c, FILE *f) {
+  double total = c->o->t_before_main;
+  fprintf(f, "time from the start of the process, milliseconds:\n");
+  fprintf(f, "  %-22s %8.1f\n", "load the program", 1e3 * c->o->t_before_main);
+  for (uint32_t s = 0; s < N_STAGES; s++) {
+    total += c->seconds[s];
+    if (s == STAGE_ASM) continue; /* written together with llvm */
+    fprintf(f, "  %-22s %8.1f", stage_names[s], 1e3 * c->seconds[s]);
+    if (s == STAGE_LLVM)
+      fprintf(f, "   (start %.1f, build %.1f, optimize %.1f, code %.1f; %u kernels, used %u times)", 1e3 * c->backend.init,
+              1e3 * c->backend.build, 1e3 * c->backend.optimize, 1e3 * c->backend.codegen, c->backend.kernels,
+              c->backend.kernel_uses);
+    fputc('\n', f);
+  }
+  fprintf(f, "  %-22s %8.1f\n", "compiled", 1e3 * total);
+}

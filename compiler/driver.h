@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * driver.h -- the command's own header: options, the column of stages, and what the commands share.
+ * Nothing outside compiler/main.c and compiler/driver*.c includes it. */
+#ifndef ROUTEC_DRIVER_H
+#define ROUTEC_DRIVER_H
+#include "backend.h"
+#include "compiler.h"
+#include "plan.h"
+#include "rt.h"
+
+/* In the order in which they run: S(ID, "name", can be dumped, what --dump shows). */
+#define DRIVER_STAGES(S)                                                                                           \
+  S(READ, "read", 0, "the file's bytes")                                                                           \
+  S(PARSE, "parse", 1, "the syntax tree, one node a line")                                                         \
+  S(CHECK, "check", 1, "names, types and shapes, defaults filled in")                                              \
+  S(LOWER, "lower", 1, "tables and the forward graph")                                                             \
+  S(AUTODIFF, "autodiff", 1, "the graph with adjoints, one seed for each origin")                                  \
+  S(MASK, "mask", 1, "adjoints with the routes' masks; diff it against autodiff")                                  \
+  S(UPDATE, "update", 1, "with decay, clipping and optimizer")                                                     \
+  S(SIMPLIFY, "simplify", 1, "dead and repeated work removed")                                                     \
+  S(PLAN, "plan", 1, "steps, buffers and chosen kernels")                                                          \
+  S(BIND, "bind", 0, "the job's constant data")                                                                    \
+  S(LLVM, "llvm", 1, "LLVM IR after optimization")                                                                 \
+  S(ASM, "asm", 1, "assembly")                                                                                     \
+  S(LOAD, "load", 0, "machine code in memory")
+
+typedef enum Stage {
+#define S(id, name, dump, doc) STAGE_##id,
+  DRIVER_STAGES(S)
+#undef S
+  N_STAGES
+} Stage;
+
+/* Where --json puts the diagnostics of a spec without errors. With errors they are all that is printed: an array. */
+typedef enum JsonDiags {
+  JSON_DIAGS_ARRAY, /* check: they are the output */
+  JSON_DIAGS_FIELD, /* plan: the field "diagnostics" of its object */
+  JSON_DIAGS_LINE   /* run: one line {"diagnostics": [...]}, if there are any */
+} JsonDiags;
+
+typedef struct Options {
+  const char *argument;         /* the command's one argument: SPEC, RUN or CODE */
+  Override *sets; uint32_t n_sets;
+  uint32_t dump;                /* bit set of Stage */
+  Stage last;                   /* --stop-after, or N_STAGES */
+  const char *target, *output, *sweep;
+  bool no_fuse, blas, in_place;
+  JsonDiags json_diags;
+  RtOptions rt;
+  double t_main, t_before_main; /* seconds: clock at main(), and what passed in the process before it */
+} Options;
+
+/* All that one compilation owns. Zero it, set arena, sources, diags and options; driver_close() frees it. */
+typedef struct Compilation {
+  Arena *arena; Sources *sources; Diags *diags;
+  const Options *o;
+  uint32_t file;                /* of the spec */
+  ParseResult parse;
+  Model *model; Program *program; Plan *plan; Job *job;
+  TargetInfo target;
+  ObjectCode object; BackendTimes backend; Jit *jit;
+  char *json_text;              /* JSON_DIAGS_FIELD: the array, in the arena */
+  double seconds[N_STAGES], clock; /* per stage; clock: when the last one ended */
+} Compilation;
+
+double driver_now(void);        /* CLOCK_MONOTONIC, seconds */
+void driver_open(Compilation *c, const Options *o);
+void driver_close(Compilation *c);
+/* Runs the column of stages up to and with `last`, printing what --dump asks for. RT_OK, RT_DIAGNOSTICS (which
+ * are printed), or RT_RUN_FAILED when the machine cannot run the result. Sets *stopped if --stop-after ended it. */
+int driver_compile(Compilation *c, const char *path, Stage last, bool *stopped);
+/* The same for a text already in c->sources as c->file (a run folder's copy). */
+int driver_compile_source(Compilation *c, Stage last, bool *stopped);
+/* Prints collected diagnostics: JSON to stdout with --json, else text to stderr. Once only. */
+void driver_print_diags(Compilation *c);
+/* A message without a place in a spec, from a format that takes a, b or both; prints and returns `exit_code`. `word`, `candidates`: "did you mean". */
+int driver_fail(const Options *o, int exit_code, DiagCode code, const char *a, const char *b);
+int driver_fail_near(const Options *o, int exit_code, const char *word, const char *const *candidates, uint32_t n,
+                     DiagCode code, const char *a, const char *b);
+void driver_print_times(const Compilation *c, FILE *f);
+const char *driver_stage_name(Stage s);
+
+/* driver_report.c: what `plan` prints. */
+void driver_report_text(const Compilation *c, FILE *f);
+void driver_report_json(const Compilation *c, FILE *f);
+
+/* driver_job_c.c: the job as a C translation unit with main(). */
+void driver_job_print_c(const Job *job, FILE *f);
+/* driver_build.c: compiles and links a trainer from the job and its object code. */
+int driver_build(Compilation *c, const char *output);
+
+/* driver_run.c: the commands that run something. */
+int driver_command_run(const Options *o);
+int driver_command_resume(const Options *o);
+int driver_command_eval(const Options *o);
+int driver_command_build(const Options *o);
+/* driver_tell.c: the commands that only tell something. */
+int driver_command_check(const Options *o);
+int driver_command_plan(const Options *o);
+int driver_command_explain(const Options *o);
+int driver_command_doctor(const Options *o);
+int driver_command_fmt(const Options *o);
+#endif

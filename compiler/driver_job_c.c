@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * driver_job_c.c -- prints a Job as a C translation unit: what it points to first, as named static arrays, then the
+ * job, then a main() that refuses a CPU without the instructions of the object code. Floats are hexadecimal, so the
+ * trainer's constants are the compiler's, bit for bit. Field names are written out: a change of job.h that this
+ * printer missed leaves a zero that the build tests see. */
+#include "driver.h"
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_string(FILE *f, const char *s) {
+  if (!s) {
+    fputs("0", f);
+    return;
+  }
+  fputc('"', f);
+  for (; *s; s++) {
+    const unsigned char ch = (unsigned char)*s;
+    if (ch == '\n') fputs(s[1] ? "\\n\"\n  \"" : "\\n", f);
+    else if (ch < 32 || ch > 126 || ch == '"' || ch == '\\' || ch == '?') fprintf(f, "\\%03o", ch);
+    else fputc(ch, f);
+  }
+  fputc('"', f);
+}
+
+static void print_double(FILE *f, double v) {
+  if (isnan(v)) fputs("__builtin_nan(\"\")", f);
+  else if (isinf(v)) fputs(v < 0 ? "-__builtin_inf()" : "__builtin_inf()", f);
+  else fprintf(f, "%a", v);
+}
+
+static void print_string_field(FILE *f, const char *field, const char *s) {
+  fprintf(f, ".%s = ", field);
+  print_string(f, s);
+  fputs(", ", f);
+}
+static void print_double_field(FILE *f, const char *field, double v) {
+  fprintf(f, ".%s = ", field);
+  print_double(f, v);
+  fputs(", ", f);
+}
+static void print_int_field(FILE *f, const char *field, int64_t v) {
+  if (v == INT64_MIN) fprintf(f, ".%s = INT64_MIN, ", field);
+  else fprintf(f, ".%s = INT64_C(%" PRId64 "), ", field, v);
+}
+static void print_uint_field(FILE *f, const char *field, uint64_t v) {
+  fprintf(f, ".%s = UINT64_C(%" PRIu64 "), ", field, v);
+}
+static void print_dims(FILE *f, const char *field, int32_t rank, const int64_t *d) {
+  fprintf(f, ".%s = {", field);
+  for (int32_t i = 0; i < rank; i++) fprintf(f, "%s%" PRId64, i ? ", " : "", d[i]);
+  fprintf(f, "%s}, ", rank ? "" : "0");
+}
+/* A trainer runs in any folder, and looks for data beside the file that names them: paths become absolute. */
+static void print_path(FILE *f, const char *path) {
+  char real[PATH_MAX];
+  print_string(f, path && realpath(path, real) ? real : path);
+}
+static void print_span(FILE *f, JobSpan s) {
+  fputs(".span = {", f);
+  print_path(f, s.file);
+  fprintf(f, ", %u, %u}, ", s.line, s.col);
+}
+
+/* `static T name[] = {` ... or, for an empty table, nothing: C has no empty arrays. */
+static bool table_begin(FILE *f, const char *type, const char *name, uint32_t n) {
+  if (n) fprintf(f, "static %s %s[] = {\n", type, name);
+  return n > 0;
+}
+static void table_end(FILE *f) { fputs("};\n", f); }
+static void print_table_field(FILE *f, const char *field, const char *count, const char *table, uint32_t n) {
+  if (n) fprintf(f, ".%s = %s, .%s = %u, ", field, table, count, n);
+}
+
+static void print_settings(FILE *f, const Job *j) {
+  if (table_begin(f, "const JobSetting", "settings", j->n_settings)) {
+    for (uint32_t i = 0; i < j->n_settings; i++) {
+      const JobSetting *s = &j->settings[i];
+      fputs("  {", f);
+      print_string_field(f, "name", s->name);
+      print_string_field(f, "value", s->value);
+      print_string_field(f, "doc", s->doc);
+      fprintf(f, ".structural = %d, .scalar = %d},\n", s->structural, s->scalar);
+    }
+    table_end(f);
+  }
+  if (table_begin(f, "JobScalar", "scalars", j->n_scalars)) {
+    for (uint32_t i = 0; i < j->n_scalars; i++) {
+      const JobScalar *s = &j->scalars[i];
+      fputs("  {", f);
+      print_string_field(f, "name", s->name);
+      print_double_field(f, "value", s->value);
+      print_double_field(f, "lo", s->lo);
+      print_double_field(f, "hi", s->hi);
+      fprintf(f, ".is_int = %d},\n", s->is_int);
+    }
+    table_end(f);
+  }
+}
+
+static void print_sources(FILE *f, const Job *j) {
+  char name[48];
+  for (uint32_t i = 0; i < j->n_sources; i++) {
+    const JobSource *s = &j->sources[i];
+    snprintf(name, sizeof name, "source_args_%u", i);
+    if (!table_begin(f, "const JobSourceArg", name, s->n_args)) continue;
+    for (uint32_t k = 0; k < s->n_args; k++) {
+      fputs("  {", f);
+      print_string_field(f, "key", s->args[k].key);
+      print_string_field(f, "text", s->args[k].text);
+      print_double_field(f, "num", s->args[k].num);
+      print_double_field(f, "num2", s->args[k].num2);
+      fputs("},\n", f);
+    }
+    table_end(f);
+  }
+  if (!table_begin(f, "const JobSource", "sources", j->n_sources)) return;
+  for (uint32_t i = 0; i < j->n_sources; i++) {
+    const JobSource *s = &j->sources[i];
+    snprintf(name, sizeof name, "source_args_%u", i);
+    fputs("  {", f);
+    print_string_field(f, "name", s->name);
+    print_string_field(f, "reader", s->reader);
+    print_table_field(f, "args", "n_args", name, s->n_args);
+    print_span(f, s->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_columns(FILE *f, const Job *j) {
+  if (!table_begin(f, "const JobColumn", "columns", j->n_columns)) return;
+  for (uint32_t i = 0; i < j->n_columns; i++) {
+    const JobColumn *c = &j->columns[i];
+    fprintf(f, "  {.source = %u, ", c->source);
+    print_string_field(f, "name", c->name);
+    fprintf(f, ".dtype = %d, .rank = %d, ", (int)c->dtype, c->rank);
+    print_dims(f, "dims", c->rank, c->dims);
+    fprintf(f, ".has_range = %d, ", c->has_range);
+    print_double_field(f, "lo", c->lo);
+    print_double_field(f, "hi", c->hi);
+    print_span(f, c->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_params(FILE *f, const Job *j) {
+  if (!table_begin(f, "const JobParam", "params", j->n_params)) return;
+  for (uint32_t i = 0; i < j->n_params; i++) {
+    const JobParam *p = &j->params[i];
+    fputs("  {", f);
+    print_string_field(f, "path", p->path);
+    fprintf(f, ".rank = %d, ", p->rank);
+    print_dims(f, "dims", p->rank, p->dims);
+    print_dims(f, "strides", p->rank, p->strides);
+    print_int_field(f, "floats", p->floats);
+    print_int_field(f, "offset", p->offset);
+    fprintf(f, ".n_states = %u, ", p->n_states);
+    print_dims(f, "state_offset", (int32_t)(sizeof p->state_offset / sizeof *p->state_offset), p->state_offset);
+    fprintf(f, ".init = (JobInit)%d, ", (int)p->init);
+    print_double_field(f, "a", p->a);
+    print_double_field(f, "b", p->b);
+    print_uint_field(f, "stream", p->stream);
+    fprintf(f, ".trainable = %d, ", p->trainable);
+    print_span(f, p->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_origins(FILE *f, const Job *j) {
+  if (!table_begin(f, "const JobOrigin", "origins", j->n_origins)) return;
+  for (uint32_t i = 0; i < j->n_origins; i++) {
+    fputs("  {", f);
+    print_string_field(f, "name", j->origins[i].name);
+    fprintf(f, ".regularizer = %d, ", j->origins[i].regularizer);
+    print_span(f, j->origins[i].span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_output(FILE *f, const JobOutput *o) {
+  fputs("{", f);
+  print_string_field(f, "name", o->name);
+  print_int_field(f, "offset", o->offset);
+  fprintf(f, ".rank = %d, ", o->rank);
+  print_dims(f, "dims", o->rank, o->dims);
+  print_dims(f, "strides", o->rank, o->strides);
+  fprintf(f, ".dtype = (JobDtype)%d}", (int)o->dtype);
+}
+
+/* The probes' table, named <prefix>_probes, must stand before what print_function() writes. */
+static void print_probes(FILE *f, const char *prefix, const JobFunction *fn) {
+  char name[64];
+  snprintf(name, sizeof name, "%.48s_probes", prefix);
+  if (!table_begin(f, "const JobProbe", name, fn->n_probes)) return;
+  for (uint32_t i = 0; i < fn->n_probes; i++) {
+    const JobProbe *p = &fn->probes[i];
+    fputs("  {", f);
+    print_string_field(f, "name", p->name);
+    print_int_field(f, "offset", p->offset);
+    fprintf(f, ".rank = %d, ", p->rank);
+    print_dims(f, "dims", p->rank, p->dims);
+    print_dims(f, "strides", p->rank, p->strides);
+    fprintf(f, ".dtype = (JobDtype)%d, .space = %d, ", (int)p->dtype, p->space);
+    print_span(f, p->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_function(FILE *f, const char *prefix, const JobFunction *fn) {
+  char name[64];
+  snprintf(name, sizeof name, "%.48s_probes", prefix);
+  fputs(".fn = {", f);
+  print_string_field(f, "symbol", fn->symbol);
+  if (fn->symbol) fprintf(f, ".entry = %s, ", fn->symbol);
+  print_int_field(f, "work_bytes", fn->work_bytes);
+  print_int_field(f, "max_rows", fn->max_rows);
+  print_table_field(f, "probes", "n_probes", name, fn->n_probes);
+  fputs("}, ", f);
+}
+
+static void print_eval_tables(FILE *f, uint32_t i, const JobEval *e) {
+  char name[64];
+  snprintf(name, sizeof name, "eval_%u_metrics", i);
+  if (table_begin(f, "const JobOutput", name, e->n_metrics)) {
+    for (uint32_t k = 0; k < e->n_metrics; k++) {
+      fputs("  ", f);
+      print_output(f, &e->metrics[k]);
+      fputs(",\n", f);
+    }
+    table_end(f);
+  }
+  snprintf(name, sizeof name, "eval_%u_pictures", i);
+  if (table_begin(f, "const JobPicture", name, e->n_pictures)) {
+    for (uint32_t k = 0; k < e->n_pictures; k++) {
+      const JobPicture *p = &e->pictures[k];
+      fputs("  {", f);
+      print_string_field(f, "name", p->name);
+      print_int_field(f, "height", p->height);
+      print_int_field(f, "width", p->width);
+      print_double_field(f, "lo", p->lo);
+      print_double_field(f, "hi", p->hi);
+      fputs(".out = ", f);
+      print_output(f, &p->out);
+      fputs("},\n", f);
+    }
+    table_end(f);
+  }
+  snprintf(name, sizeof name, "eval_%u", i);
+  print_probes(f, name, &e->fn);
+}
+
+static void print_evals(FILE *f, const Job *j) {
+  char name[64];
+  for (uint32_t i = 0; i < j->n_evals; i++) print_eval_tables(f, i, &j->evals[i]);
+  if (!table_begin(f, "JobEval", "evals", j->n_evals)) return;
+  for (uint32_t i = 0; i < j->n_evals; i++) {
+    const JobEval *e = &j->evals[i];
+    fputs("  {", f);
+    print_string_field(f, "name", e->name);
+    fprintf(f, ".source = %u, ", e->source);
+    print_string_field(f, "part", e->part);
+    print_int_field(f, "batch", e->batch);
+    print_string_field(f, "key_name", e->key_name);
+    print_int_field(f, "key_lo", e->key_lo);
+    print_int_field(f, "key_hi", e->key_hi);
+    fputs(".key = ", f);
+    print_output(f, &e->key);
+    fputs(", ", f);
+    snprintf(name, sizeof name, "eval_%u_metrics", i);
+    print_table_field(f, "metrics", "n_metrics", name, e->n_metrics);
+    snprintf(name, sizeof name, "eval_%u_pictures", i);
+    print_table_field(f, "pictures", "n_pictures", name, e->n_pictures);
+    print_int_field(f, "picture_rows", e->picture_rows);
+    snprintf(name, sizeof name, "eval_%u", i);
+    print_function(f, name, &e->fn);
+    print_span(f, e->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_expect_code(FILE *f, uint32_t i, const JobExpect *x) {
+  char name[64];
+  for (uint32_t k = 0; k < x->n; k++) {
+    if (!x->code[k].n_keys) continue;
+    fprintf(f, "static const int64_t expect_%u_keys_%u[] = {", i, k);
+    for (uint32_t m = 0; m < x->code[k].n_keys; m++) fprintf(f, "%" PRId64 ", ", x->code[k].keys[m]);
+    fputs("};\n", f);
+  }
+  snprintf(name, sizeof name, "expect_%u_code", i);
+  if (!table_begin(f, "const JobExpectInsn", name, x->n)) return;
+  for (uint32_t k = 0; k < x->n; k++) {
+    const JobExpectInsn *n = &x->code[k];
+    fprintf(f, "  {.op = (JobExpectOp)%d, ", (int)n->op);
+    print_double_field(f, "num", n->num);
+    fprintf(f, ".eval = %u, .metric = %u, ", n->eval, n->metric);
+    if (n->n_keys) fprintf(f, ".keys = expect_%u_keys_%u, .n_keys = %u", i, k, n->n_keys);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_expects(FILE *f, const Job *j) {
+  char name[64];
+  for (uint32_t i = 0; i < j->n_expects; i++) print_expect_code(f, i, &j->expects[i]);
+  if (!table_begin(f, "const JobExpect", "expects", j->n_expects)) return;
+  for (uint32_t i = 0; i < j->n_expects; i++) {
+    snprintf(name, sizeof name, "expect_%u_code", i);
+    fputs("  {", f);
+    print_string_field(f, "text", j->expects[i].text);
+    print_table_field(f, "code", "n", name, j->expects[i].n);
+    print_span(f, j->expects[i].span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_sweeps(FILE *f, const Job *j) {
+  char name[64];
+  for (uint32_t i = 0; i < j->n_sweeps; i++) {
+    snprintf(name, sizeof name, "sweep_%u_values", i);
+    if (!table_begin(f, "const char *const", name, j->sweeps[i].n)) continue;
+    for (uint32_t k = 0; k < j->sweeps[i].n; k++) {
+      fputs("  ", f);
+      print_string(f, j->sweeps[i].values[k]);
+      fputs(",\n", f);
+    }
+    table_end(f);
+  }
+  if (!table_begin(f, "const JobSweep", "sweeps", j->n_sweeps)) return;
+  for (uint32_t i = 0; i < j->n_sweeps; i++) {
+    snprintf(name, sizeof name, "sweep_%u_values", i);
+    fputs("  {", f);
+    print_string_field(f, "name", j->sweeps[i].name);
+    print_string_field(f, "param", j->sweeps[i].param);
+    print_table_field(f, "values", "n", name, j->sweeps[i].n);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_amount(FILE *f, const char *field, JobAmount a) {
+  fprintf(f, ".%s = {", field);
+  print_double(f, a.n);
+  fprintf(f, ", (JobUnit)%d}, ", (int)a.unit);
+}
+
+static void print_train(FILE *f, const JobTrain *t) {
+  fprintf(f, "  .train = {.present = %d, .source = %u, ", t->present, t->source);
+  print_int_field(f, "batch", t->batch);
+  print_amount(f, "length", t->length);
+  print_amount(f, "checkpoint_every", t->checkpoint_every);
+  print_amount(f, "log_every", t->log_every);
+  print_amount(f, "evaluate_every", t->evaluate_every);
+  print_int_field(f, "checkpoint_keep", t->checkpoint_keep);
+  fprintf(f, ".shuffle = %d, .drop_last = %d, ", t->shuffle, t->drop_last);
+  print_function(f, "train", &t->fn);
+  fputs("},\n", f);
+}
+
+static void print_job(FILE *f, const Job *j) {
+  fprintf(f, "static Job job = {\n  .abi = %u, ", j->abi);
+  print_string_field(f, "title", j->title);
+  fputs(".spec_path = ", f);
+  print_path(f, j->spec_path);
+  fputs(", ", f);
+  print_string_field(f, "spec_text", j->spec_text);
+  print_string_field(f, "compiler", j->compiler);
+  print_string_field(f, "target_cpu", j->target_cpu);
+  print_string_field(f, "target_features", j->target_features);
+  print_uint_field(f, "seed", j->seed);
+  print_uint_field(f, "plan_hash", j->plan_hash);
+  fputs("\n  ", f);
+  print_table_field(f, "settings", "n_settings", "settings", j->n_settings);
+  print_table_field(f, "scalars", "n_scalars", "scalars", j->n_scalars);
+  print_table_field(f, "sources", "n_sources", "sources", j->n_sources);
+  print_table_field(f, "columns", "n_columns", "columns", j->n_columns);
+  print_table_field(f, "params", "n_params", "params", j->n_params);
+  print_int_field(f, "store_bytes", j->store_bytes);
+  print_table_field(f, "origins", "n_origins", "origins", j->n_origins);
+  fputs("\n", f);
+  print_train(f, &j->train);
+  fputs("  ", f);
+  print_table_field(f, "evals", "n_evals", "evals", j->n_evals);
+  print_table_field(f, "expects", "n_expects", "expects", j->n_expects);
+  print_table_field(f, "sweeps", "n_sweeps", "sweeps", j->n_sweeps);
+  fputs("\n};\n", f);
+}
+
+/* Features that emitted code can contain and that both GCC and clang know in __builtin_cpu_supports(). */
+static bool target_has(const Job *j, const char *feature) {
+  static const char *const v3[] = {"avx2", "fma", "bmi", "bmi2"};
+  static const char *const v4[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
+  const char *cpu = j->target_cpu ? j->target_cpu : "", *list = j->target_features ? j->target_features : "";
+  const bool is_v4 = strcmp(cpu, "x86-64-v4") == 0, is_v3 = is_v4 || strcmp(cpu, "x86-64-v3") == 0;
+  for (uint32_t i = 0; is_v3 && i < sizeof v3 / sizeof *v3; i++)
+    if (strcmp(v3[i], feature) == 0) return true;
+  for (uint32_t i = 0; is_v4 && i < sizeof v4 / sizeof *v4; i++)
+    if (strcmp(v4[i], feature) == 0) return true;
+  char wanted[32];
+  const int n = snprintf(wanted, sizeof wanted, "+%s", feature);
+  for (const char *p = list; (p = strstr(p, wanted)); p += n)
+    if (p[n] == 0 || p[n] == ',') return true;
+  return false;
+}
+
+static void print_main(FILE *f, const Job *j) {
+  static const char *const features[] = {"sse4.1",   "sse4.2",   "popcnt",     "avx",        "avx2",       "fma",
+                                         "bmi",      "bmi2",     "avx512f",    "avx512bw",   "avx512cd",   "avx512dq",
+                                         "avx512vl", "avx512ifma", "avx512vbmi", "avx512vbmi2", "avx512vnni",
+                                         "avx512bitalg", "avx512vpopcntdq"};
+  fputs("static const char *missing_feature(void) {\n  __builtin_cpu_init();\n", f);
+  for (uint32_t i = 0; i < sizeof features / sizeof *features; i++)
+    if (target_has(j, features[i]))
+      fprintf(f, "  if (!__builtin_cpu_supports(\"%s\")) return \"%s\";\n", features[i], features[i]);
+  fputs("  return 0;\n}\n\n"
+        "int main(int argc, char **argv) {\n"
+        "  const char *feature = missing_feature();\n"
+        "  if (feature) {\n"
+        "    fprintf(stderr, \"%s: this trainer was built for %s; this CPU has no %s\\n\", argv[0], job.target_cpu, feature);\n"
+        "    return RT_RUN_FAILED;\n"
+        "  }\n"
+        "  return rt_trainer_main(&job, argc, argv);\n}\n",
+        f);
+}
+
+static void print_entries(FILE *f, const Job *j) {
+  if (j->train.fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->train.fn.symbol);
+  for (uint32_t i = 0; i < j->n_evals; i++)
+    if (j->evals[i].fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->evals[i].fn.symbol);
+}
+
+void driver_job_print_c(const Job *job, FILE *f) {
+  fprintf(f, "/* written by %s */\n#include \"job.h\"\n#include \"rt.h\"\n#include <stdint.h>\n#include <stdio.h>\n\n", job->compiler);
+  fprintf(f, "_Static_assert(JOB_ABI == %u, \"job.h and this job differ in version\");\n", job->abi);
+  print_entries(f, job);
+  print_settings(f, job);
+  print_sources(f, job);
+  print_columns(f, job);
+  print_params(f, job);
+  print_origins(f, job);
+  print_probes(f, "train", &job->train.fn);
+  print_evals(f, job);
+  print_expects(f, job);
+  print_sweeps(f, job);
+  print_job(f, job);
+  print_main(f, job);
+}

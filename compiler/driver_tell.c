@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * driver_tell.c -- the commands that only tell something: check, plan, explain, doctor, fmt. */
+#include "driver.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void print_count(uint32_t n, const char *what) { printf(", %u %s%s", n, what, n == 1 ? "" : "s"); }
+
+static void print_check_summary(const Compilation *c) {
+  const Program *p = c->program;
+  double numbers = 0;
+  uint32_t losses = 0;
+  for (uint32_t i = 0; i < p->n_params; i++) numbers += (double)shape_count(&p->params[i].shape, 1);
+  for (uint32_t i = 0; i < p->n_origins; i++) losses += !p->origins[i].regularizer;
+  printf("%s: no errors", c->o->argument);
+  print_count(p->n_params, "parameter");
+  printf(" with %.0f numbers", numbers);
+  print_count(losses, losses == 1 ? "loss" : "losse");
+  print_count(p->n_origins - losses, "regularizer");
+  print_count(p->n_routes, "route");
+  print_count(p->n_evals, "evaluation");
+  fputc('\n', stdout);
+}
+
+int driver_command_check(const Options *o) {
+  Compilation c;
+  bool stopped;
+  driver_open(&c, o);
+  const int code = driver_compile(&c, o->argument, STAGE_LOWER, &stopped);
+  if (code == RT_OK && !stopped && !o->dump && !o->rt.json && !o->rt.quiet) print_check_summary(&c);
+  if (o->rt.verbose) driver_print_times(&c, stderr);
+  driver_close(&c);
+  return code;
+}
+
+int driver_command_plan(const Options *o) {
+  Compilation c;
+  bool stopped;
+  driver_open(&c, o);
+  const int code = driver_compile(&c, o->argument, STAGE_PLAN, &stopped);
+  if (code == RT_OK && !stopped && !o->dump) {
+    if (o->rt.json) driver_report_json(&c, stdout);
+    else driver_report_text(&c, stdout);
+  }
+  if (o->rt.verbose) driver_print_times(&c, stderr);
+  driver_close(&c);
+  return code;
+}
+
+/* Codes of the compiler (diag.def) and of the runtime (error.def) as one list. */
+typedef struct Page { const char *code, *message, *text; } Page;
+static const Page pages[] = {
+#define DIAG(code, level, message, explain) {#code, message, explain},
+#include "diag.def"
+#undef DIAG
+#define RT_ERROR(code, level, message, explain) {#code, message, explain},
+#include "error.def"
+#undef RT_ERROR
+};
+#define N_PAGES (sizeof pages / sizeof *pages)
+
+int driver_command_explain(const Options *o) {
+  const char *names[N_PAGES];
+  for (size_t i = 0; i < N_PAGES; i++) {
+    names[i] = pages[i].code;
+    if (!o->argument) printf("%s  %s\n", pages[i].code, pages[i].message);
+    else if (strcmp(o->argument, pages[i].code) == 0) {
+      printf("%s: %s\n\n%s\n", pages[i].code, pages[i].message, pages[i].text);
+      return RT_OK;
+    }
+  }
+  if (!o->argument) return RT_OK;
+  return driver_fail_near(o, RT_USAGE, o->argument, names, N_PAGES, E0511, o->argument, NULL);
+}
+
+int driver_command_doctor(const Options *o) {
+  TargetInfo t;
+  printf("routec %s, %s\n", ROUTEC_VERSION, backend_version());
+  if (!backend_target(o->target, &t)) return driver_fail(o, RT_USAGE, E0510, o->target ? o->target : "native", NULL);
+  printf("cpu %s: %d floats a vector, %s fused multiply-add; caches %lld KiB, %lld KiB, %lld KiB\n", t.cpu,
+         t.vector_floats, t.fma ? "with" : "no", (long long)t.l1 >> 10, (long long)t.l2 >> 10, (long long)t.l3 >> 10);
+  printf("targets: native, x86-64-v3, x86-64-v4\n");
+  if (rt_doctor(stdout, o->rt.verbose > 0)) return RT_OK;
+  return driver_fail(o, RT_RUN_FAILED, E0522, NULL, NULL);
+}
+
+/* Writes the formatted text beside the file and renames it over: an interruption leaves the old one whole. */
+static int format_in_place(const Options *o, const ParseResult *r) {
+  const size_t n = strlen(o->argument);
+  char *temporary = malloc(n + 8);
+  if (!temporary) return driver_fail(o, RT_INTERNAL, E0517, o->argument, "out of memory");
+  memcpy(temporary, o->argument, n);
+  memcpy(temporary + n, ".XXXXXX", 8);
+  const int fd = mkstemp(temporary);
+  FILE *f = fd >= 0 ? fdopen(fd, "wb") : NULL;
+  if (f) dsl_format(r, f);
+  bool ok = f && fflush(f) == 0 && fsync(fd) == 0;
+  if (f && fclose(f) != 0) ok = false;
+  if (ok && rename(temporary, o->argument) != 0) ok = false;
+  if (!ok && fd >= 0) unlink(temporary);
+  free(temporary);
+  return ok ? RT_OK : driver_fail(o, RT_RUN_FAILED, E0517, o->argument, "the formatted text could not be written");
+}
+
+int driver_command_fmt(const Options *o) {
+  Compilation c;
+  bool stopped;
+  driver_open(&c, o);
+  int code = driver_compile(&c, o->argument, STAGE_PARSE, &stopped);
+  if (code == RT_OK && o->in_place) code = format_in_place(o, &c.parse);
+  else if (code == RT_OK) dsl_format(&c.parse, stdout);
+  driver_close(&c);
+  return code;
+}

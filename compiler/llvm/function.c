@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * function.c -- one JobEntry of the plan: the loop over the steps of a block that every thread runs, calling one
+ * kernel for each plan step, with barriers where the plan put them. */
+#include "kernel.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Arguments of every kernel behind its leaves. */
+enum { ARG_FRAME, ARG_ROWS, ARG_STEP, ARG_ORDER, ARG_TID, ARG_NT, ARG_COMMON };
+
+typedef struct Function {
+  Backend *be;
+  const PlanFn *pf;
+  LLVMValueRef fn, frame, tid, nt, store, work, scalars, columns;
+  LLVMValueRef rows, step_no, order; /* of the step at hand */
+  LLVMBasicBlockRef leave;
+} Function;
+
+/* ---- kernels ------------------------------------------------------------------------------------------------------ */
+
+static LLVMTypeRef kernel_type(Kernel *k) {
+  Emit *e = k->e;
+  LLVMTypeRef *p = ARENA_NEWS(e->arena, LLVMTypeRef, k->n_leaves + ARG_COMMON);
+  for (uint32_t i = 0; i < k->n_leaves; i++) p[i] = k->leaves[i].kind == LEAF_STREAM ? e->i64 : e->ptr;
+  for (uint32_t i = 0; i < ARG_COMMON; i++) p[k->n_leaves + i] = i == ARG_FRAME || i == ARG_ORDER ? e->ptr : e->i64;
+  return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, k->n_leaves + ARG_COMMON, 0);
+}
+
+static void kernel_arguments(Kernel *k, LLVMValueRef fn) {
+  static const char *const names[ARG_COMMON] = {"frame", "rows", "step", "order", "tid", "nt"};
+  Emit *e = k->e;
+  for (uint32_t i = 0; i < k->n_leaves; i++) {
+    Leaf *l = &k->leaves[i];
+    char name[32];
+    snprintf(name, sizeof name, "%s%u", l->kind == LEAF_STREAM ? "stream" : l->written ? "out" : "leaf", i);
+    l->arg = LLVMGetParam(fn, i);
+    LLVMSetValueName2(l->arg, name, strlen(name));
+    if (l->kind == LEAF_STREAM) continue;
+    types_attribute(e, fn, i + 1, "nocapture", 0);
+    if (!l->shared) types_attribute(e, fn, i + 1, "noalias", 0);
+    if (l->aligned) types_attribute(e, fn, i + 1, "align", 64);
+    if (!l->written) types_attribute(e, fn, i + 1, "readonly", 0);
+  }
+  for (uint32_t i = 0; i < ARG_COMMON; i++) {
+    LLVMValueRef p = LLVMGetParam(fn, k->n_leaves + i);
+    LLVMSetValueName2(p, names[i], strlen(names[i]));
+  }
+  LLVMValueRef *to[ARG_COMMON] = {&k->frame, &k->rows, &k->step_no, &k->order, &k->tid, &k->nt};
+  for (uint32_t i = 0; i < ARG_COMMON; i++) *to[i] = LLVMGetParam(fn, k->n_leaves + i);
+}
+
+static void kernel_body(Kernel *k) {
+  switch (k->step->kind) {
+  case STEP_MAP: emit_map(k); break;
+  case STEP_REDUCE: emit_reduce(k); break;
+  case STEP_GEMM: emit_gemm(k); break;
+  case STEP_SCATTER: emit_scatter(k); break;
+  case STEP_CHECK: break;
+  }
+}
+
+static void kernel_emit(Kernel *k, KernelSlot *slot) {
+  Emit *e = k->e;
+  char name[32];
+  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "check"};
+  snprintf(name, sizeof name, "k%u_%s", k->be->n_slots - 1, kinds[k->step->kind]);
+  slot->type = kernel_type(k);
+  slot->fn = LLVMAddFunction(e->mod, name, slot->type);
+  LLVMSetLinkage(slot->fn, LLVMInternalLinkage);
+  types_fn_attributes(e, slot->fn, k->be->options->sanitize);
+  types_attribute(e, slot->fn, ON_FUNCTION, "noinline", 0);
+  kernel_arguments(k, slot->fn);
+  LLVMBasicBlockRef caller = LLVMGetInsertBlock(e->b);
+  LLVMValueRef outer = e->fn;
+  e->fn = slot->fn;
+  k->entry = LLVMAppendBasicBlockInContext(e->ctx, slot->fn, "entry");
+  LLVMBasicBlockRef start = LLVMAppendBasicBlockInContext(e->ctx, slot->fn, "start");
+  LLVMPositionBuilderAtEnd(e->b, k->entry); /* allocas only */
+  LLVMBuildBr(e->b, start);
+  LLVMPositionBuilderAtEnd(e->b, start);
+  k->serial[0] = ++k->next_serial;
+  kernel_body(k);
+  LLVMBuildRetVoid(e->b);
+  e->fn = outer;
+  LLVMPositionBuilderAtEnd(e->b, caller);
+}
+
+static KernelSlot *kernel_slot(Backend *be, const char *signature, bool *fresh) {
+  uint64_t hash = XXH3_64bits(signature, strlen(signature));
+  *fresh = false;
+  for (uint32_t i = 0; i < be->n_slots; i++)
+    if (be->slots[i].hash == hash && !strcmp(be->slots[i].signature, signature)) return &be->slots[i];
+  if (be->n_slots == be->cap_slots) {
+    uint32_t cap = be->cap_slots ? 2 * be->cap_slots : 32;
+    KernelSlot *grown = ARENA_NEWS(be->e.arena, KernelSlot, cap);
+    if (be->n_slots) memcpy(grown, be->slots, be->n_slots * sizeof *grown);
+    be->slots = grown, be->cap_slots = cap;
+  }
+  *fresh = true;
+  be->slots[be->n_slots] = (KernelSlot){.signature = signature, .hash = hash};
+  return &be->slots[be->n_slots++];
+}
+
+/* ---- calls ---------------------------------------------------------------------------------------------------------- */
+
+static LLVMValueRef byte_at(Function *f, LLVMValueRef base, int64_t offset) {
+  return em_gep(&f->be->e, f->be->e.i8, base, em_i64(&f->be->e, offset));
+}
+
+static LLVMValueRef leaf_argument(Function *f, const Leaf *l) {
+  Emit *e = &f->be->e;
+  if (l->kind == LEAF_STREAM) return em_i64(e, f->pf->graph->v[l->value].ints[0]);
+  if (l->kind == LEAF_SCRATCH) return byte_at(f, f->work, f->pf->work_bytes + l->offset);
+  const Buffer *b = &f->pf->buffers[l->buffer];
+  switch (l->space) {
+  case SPACE_WORK: return byte_at(f, f->work, l->offset);
+  case SPACE_STORE: return byte_at(f, f->store, l->offset);
+  case SPACE_SCALAR: return byte_at(f, f->scalars, 8 * (int64_t)l->index);
+  case SPACE_COLUMN: {
+    LLVMValueRef p = em_gep(e, e->ptr, f->columns, em_i64(e, l->index));
+    return LLVMBuildLoad2(e->b, e->ptr, p, "column");
+  }
+  case SPACE_CONST: {
+    LLVMValueRef g = emit_const_global(f->be, f->pf->graph, l->value, b->strides);
+    return l->kind == LEAF_OPERAND ? byte_at(f, g, l->offset) : g;
+  }
+  }
+  abort();
+}
+
+/* What a step computes itself is not read from its buffer. */
+static void mark_outputs(Kernel *k, bool inlined) {
+  for (uint32_t i = 0; i < k->step->n_outs; i++) k->inlined[k->step->outs[i].value] = inlined;
+  if (k->step->kind == STEP_GEMM) k->inlined[k->step->dot] = inlined;
+}
+
+static void call_kernel(Function *f, const Step *step, int64_t scratch_offset) {
+  Backend *be = f->be;
+  Emit *e = &be->e;
+  Kernel *k = ARENA_NEW(e->arena, Kernel);
+  *k = (Kernel){.e = e, .be = be, .pf = f->pf, .g = f->pf->graph, .step = step};
+  k->inlined = be->inlined, k->memo_head = be->memo_head;
+  mark_outputs(k, true);
+  const char *signature = signature_of_step(k, scratch_offset);
+  bool fresh;
+  KernelSlot *slot = kernel_slot(be, signature, &fresh);
+  if (fresh) kernel_emit(k, slot);
+  mark_outputs(k, false);
+  for (int32_t i = 0; i < k->n_memo; i++) k->memo_head[k->memo[i].v] = -1;
+  LLVMValueRef *args = ARENA_NEWS(e->arena, LLVMValueRef, k->n_leaves + ARG_COMMON);
+  for (uint32_t i = 0; i < k->n_leaves; i++) args[i] = leaf_argument(f, &k->leaves[i]);
+  LLVMValueRef common[ARG_COMMON] = {f->frame, f->rows, f->step_no, f->order, f->tid, f->nt};
+  memcpy(args + k->n_leaves, common, sizeof common);
+  LLVMBuildCall2(e->b, slot->type, slot->fn, args, k->n_leaves + ARG_COMMON, "");
+  be->times->kernel_uses++;
+}
+
+static LLVMBasicBlockRef block(Function *f, const char *name) {
+  return LLVMAppendBasicBlockInContext(f->be->e.ctx, f->fn, name);
+}
+
+static LLVMValueRef field(Function *f, size_t offset, LLVMTypeRef type, const char *name) {
+  return frame_field(&f->be->e, f->frame, offset, type, name);
+}
+#define FIELD(f, member, type) field(f, offsetof(JobFrame, member), type, #member)
+
+/* Code that only calls: not worth a microsecond of optimisation. */
+static void control_attributes(Backend *be, LLVMValueRef fn) {
+  types_fn_attributes(&be->e, fn, be->options->sanitize);
+  types_attribute(&be->e, fn, ON_FUNCTION, "noinline", 0);
+  types_attribute(&be->e, fn, ON_FUNCTION, "optnone", 0);
+}
+
+static void call_barrier(Function *f) {
+  Emit *e = &f->be->e;
+  LLVMTypeRef p[2] = {e->ptr, e->i64};
+  LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 2, 0);
+  LLVMBuildCall2(e->b, type, FIELD(f, barrier, e->ptr), (LLVMValueRef[]){f->frame, f->tid}, 2, "");
+}
+
+/* `after_step(frame, tid, i, met)`: the runtime's look at the results of plan step i where that was switched on;
+ * met: all threads have just met. One function for all steps, since a plan has hundreds. */
+static LLVMValueRef look_function(Function *f) {
+  Emit *e = &f->be->e;
+  LLVMValueRef fn = LLVMGetNamedFunction(e->mod, "after_step");
+  if (fn) return fn;
+  LLVMTypeRef p[4] = {e->ptr, e->i64, e->i64, e->i1}, nothing = LLVMVoidTypeInContext(e->ctx);
+  fn = LLVMAddFunction(e->mod, "after_step", LLVMFunctionType(nothing, p, 4, 0));
+  LLVMSetLinkage(fn, LLVMInternalLinkage);
+  control_attributes(f->be, fn);
+  LLVMBasicBlockRef caller = LLVMGetInsertBlock(e->b);
+  Function inner = {.be = f->be, .fn = fn, .frame = LLVMGetParam(fn, 0), .tid = LLVMGetParam(fn, 1)};
+  LLVMBasicBlockRef entry = block(&inner, "entry"), on = block(&inner, "on"), meet = block(&inner, "meet"),
+                    look = block(&inner, "look"), off = block(&inner, "off");
+  LLVMPositionBuilderAtEnd(e->b, entry);
+  LLVMValueRef check = LLVMBuildICmp(e->b, LLVMIntNE, FIELD(&inner, check, e->i64), em_i64(e, 0), "check");
+  LLVMBuildCondBr(e->b, check, on, off);
+  LLVMPositionBuilderAtEnd(e->b, on);
+  LLVMBuildCondBr(e->b, LLVMGetParam(fn, 3), look, meet);
+  LLVMPositionBuilderAtEnd(e->b, meet);
+  call_barrier(&inner);
+  LLVMBuildBr(e->b, look);
+  LLVMPositionBuilderAtEnd(e->b, look);
+  LLVMTypeRef type = LLVMFunctionType(nothing, p, 3, 0);
+  LLVMValueRef args[3] = {inner.frame, inner.tid, LLVMGetParam(fn, 2)};
+  LLVMBuildCall2(e->b, type, FIELD(&inner, check_step, e->ptr), args, 3, "");
+  call_barrier(&inner);
+  LLVMBuildBr(e->b, off);
+  LLVMPositionBuilderAtEnd(e->b, off);
+  LLVMBuildRetVoid(e->b);
+  LLVMPositionBuilderAtEnd(e->b, caller);
+  return fn;
+}
+
+/* Behind plan step i: the barrier it asked for, and the look. */
+static void after_step(Function *f, const Step *step, uint32_t i) {
+  Emit *e = &f->be->e;
+  bool met = step->barrier || step->kind == STEP_CHECK;
+  if (step->barrier) call_barrier(f);
+  LLVMValueRef fn = look_function(f);
+  LLVMValueRef args[4] = {f->frame, f->tid, em_i64(e, i), LLVMConstInt(e->i1, met, 0)};
+  LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 4, "");
+}
+
+/* ---- STEP_CHECK -------------------------------------------------------------------------------------------------------- */
+
+static LLVMValueRef load_loss(Function *f, uint32_t root) {
+  Emit *e = &f->be->e;
+  const Buffer *b = &f->pf->buffers[f->pf->root_buffer[root]];
+  LLVMValueRef base = b->space == SPACE_STORE ? f->store : f->work;
+  LLVMTypeRef type = type_in_memory(e, b->dtype);
+  LLVMValueRef v;
+  if (b->space == SPACE_CONST) v = LLVMBuildLoad2(e->b, type, emit_const_global(f->be, f->pf->graph, b->value, b->strides), "loss");
+  else v = LLVMBuildLoad2(e->b, type, byte_at(f, base, b->offset), "loss");
+  return b->dtype == DT_F64 ? v : LLVMBuildFPExt(e->b, v, e->f64, "loss");
+}
+
+/* Thread 0: losses and their sums, or bad_step. The sums are those of steps whose losses are all finite. */
+static void read_losses(Function *f) {
+  Emit *e = &f->be->e;
+  const Graph *g = f->pf->graph;
+  LLVMValueRef losses = FIELD(f, losses, e->ptr), sums = FIELD(f, loss_sums, e->ptr);
+  LLVMValueRef finite = LLVMConstInt(e->i1, 1, 0), *loss = ARENA_NEWS(e->arena, LLVMValueRef, g->n_roots);
+  for (uint32_t i = 0; i < g->n_roots; i++) {
+    if (g->roots[i].kind != ROOT_LOSS) continue;
+    loss[i] = load_loss(f, i);
+    LLVMBuildStore(e->b, loss[i], em_gep(e, e->f64, losses, em_i64(e, g->roots[i].a)));
+    LLVMValueRef zero = LLVMBuildFSub(e->b, loss[i], loss[i], ""); /* NaN if loss is not finite */
+    finite = LLVMBuildAnd(e->b, finite, LLVMBuildFCmp(e->b, LLVMRealORD, zero, zero, ""), "finite");
+  }
+  LLVMBasicBlockRef add = block(f, "add_up"), bad = block(f, "bad"), done = block(f, "checked");
+  LLVMBuildCondBr(e->b, finite, add, bad);
+  LLVMPositionBuilderAtEnd(e->b, add);
+  for (uint32_t i = 0; i < g->n_roots; i++) {
+    if (g->roots[i].kind != ROOT_LOSS) continue;
+    LLVMValueRef p = em_gep(e, e->f64, sums, em_i64(e, g->roots[i].a));
+    LLVMBuildStore(e->b, LLVMBuildFAdd(e->b, LLVMBuildLoad2(e->b, e->f64, p, ""), loss[i], "sum"), p);
+  }
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, bad);
+  LLVMBuildStore(e->b, f->step_no, byte_at(f, f->frame, offsetof(JobFrame, bad_step)));
+  LLVMBuildBr(e->b, done);
+  LLVMPositionBuilderAtEnd(e->b, done);
+}
+
+static void emit_check(Function *f) {
+  Emit *e = &f->be->e;
+  LLVMBasicBlockRef first = block(f, "losses"), meet = block(f, "meet"), go_on = block(f, "finite");
+  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, f->tid, em_i64(e, 0), ""), first, meet);
+  LLVMPositionBuilderAtEnd(e->b, first);
+  read_losses(f);
+  LLVMBuildBr(e->b, meet);
+  LLVMPositionBuilderAtEnd(e->b, meet);
+  call_barrier(f);
+  LLVMValueRef bad = LLVMBuildICmp(e->b, LLVMIntSGE, FIELD(f, bad_step, e->i64), em_i64(e, 0), "stop");
+  LLVMBuildCondBr(e->b, bad, f->leave, go_on);
+  LLVMPositionBuilderAtEnd(e->b, go_on);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------------ */
+
+int64_t backend_scratch_bytes(const PlanFn *f) {
+  int64_t n = 0;
+  for (uint32_t i = 0; i < f->n_steps; i++) n += step_scratch(f, &f->steps[i]);
+  return n;
+}
+
+static void function_begin(Function *f) {
+  Emit *e = &f->be->e;
+  LLVMTypeRef p[2] = {e->ptr, e->i64};
+  f->fn = LLVMAddFunction(e->mod, f->pf->symbol, LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 2, 0));
+  control_attributes(f->be, f->fn);
+  e->fn = f->fn;
+  f->frame = LLVMGetParam(f->fn, 0), f->tid = LLVMGetParam(f->fn, 1);
+  LLVMSetValueName2(f->frame, "frame", 5);
+  LLVMSetValueName2(f->tid, "tid", 3);
+  LLVMPositionBuilderAtEnd(e->b, block(f, "entry"));
+  f->nt = FIELD(f, n_threads, e->i64);
+  f->store = FIELD(f, store, e->ptr), f->work = FIELD(f, work, e->ptr);
+  f->scalars = FIELD(f, scalars, e->ptr), f->columns = FIELD(f, columns, e->ptr);
+  f->leave = block(f, "leave");
+}
+
+/* Rows, order and number of step s of the block. */
+static void step_begin(Function *f, LLVMValueRef s) {
+  Emit *e = &f->be->e;
+  LLVMValueRef batch = FIELD(f, batch, e->i64), pos = FIELD(f, pos, e->i64);
+  LLVMValueRef first = LLVMBuildNSWAdd(e->b, pos, LLVMBuildNSWMul(e->b, s, batch, ""), "first_row");
+  LLVMValueRef left = LLVMBuildNSWSub(e->b, FIELD(f, n_order, e->i64), first, "left");
+  f->rows = em_intrinsic(e, "llvm.smin", e->i64, (LLVMValueRef[]){batch, left}, 2);
+  f->order = em_gep(e, e->i32, FIELD(f, order, e->ptr), first);
+  f->step_no = LLVMBuildNSWAdd(e->b, FIELD(f, step, e->i64), s, "step");
+}
+
+void function_emit(Backend *be, const PlanFn *pf) {
+  Function f = {.be = be, .pf = pf};
+  Emit *e = &be->e;
+  uint32_t n = pf->graph->n;
+  be->globals = ARENA_NEWS(e->arena, LLVMValueRef, n);
+  be->inlined = ARENA_NEWS(e->arena, bool, n);
+  be->number = ARENA_NEWS(e->arena, uint32_t, n);
+  be->numbered = ARENA_NEWS(e->arena, ValueId, n);
+  be->memo_head = ARENA_NEWS(e->arena, int32_t, n);
+  memset(be->memo_head, -1, n * sizeof *be->memo_head);
+  function_begin(&f);
+  EmLoop l = em_loop_begin(e, "s", em_i64(e, 0), FIELD(&f, n_steps, e->i64), 1);
+  step_begin(&f, l.i);
+  int64_t scratch = 0;
+  bool met = false; /* whether all threads met behind the last step */
+  for (uint32_t i = 0; i < pf->n_steps; i++) {
+    const Step *s = &pf->steps[i];
+    if (s->kind == STEP_CHECK) emit_check(&f);
+    else call_kernel(&f, s, scratch);
+    scratch += step_scratch(pf, s);
+    after_step(&f, s, i);
+    met = s->barrier || s->kind == STEP_CHECK;
+  }
+  if (!met) call_barrier(&f); /* the next step overwrites what others may still read */
+  em_loop_end(e, &l);
+  LLVMBuildBr(e->b, f.leave);
+  LLVMPositionBuilderAtEnd(e->b, f.leave);
+  LLVMBuildRetVoid(e->b);
+}

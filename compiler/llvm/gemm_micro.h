@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * gemm_micro.h -- the inner functions of matrix products: shared by all kernels of a module, made on first
+ * use. All are internal, take strides at run time (in floats), and know only the shape of their register
+ * tile. */
+#ifndef ROUTEC_GEMM_MICRO_H
+#define ROUTEC_GEMM_MICRO_H
+#include "emit.h"
+
+#define GEMM_MAX_MR 16
+#define GEMM_MAX_NV 4
+#define GEMM_UNROLL 2 /* of k */
+
+/* a_cols: elements of one column of A (same k) are adjacent, sa is the distance of columns;
+ * otherwise elements of one row are adjacent and sa is the distance of rows. */
+typedef struct MicroKey {
+  int32_t mr, nv;
+  bool a_cols, masked;
+} MicroKey;
+
+/* `rows` rows, mr at a time: out[r][..] = (first ? 0 : c[r][..]) + sum over k of A[r][k] B[k][..], each
+ * element one chain of fma in the order of k. B's rows are sb apart, A's strips of mr rows s_strip. Rows of
+ * the last strip that do not exist read and write what the last row does, which comes last, except A's of
+ * a_cols: there all mr rows must be readable. masked: only `lanes` of the last vector are touched. rows >= 1.
+ */
+typedef struct MicroArgs {
+  LLVMValueRef a, sa, s_strip, b, sb, k, first /* i64 0 or 1 */, c, s_c, out, s_out, rows, lanes;
+  LLVMValueRef ahead,
+      s_ahead; /* k rows, s_ahead apart, prefetched into L2 by GEMM_UNROLL strips together; any address */
+  LLVMValueRef c_next; /* likewise, mr rows, s_c apart: what follows the last strip */
+} MicroArgs;
+void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *args);
+
+void gemm_prefetch(Emit *e, LLVMValueRef p);
+
+/* dst[strip][k][mr] = A[strip * mr + r][k] for A with am == 1: rows < m, columns ak apart; missing rows of
+ * the last strip are 0. dst needs (strips * k * mr + 16) floats. */
+void gemm_pack_a_call(Emit *e, int32_t mr, LLVMValueRef src, LLVMValueRef ak, LLVMValueRef m, LLVMValueRef k,
+                      LLVMValueRef dst);
+
+/* dst[k][nr] = B[k][n] for B with bk == 1: columns n < `n` are bn apart; missing columns repeat the last one.
+ * n >= 1. dst needs (k rounded up to 16) * nr floats. */
+void gemm_pack_b_call(Emit *e, int32_t nr, LLVMValueRef src, LLVMValueRef bn, LLVMValueRef n, LLVMValueRef k,
+                      LLVMValueRef dst);
+#endif

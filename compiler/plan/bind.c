@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * bind.c -- program and plan as a Job: constant data and nothing else. Texts are shared with the program. */
+#include "plan_work.h"
+#include <string.h>
+
+#ifndef ROUTEC_VERSION
+#define ROUTEC_VERSION "0"
+#endif
+
+_Static_assert(IR_MAX_RANK == JOB_MAX_RANK, "ranks differ");
+_Static_assert(sizeof(((JobParam *)0)->state_offset) == sizeof(((ParamPlace *)0)->state_offset),
+               "states differ");
+_Static_assert((int)DT_F32 == (int)JOB_F32 && (int)DT_BOOL == (int)JOB_BOOL, "dtypes differ");
+_Static_assert((int)EX_NOT == (int)JX_NOT && (int)EX_METRIC == (int)JX_METRIC, "expect operations differ");
+_Static_assert((int)UNIT_SECONDS == (int)JOB_SECONDS && (int)INIT_NORMAL == (int)JOB_INIT_NORMAL,
+               "enumerations differ");
+
+typedef struct Bind {
+  Arena *a;
+  const Plan *plan;
+  const Program *p;
+} Bind;
+
+static JobSpan job_span(const Bind *b, Span s) {
+  const Sources *src = b->p->sources;
+  if (!src || !s.file || s.file >= src->n || !src->files[s.file]) return (JobSpan){NULL, 0, 0};
+  LineCol at = source_line_col(src->files[s.file], s.start);
+  return (JobSpan){src->files[s.file]->path, at.line, at.col};
+}
+
+static JobAmount job_amount(Amount x) { return (JobAmount){x.n, (JobUnit)x.unit}; }
+
+static void copy_shape(const Shape *s, int skip, int32_t *rank, int64_t *dims) {
+  *rank = s->rank - skip;
+  for (int i = skip; i < s->rank; i++) dims[i - skip] = s->d[i];
+}
+
+static JobOutput job_output(const PlanFn *f, uint32_t root, const char *name) {
+  const Buffer *b = &f->buffers[f->root_buffer[root]];
+  JobOutput o = {.name = name, .offset = b->offset, .dtype = (JobDtype)b->dtype};
+  copy_shape(&b->shape, 0, &o.rank, o.dims);
+  memcpy(o.strides, b->strides, sizeof o.strides);
+  return o;
+}
+
+/* What to look at after a step when a value that is not finite is searched. */
+static JobProbe job_probe(const Bind *b, const PlanFn *f, const Step *s) {
+  JobProbe p = {.name = "", .space = -1};
+  if (!s->n_outs) return p;
+  const Buffer *x = &f->buffers[s->outs[0].buffer];
+  const Value *v = &f->graph->v[s->outs[0].value];
+  for (uint32_t i = 1; !v->name && i < s->n_outs; i++) v = &f->graph->v[s->outs[i].value];
+  p.name = v->name ? v->name : op_name(f->graph->v[s->outs[0].value].op);
+  p.offset = x->offset, p.dtype = (JobDtype)x->dtype;
+  p.space = x->space == SPACE_STORE ? 1 : 0;
+  copy_shape(&x->shape, 0, &p.rank, p.dims);
+  memcpy(p.strides, x->strides, sizeof p.strides);
+  p.span = job_span(b, s->span);
+  return p;
+}
+
+static JobFunction job_function(const Bind *b, const PlanFn *f) {
+  JobFunction j = {
+      .symbol = f->symbol, .work_bytes = f->work_bytes, .max_rows = f->max_rows, .n_probes = f->n_steps};
+  JobProbe *probes = ARENA_NEWS(b->a, JobProbe, f->n_steps);
+  for (uint32_t i = 0; i < f->n_steps; i++) probes[i] = job_probe(b, f, &f->steps[i]);
+  j.probes = probes;
+  return j;
+}
+
+static void bind_settings(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  JobSetting *s = ARENA_NEWS(b->a, JobSetting, p->n_settings);
+  j->scalars = ARENA_NEWS(b->a, JobScalar, p->n_scalars);
+  for (uint32_t i = 0; i < p->n_scalars; i++) {
+    const ProgScalar *x = &p->scalars[i];
+    j->scalars[i] = (JobScalar){x->name, x->value, x->lo, x->hi, x->is_int};
+  }
+  for (uint32_t i = 0; i < p->n_settings; i++) {
+    const ProgSetting *x = &p->settings[i];
+    s[i] = (JobSetting){x->name, x->value, x->doc, x->structural, -1};
+    for (uint32_t k = 0; k < p->n_scalars; k++)
+      if (!x->structural && strcmp(p->scalars[k].name, x->name) == 0) s[i].scalar = (int32_t)k;
+  }
+  j->settings = s, j->n_settings = p->n_settings, j->n_scalars = p->n_scalars;
+}
+
+static void bind_data(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  JobSource *s = ARENA_NEWS(b->a, JobSource, p->n_data);
+  JobColumn *c = ARENA_NEWS(b->a, JobColumn, p->n_columns);
+  for (uint32_t i = 0; i < p->n_data; i++) {
+    const ProgSource *x = &p->data[i];
+    JobSourceArg *args = ARENA_NEWS(b->a, JobSourceArg, x->n_args);
+    for (uint32_t k = 0; k < x->n_args; k++)
+      args[k] = (JobSourceArg){x->args[k].key, x->args[k].text, x->args[k].num, x->args[k].num2};
+    s[i] = (JobSource){x->name, x->reader, args, x->n_args, job_span(b, x->span)};
+  }
+  for (uint32_t i = 0; i < p->n_columns; i++) {
+    const ProgColumn *x = &p->columns[i];
+    c[i] = (JobColumn){.source = x->source,
+                       .name = x->name,
+                       .dtype = (JobDtype)x->dtype,
+                       .has_range = x->has_range,
+                       .lo = x->lo,
+                       .hi = x->hi,
+                       .span = job_span(b, x->span)};
+    copy_shape(&x->shape, 1, &c[i].rank, c[i].dims);
+  }
+  j->sources = s, j->n_sources = p->n_data;
+  j->columns = c, j->n_columns = p->n_columns;
+}
+
+static void bind_params(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  JobParam *q = ARENA_NEWS(b->a, JobParam, p->n_params);
+  for (uint32_t i = 0; i < p->n_params; i++) {
+    const ProgParam *x = &p->params[i];
+    const ParamPlace *place = &b->plan->params[i];
+    q[i] = (JobParam){.path = x->path,
+                      .floats = place->floats,
+                      .offset = place->offset,
+                      .n_states = x->n_states,
+                      .init = (JobInit)x->init,
+                      .a = x->a,
+                      .b = x->b,
+                      .stream = x->stream,
+                      .trainable = x->trainable,
+                      .span = job_span(b, x->span)};
+    copy_shape(&x->shape, 0, &q[i].rank, q[i].dims);
+    memcpy(q[i].strides, place->strides, sizeof q[i].strides);
+    memcpy(q[i].state_offset, place->state_offset, sizeof q[i].state_offset);
+  }
+  j->params = q, j->n_params = p->n_params, j->store_bytes = b->plan->store_bytes;
+}
+
+static void bind_train(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  const ProgTrain *t = &p->train;
+  JobOrigin *o = ARENA_NEWS(b->a, JobOrigin, p->n_origins);
+  for (uint32_t i = 0; i < p->n_origins; i++)
+    o[i] = (JobOrigin){p->origins[i].name, p->origins[i].regularizer, job_span(b, p->origins[i].span)};
+  j->origins = o, j->n_origins = p->n_origins;
+  j->train = (JobTrain){.present = t->present,
+                        .source = t->source,
+                        .batch = t->batch,
+                        .length = job_amount(t->length),
+                        .checkpoint_every = job_amount(t->checkpoint_every),
+                        .log_every = job_amount(t->log_every),
+                        .evaluate_every = job_amount(t->evaluate_every),
+                        .checkpoint_keep = t->checkpoint_keep,
+                        .shuffle = t->shuffle,
+                        .drop_last = t->drop_last};
+  if (b->plan->train.graph) j->train.fn = job_function(b, &b->plan->train);
+}
+
+static JobEval bind_eval(const Bind *b, const ProgEval *x, const PlanFn *f) {
+  JobOutput *metrics = ARENA_NEWS(b->a, JobOutput, x->n_metrics);
+  JobPicture *pictures = ARENA_NEWS(b->a, JobPicture, x->n_pictures);
+  JobEval e = {.name = x->name,
+               .source = x->source,
+               .part = x->part,
+               .batch = f->max_rows,
+               .key_name = x->key_name,
+               .key_lo = x->key_lo,
+               .key_hi = x->key_hi,
+               .n_metrics = x->n_metrics,
+               .n_pictures = x->n_pictures,
+               .picture_rows = x->picture_rows,
+               .fn = job_function(b, f),
+               .span = job_span(b, x->span)};
+  for (uint32_t i = 0; i < x->n_pictures; i++) {
+    const ProgPicture *q = &x->pictures[i];
+    pictures[i] =
+        (JobPicture){.name = q->name, .height = q->height, .width = q->width, .lo = q->lo, .hi = q->hi};
+  }
+  for (uint32_t i = 0; i < f->graph->n_roots; i++) {
+    const Root *r = &f->graph->roots[i];
+    if (r->kind == ROOT_METRIC) metrics[r->a] = job_output(f, i, x->metrics[r->a].name);
+    if (r->kind == ROOT_KEY) e.key = job_output(f, i, x->key_name);
+    if (r->kind == ROOT_PICTURE) pictures[r->a].out = job_output(f, i, x->pictures[r->a].name);
+  }
+  e.metrics = metrics, e.pictures = pictures;
+  return e;
+}
+
+static void bind_claims(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  JobExpect *e = ARENA_NEWS(b->a, JobExpect, p->n_expects);
+  JobSweep *s = ARENA_NEWS(b->a, JobSweep, p->n_sweeps);
+  for (uint32_t i = 0; i < p->n_expects; i++) {
+    const ProgExpect *x = &p->expects[i];
+    JobExpectInsn *code = ARENA_NEWS(b->a, JobExpectInsn, x->n);
+    for (uint32_t k = 0; k < x->n; k++)
+      code[k] = (JobExpectInsn){(JobExpectOp)x->code[k].op, x->code[k].num,  x->code[k].eval,
+                                x->code[k].metric,          x->code[k].keys, x->code[k].n_keys};
+    e[i] = (JobExpect){x->text, code, x->n, job_span(b, x->span)};
+  }
+  for (uint32_t i = 0; i < p->n_sweeps; i++)
+    s[i] = (JobSweep){p->sweeps[i].name, p->sweeps[i].param, (const char *const *)p->sweeps[i].values,
+                      p->sweeps[i].n};
+  j->expects = e, j->n_expects = p->n_expects;
+  j->sweeps = s, j->n_sweeps = p->n_sweeps;
+}
+
+Job *plan_bind(Arena *a, const Plan *plan) {
+  const Program *p = plan->program;
+  Bind b = {a, plan, p};
+  Job *j = ARENA_NEW(a, Job);
+  const SourceFile *spec = p->sources && p->sources->n > 1 ? p->sources->files[1] : NULL;
+  *j = (Job){.abi = JOB_ABI,
+             .title = p->title ? p->title : "",
+             .spec_path = spec ? spec->path : "",
+             .spec_text = spec ? spec->text : "",
+             .compiler = "routec " ROUTEC_VERSION,
+             .target_cpu = plan->target.cpu,
+             .target_features = plan->target.features,
+             .seed = p->seed,
+             .plan_hash = plan->hash};
+  bind_settings(&b, j);
+  bind_data(&b, j);
+  bind_params(&b, j);
+  bind_train(&b, j);
+  j->n_evals = p->n_evals;
+  j->evals = ARENA_NEWS(a, JobEval, p->n_evals);
+  for (uint32_t i = 0; i < p->n_evals; i++) j->evals[i] = bind_eval(&b, &p->evals[i], &plan->evals[i]);
+  bind_claims(&b, j);
+  return j;
+}

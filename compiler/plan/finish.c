@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * finish.c -- scheduled nodes as the plan's steps: loop orders, GEMM kernels, operation counts, reasons.
+ * requires: offsets   changes: the function's steps */
+#include "plan_work.h"
+#include <string.h>
+
+/* ---- loop order: the axis with stride 1 in the main buffer innermost -------------------------------- */
+
+static void order_by_strides(const Shape *s, const int64_t *strides, uint8_t *order) {
+  for (int i = 0; i < s->rank; i++) order[i] = (uint8_t)i;
+  for (int i = 1; i < s->rank; i++)
+    for (int j = i; j > 0; j--) {
+      uint8_t a = order[j - 1], b = order[j];
+      bool one_a = s->d[a] == 1, one_b = s->d[b] == 1; /* their strides mean nothing: outermost */
+      if (one_a || (!one_b && strides[a] >= strides[b])) break;
+      order[j - 1] = b, order[j] = a;
+    }
+}
+
+/* The first buffer that a reduction's argument loads at its own index, or 0. */
+static BufferId main_buffer(const Work *w, ValueId v, const Shape *space, int *budget) {
+  const Value *u = &w->g->v[v];
+  if (--*budget < 0 || !shape_equal(&u->shape, space)) return 0;
+  if (w->fn->buffer_of[v]) return w->fn->buffer_of[v];
+  if (op_class(u->op) != OPC_ELT) return 0;
+  for (uint32_t i = 0; i < u->n_args; i++) {
+    BufferId b = main_buffer(w, u->args[i], space, budget);
+    if (b) return b;
+  }
+  return 0;
+}
+
+static void step_order(const Work *w, const Node *n, Step *s) {
+  for (int i = 0; i < s->space.rank; i++) s->order[i] = (uint8_t)i;
+  if (!n->n_outs) return;
+  int budget = 100;
+  BufferId b = n->outs[0].buffer;
+  if (n->kind == STEP_REDUCE) b = main_buffer(w, w->g->v[n->outs[0].value].args[0], &n->space, &budget);
+  if (n->kind == STEP_SCATTER || !b) return;
+  order_by_strides(&s->space, w->fn->buffers[b].strides, s->order);
+}
+
+/* ---- operation counts ------------------------------------------------------------------------------- */
+
+static void add_count(Step *s, const Shape *shape, double each, int64_t max_rows) {
+  double n = each;
+  int rows = 0;
+  for (int i = 0; i < shape->rank; i++) {
+    if (shape->d[i] >= 0) n *= (double)shape->d[i];
+    else if (rows++) n *= (double)max_rows;
+  }
+  if (rows) s->flops_per_row += n;
+  else s->flops_fixed += n;
+}
+
+static void count_gemm(Step *s, int64_t max_rows) {
+  Shape all = {.rank = 0};
+  const GemmGeom *g = &s->geom;
+  Extent e[3 + PLAN_MAX_GEMM_BATCH] = {g->m, g->n, g->k};
+  for (uint32_t i = 0; i < g->n_batch; i++) e[3 + i] = g->batch[i];
+  double each = 2;
+  for (uint32_t i = 0; i < 3 + g->n_batch; i++) {
+    each *= (double)e[i].n;
+    if (e[i].rows) all.d[all.rank++] = DIM_ROWS;
+  }
+  add_count(s, &all, each, max_rows);
+}
+
+/* One for each element of every value computed here. */
+static void count_step(Work *w, const Node *n, Step *s) {
+  int64_t rows = w->fn->max_rows;
+  uint32_t top = 0;
+  w->now++;
+  if (n->kind == STEP_GEMM) count_gemm(s, rows);
+  for (uint32_t i = 0; i < n->n_outs; i++) {
+    w->stamp[n->outs[i].value] = w->now;
+    w->stack[top++] = n->outs[i].value;
+  }
+  while (top) {
+    ValueId v = w->stack[--top];
+    const Value *u = &w->g->v[v];
+    if (v == n->dot) continue;
+    if (op_class(u->op) == OPC_ELT && !op_is_identity(u->op)) add_count(s, &u->shape, 1, rows);
+    if (op_class(u->op) == OPC_RED || u->op == OP_SCATTER || u->op == OP_FOLD)
+      add_count(s, &w->g->v[u->args[0]].shape, 1, rows);
+    for (uint32_t i = 0; i < u->n_args; i++) {
+      ValueId a = u->args[i];
+      if (w->stamp[a] == w->now || w->fn->buffer_of[a]) continue;
+      w->stamp[a] = w->now;
+      w->stack[top++] = a;
+    }
+  }
+}
+
+/* ---- reasons ---------------------------------------------------------------------------------------- */
+
+static void finish_gemm(const Work *w, Step *s, const Node *n) {
+  Arena *a = w->arena;
+  s->geom = n->geom, s->swapped = n->swapped, s->a = n->a, s->b = n->b, s->impl = n->impl, s->tile = n->tile;
+  s->a.buffer = w->fn->buffer_of[n->base[0]];
+  s->b.buffer = w->fn->buffer_of[n->base[1]];
+  const char *fused = "";
+  bool stored = w->why[n->dot] != NULL;
+  if (n->n_outs > 1 || !stored)
+    fused = stored ? "; epilogue fused, the dot itself stored too"
+                   : "; epilogue fused, the dot itself is not stored";
+  s->reason = arena_printf(a, "%s%s%s", n->gemm_why,
+                           n->swapped ? "; operands swapped for the result's layout" : "", fused);
+}
+
+static const char *reason_of(const Work *w, const Node *n) {
+  if (n->kind == STEP_CHECK) return "no update is stored after a loss that is not finite";
+  const char *why = w->why[n->outs[0].value];
+  if (n->n_outs == 1) return why;
+  return arena_printf(w->arena, "%s; %u outputs in one pass", why, n->n_outs);
+}
+
+void plan_finish(Work *w) {
+  PlanFn *f = w->fn;
+  f->steps = ARENA_NEWS(w->arena, Step, w->n_order);
+  f->n_steps = w->n_order;
+  for (uint32_t i = 0; i < w->n_order; i++) {
+    const Node *n = &w->nodes[w->schedule[i]];
+    Step *s = &f->steps[i];
+    *s = (Step){.kind = n->kind,
+                .n_outs = n->n_outs,
+                .space = n->space,
+                .reduced = n->reduced,
+                .dot = n->dot,
+                .wave = w->wave[i]};
+    s->outs = ARENA_NEWS(w->arena, StepOut, n->n_outs);
+    if (n->n_outs)
+      memcpy(s->outs, n->outs, n->n_outs * sizeof *s->outs), s->span = w->g->v[n->outs[0].value].span;
+    if (n->kind == STEP_SCATTER) s->dot = n->outs[0].value;
+    s->barrier = i + 1 == w->n_order || w->wave[i + 1] != w->wave[i];
+    step_order(w, n, s);
+    if (n->kind == STEP_GEMM) finish_gemm(w, s, n);
+    else s->reason = reason_of(w, n);
+    count_step(w, n, s);
+  }
+}

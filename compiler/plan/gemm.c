@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * gemm.c -- which implementation and register tile a matrix product gets: a pure function of geometry and
+ * target. The numbers were set with bench/gemm.c (Zen 4, 1 MiB L2; one thread, ratio to OpenBLAS 0.3.21 with
+ * its AVX-512 kernels): every shape of the autoencoder with batches of 64 and 2048 runs at 1.0 to 1.5 times
+ * the BLAS and 82 to 97 % of the FMA peak. The BLAS is faster (1.2 to 1.5 times) only where N <= 16 and K <=
+ * 64, products of microseconds whose epilogue would then need a pass of its own: they are emitted too. */
+#include "plan.h"
+
+enum {
+  LANES = 16,
+  MAX_KC = 512,     /* beyond, the panel of B leaves too little of L2 to A and C: -2 % at 1024 */
+  PACKED_MC = 1024, /* rows that share one packed panel of B: +3 % over 256 */
+  PACK_A_MIN_N =
+      128 /* narrower products do not earn back the packing of A: 0.77 against 0.92 of the peak at N = 32 */
+};
+
+typedef struct Sizes {
+  int64_t m, n, k, batch;
+} Sizes;
+
+static int64_t at_most(int64_t x, int64_t limit) { return x < limit ? x : limit; }
+static int64_t at_least(int64_t x, int64_t limit) { return x > limit ? x : limit; }
+static int64_t units(int64_t n, int64_t unit) { return n / unit + (n % unit != 0); }
+static int64_t extent_of(Extent x, int64_t rows) {
+  int64_t r;
+  if (!x.rows) return x.n;
+  return __builtin_mul_overflow(x.n, rows, &r) ? INT64_MAX : r;
+}
+
+/* Rows of the register tile: the largest, unless a small known M is cut with less waste by another. */
+static int32_t tile_rows(const GemmGeom *g, int64_t m, int32_t largest) {
+  int32_t best = largest;
+  if (g->m.rows || m >= 6 * largest || m < 1) return largest;
+  for (int32_t mr = largest; mr >= largest / 2; mr--)
+    if (units(m, mr) * mr < units(m, best) * best) best = mr;
+  return (int32_t)at_most(best, m);
+}
+
+/* Share of the arithmetic that is useful when n_threads divide `extent` in multiples of `grain`. */
+static double balance(int64_t extent, int64_t grain, int64_t n_threads) {
+  int64_t widest = at_most(units(units(extent, grain), n_threads) * grain, extent);
+  return widest > 0 ? (double)extent / ((double)n_threads * (double)widest) : 1;
+}
+
+/* Estimated efficiency of a split. Packing or streaming an element of B costs as much as a few rows of
+ * arithmetic on it, of A likewise columns (0.1 to 0.3 ns against 0.02 ns a row). */
+static double split_score(const Sizes *s, const GemmTile *t, int split, int64_t nt) {
+  double even = split == 0   ? balance(s->m, t->mr, nt)
+                : split == 1 ? balance(s->n, t->nv * LANES, nt)
+                             : balance(s->batch, 1, nt);
+  double rows = (double)s->m / (split == 0 ? (double)nt : 1),
+         cols = (double)s->n / (split == 1 ? (double)nt : 1);
+  return even / (1 + (t->pack_a ? 12 : 1) / (double)at_least((int64_t)cols, 1) +
+                 (t->pack_b ? 12.0 : 2.0) / (double)at_least((int64_t)rows, 1));
+}
+
+/* 0 rows, 1 columns, 2 batch: the best for two and four threads together; rows first among equals. */
+static int32_t choose_split(const Sizes *s, const GemmTile *t) {
+  int32_t best = 0;
+  double best_score = 0;
+  for (int32_t split = 0; split < (s->batch > 1 ? 3 : 2); split++) {
+    double score = split_score(s, t, split, 2) + split_score(s, t, split, 4);
+    if (score > best_score * 1.0001) best = split, best_score = score;
+  }
+  return best;
+}
+
+static void choose_tile(const GemmGeom *g, const Sizes *s, const TargetInfo *t, GemmTile *tile) {
+  bool wide = t->vector_floats >= 16; /* 32 registers: 24 accumulators; AVX2: 12 halves */
+  int64_t vectors = units(at_least(s->n, 1), LANES), l2 = at_least(t->l2, 262144);
+  tile->nv = wide ? (int32_t)(vectors == 4 ? 2 : at_most(vectors, 3)) : 1;
+  tile->mr = tile_rows(g, s->m, wide ? 8 : 6);
+  int64_t nr = tile->nv * LANES, k = at_least(s->k, 1);
+  int64_t kc_max = at_most(at_least(l2 / 8 / (nr * 4) / LANES * LANES, 64), MAX_KC);
+  tile->kc = (int32_t)(units(units(k, units(k, kc_max)), LANES) * LANES); /* blocks of equal length */
+  tile->nc = (int32_t)nr;
+  tile->pack_b = g->bn != 1 && (g->n.rows || s->n != 1);
+  tile->pack_a = g->ak != 1 && s->n >= PACK_A_MIN_N && s->k > 1;
+  int64_t rows = tile->pack_b
+                     ? PACKED_MC
+                     : at_most(l2 / 4 / (tile->kc * 4), 64 * tile->mr); /* A's block: a quarter of L2 */
+  tile->mc = (int32_t)(at_least(rows / tile->mr, 8) * tile->mr);
+  tile->split = choose_split(s, tile);
+}
+
+static const char *describe(const Sizes *s, Arena *arena) {
+  if (s->batch == 1)
+    return arena_printf(arena, "%lldx%lldx%lld", (long long)s->m, (long long)s->n, (long long)s->k);
+  return arena_printf(arena, "%lld of %lldx%lldx%lld", (long long)s->batch, (long long)s->m, (long long)s->n,
+                      (long long)s->k);
+}
+
+void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas, Arena *arena,
+                      GemmImpl *impl, GemmTile *tile, const char **reason) {
+  static const char *const split_of[] = {"rows", "columns", "batch"};
+  Sizes s = {extent_of(g->m, max_rows), extent_of(g->n, max_rows), extent_of(g->k, max_rows), 1};
+  for (uint32_t i = 0; i < g->n_batch; i++)
+    if (__builtin_mul_overflow(s.batch, extent_of(g->batch[i], max_rows), &s.batch)) s.batch = INT64_MAX;
+  const char *what = describe(&s, arena);
+  bool capable = t->vector_floats >= 8 && t->fma;
+  *tile = (GemmTile){.mr = 1, .nv = 1, .kc = MAX_KC, .split = s.n > s.m};
+  *impl = force_blas || !capable ? GEMM_BLAS : GEMM_EMITTED;
+  if (*impl == GEMM_BLAS) {
+    const char *why =
+        force_blas ? "asked for" : arena_printf(arena, "no FMA with vectors of 8 floats on %s", t->cpu);
+    *reason = arena_printf(arena, "%s by the BLAS: %s", what, why);
+    return;
+  }
+  choose_tile(g, &s, t, tile);
+  *reason = arena_printf(arena, "%s by emitted kernel %dx%d: %s, k by %d, rows by %d%s%s, threads share %s",
+                         what, tile->mr, tile->nv * LANES, t->vector_floats >= 16 ? "AVX-512" : "AVX2",
+                         tile->kc, tile->mc, tile->pack_a ? ", A packed (read across its rows)" : "",
+                         tile->pack_b ? ", B packed (read across its rows)" : "", split_of[tile->split]);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * schedule.c -- order of execution and waves.
+ * Forward steps come first, in the order of the graph (a chain stays together and its activations in cache);
+ * the losses are checked as soon as they are known; of the rest that step goes next which leaves least memory
+ * in use. Among steps alike those come first that need no barrier before them. requires: deps, buffers with
+ * bytes   changes: w->schedule, w->wave */
+#include "plan_work.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct Sched {
+  Work *w;
+  uint32_t *missing; /* [node] dependencies not yet placed */
+  uint32_t *next_at, *next;
+  uint32_t *readers; /* [value] nodes still to load it */
+  bool *kept;        /* [value] a root */
+  uint32_t *ready, n_ready;
+  uint32_t *wave_of; /* [node], UINT32_MAX before it is placed */
+  uint32_t wave;     /* of the step placed last */
+  bool check_last;   /* which was the check */
+} Sched;
+
+#define LARGE 1048576.0 /* bytes: below, sparing a barrier (about 1 us) counts more than memory or order */
+
+static double work_bytes_of(const Work *w, BufferId b) {
+  const Buffer *x = &w->fn->buffers[b];
+  return x->space == SPACE_WORK ? (double)x->bytes : 0;
+}
+
+/* Bytes that the node frees minus bytes it takes. */
+static double gain(const Sched *s, const Node *n) {
+  double g = 0;
+  for (uint32_t i = 0; i < n->n_reads; i++) {
+    ValueId v = n->reads[i];
+    if (s->w->producer[v] && s->readers[v] == 1 && !s->kept[v])
+      g += work_bytes_of(s->w, s->w->fn->buffer_of[v]);
+  }
+  for (uint32_t i = 0; i < n->n_outs; i++) g -= work_bytes_of(s->w, n->outs[i].buffer);
+  return g;
+}
+
+static double taken(const Sched *s, const Node *n) {
+  double g = 0;
+  for (uint32_t i = 0; i < n->n_outs; i++) g += work_bytes_of(s->w, n->outs[i].buffer);
+  return g;
+}
+
+/* Whether n can run beside the steps of the present wave. */
+static bool joins(const Sched *s, const Node *n) {
+  if (n->kind == STEP_CHECK || s->check_last) return false;
+  for (uint32_t k = 0; k < n->n_deps; k++)
+    if (s->wave_of[n->deps[k]] == s->wave) return false;
+  return true;
+}
+
+/* What is compared, in order; smaller is better. */
+typedef struct Rank {
+  int class, apart;
+  double loss;
+  uint32_t node;
+} Rank;
+
+static Rank rank_of(const Sched *s, uint32_t i) {
+  const Node *n = &s->w->nodes[i];
+  Rank r = {.class = n->kind == STEP_CHECK       ? 0
+                     : n->phase == PHASE_FORWARD ? 1
+                                                 : 2,
+            .apart = !joins(s, n),
+            .node = i};
+  if (r.class == 1) r.apart |= taken(s, n) > LARGE; /* large steps keep the graph's order */
+  if (r.class == 2) r.loss = floor(-gain(s, n) / LARGE);
+  return r;
+}
+
+static bool better(const Rank *a, const Rank *b) {
+  if (a->class != b->class) return a->class < b->class;
+  if (a->loss != b->loss) return a->loss < b->loss;
+  return a->apart != b->apart ? a->apart < b->apart : a->node < b->node;
+}
+
+static uint32_t pick(const Sched *s) {
+  uint32_t best = 0;
+  Rank r = rank_of(s, s->ready[0]);
+  for (uint32_t i = 1; i < s->n_ready; i++) {
+    Rank x = rank_of(s, s->ready[i]);
+    if (better(&x, &r)) r = x, best = i;
+  }
+  return best;
+}
+
+static void sched_start(Sched *s) {
+  Work *w = s->w;
+  uint32_t n = w->n_nodes;
+  s->missing = ARENA_NEWS(w->scratch, uint32_t, n);
+  s->next_at = ARENA_NEWS(w->scratch, uint32_t, n + 2);
+  s->ready = ARENA_NEWS(w->scratch, uint32_t, n);
+  s->readers = ARENA_NEWS(w->scratch, uint32_t, w->g->n);
+  s->kept = ARENA_NEWS(w->scratch, bool, w->g->n);
+  s->wave_of = ARENA_NEWS(w->scratch, uint32_t, n);
+  memset(s->wave_of, 0xff, n * sizeof *s->wave_of);
+  for (uint32_t i = 0; i < w->g->n_roots; i++) s->kept[w->g->roots[i].value] = true;
+  for (uint32_t i = 0; i < n; i++) {
+    const Node *x = &w->nodes[i];
+    if (x->dead) continue;
+    for (uint32_t k = 0; k < x->n_deps; k++) s->next_at[x->deps[k] + 2]++, s->missing[i]++;
+    for (uint32_t k = 0; k < x->n_reads; k++) s->readers[x->reads[k]]++;
+    if (!x->n_deps) s->ready[s->n_ready++] = i;
+  }
+  for (uint32_t i = 2; i < n + 2; i++) s->next_at[i] += s->next_at[i - 1];
+  s->next = ARENA_NEWS(w->scratch, uint32_t, s->next_at[n + 1]);
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; !w->nodes[i].dead && k < w->nodes[i].n_deps; k++)
+      s->next[s->next_at[w->nodes[i].deps[k] + 1]++] = i;
+}
+
+void plan_order(Work *w) {
+  Sched s = {.w = w};
+  w->schedule = ARENA_NEWS(w->scratch, uint32_t, w->n_nodes);
+  w->wave = ARENA_NEWS(w->scratch, uint32_t, w->n_nodes);
+  w->n_order = 0;
+  sched_start(&s);
+  while (s.n_ready) {
+    uint32_t at = pick(&s), i = s.ready[at];
+    const Node *n = &w->nodes[i];
+    /* Steps of one wave are independent; the check stands alone. */
+    if (w->n_order && !joins(&s, n)) s.wave++;
+    s.check_last = n->kind == STEP_CHECK;
+    s.wave_of[i] = w->wave[w->n_order] = s.wave;
+    s.ready[at] = s.ready[--s.n_ready];
+    w->schedule[w->n_order++] = i;
+    for (uint32_t k = 0; k < n->n_reads; k++) s.readers[n->reads[k]]--;
+    for (uint32_t k = s.next_at[i]; k < s.next_at[i + 1]; k++)
+      if (--s.missing[s.next[k]] == 0) s.ready[s.n_ready++] = s.next[k];
+  }
+}

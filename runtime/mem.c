@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mem.c -- slabs and files. */
+#include "mem.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
+
+bool mem_mul(int64_t a, int64_t b, int64_t *out) {
+  return a >= 0 && b >= 0 && !__builtin_mul_overflow(a, b, out);
+}
+
+bool mem_product(const int64_t *dims, int32_t rank, int64_t *out) {
+  int64_t n = 1;
+  for (int32_t i = 0; i < rank; i++)
+    if (!mem_mul(n, dims[i], &n)) return false;
+  return *out = n, true;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SLAB_GUARDED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLAB_GUARDED 1
+#endif
+#endif
+
+#ifdef SLAB_GUARDED
+/* From the sanitizer's heap, so that a read past the slack is seen. */
+bool slab_alloc(Slab *s, int64_t bytes, const char *what, RtError *e) {
+  *s = (Slab){0};
+  void *p = bytes < 0 || bytes > (int64_t)1 << 36
+                ? NULL
+                : aligned_alloc(64, ((size_t)bytes + MEM_SLACK + 63) / 64 * 64);
+  if (!p) return rt_fail(e, RT_E0719, (long long)bytes, what);
+  *s = (Slab){p, (size_t)bytes, ((size_t)bytes + MEM_SLACK + 63) / 64 * 64};
+  memset(p, 0, s->mapped);
+  return true;
+}
+
+void slab_free(Slab *s) {
+  free(s->bytes);
+  *s = (Slab){0};
+}
+#else
+bool slab_alloc(Slab *s, int64_t bytes, const char *what, RtError *e) {
+  const size_t huge = (size_t)2 << 20;
+  *s = (Slab){0};
+  if (bytes < 0 || bytes > INT64_MAX - (int64_t)(2 * huge))
+    return rt_fail(e, RT_E0719, (long long)bytes, what);
+  size_t want = (size_t)bytes + MEM_SLACK;
+  size_t unit = want >= huge ? huge : (size_t)4096;
+  size_t mapped = (want + unit - 1) / unit * unit;
+  if (unit == huge) mapped += huge; /* room to start at a multiple of 2 MiB, so that huge pages fit */
+  void *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) return rt_fail(e, RT_E0719, (long long)bytes, what);
+  uint8_t *start = p;
+  if (unit == huge) {
+    size_t skip = (huge - (uintptr_t)p % huge) % huge;
+    if (skip) munmap(p, skip);
+    start += skip, mapped -= skip;
+    madvise(start, mapped, MADV_HUGEPAGE); /* an advice: refusal costs speed only */
+  }
+  *s = (Slab){start, (size_t)bytes, mapped};
+  return true;
+}
+
+void slab_free(Slab *s) {
+  if (s->bytes) munmap(s->bytes, s->mapped);
+  *s = (Slab){0};
+}
+#endif
+
+/* Doubles a slab's room, keeping its first `used` bytes. */
+static bool slab_grow(Slab *s, size_t used, RtError *e) {
+  Slab bigger;
+  if (s->size > (size_t)INT64_MAX / 4) return rt_fail(e, RT_E0719, (long long)s->size, "a file");
+  if (!slab_alloc(&bigger, (int64_t)(s->size * 2), "a file", e)) return false;
+  memcpy(bigger.bytes, s->bytes, used);
+  slab_free(s);
+  *s = bigger;
+  return true;
+}
+
+/* First guess at the unpacked size: the file's, or for gzip its last four bytes (size modulo 2^32), which are
+ * only believed as far as deflate can compress (1032:1). */
+static int64_t file_guess_size(int fd, int64_t on_disk) {
+  uint8_t head[2], tail[4];
+  if (on_disk >= 18 && pread(fd, head, 2, 0) == 2 && head[0] == 0x1f && head[1] == 0x8b &&
+      pread(fd, tail, 4, on_disk - 4) == 4) {
+    int64_t said = (int64_t)tail[0] | (int64_t)tail[1] << 8 | (int64_t)tail[2] << 16 | (int64_t)tail[3] << 24;
+    if (said <= on_disk * 1032) return said;
+  }
+  return on_disk;
+}
+
+static bool file_open(const char *path, int *fd, int64_t *size, RtError *e) {
+  struct stat st;
+  *fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (*fd < 0) return rt_fail(e, RT_E0701, path, strerror(errno));
+  if (fstat(*fd, &st) != 0 || S_ISDIR(st.st_mode)) {
+    rt_fail(e, RT_E0701, path, S_ISDIR(st.st_mode) ? "it is a folder" : strerror(errno));
+    return close(*fd), false;
+  }
+  *size = S_ISREG(st.st_mode) ? (int64_t)st.st_size : 65536;
+  return true;
+}
+
+static bool gz_fill(gzFile z, const char *path, Slab *out, RtError *e) {
+  size_t used = 0;
+  for (;;) {
+    if (used == out->size && !slab_grow(out, used, e)) return false;
+    size_t room = out->size - used;
+    int got = gzread(z, out->bytes + used, (unsigned)(room > 1u << 30 ? 1u << 30 : room));
+    if (got < 0) {
+      int code = 0;
+      const char *why = gzerror(z, &code);
+      return code == Z_ERRNO ? rt_fail(e, RT_E0701, path, strerror(errno))
+                             : rt_fail(e, RT_E0703, path, *why ? why : "gzip stream is broken");
+    }
+    if (got == 0) break;
+    used += (size_t)got;
+  }
+  int code = 0;
+  gzerror(z, &code);
+  if (code == Z_BUF_ERROR) return rt_fail(e, RT_E0703, path, "the gzip stream ends too early");
+  out->size = used;
+  return true;
+}
+
+bool mem_read_file(const char *path, Slab *out, RtError *e) {
+  int fd;
+  int64_t on_disk;
+  *out = (Slab){0};
+  if (!file_open(path, &fd, &on_disk, e)) return false;
+  int64_t guess = file_guess_size(fd, on_disk);
+  gzFile z = gzdopen(fd, "rb");
+  if (!z) return close(fd), rt_fail(e, RT_E0719, 0LL, "zlib");
+  gzbuffer(z, 1u << 18);
+  /* one byte more than the guess, so that the end of the file is seen without growing */
+  bool ok = slab_alloc(out, guess + 1, path, e) && gz_fill(z, path, out, e);
+  gzclose(z);
+  if (!ok) slab_free(out);
+  return ok;
+}
+
+bool mem_read_raw(const char *path, Slab *out, RtError *e) {
+  int fd;
+  int64_t on_disk;
+  *out = (Slab){0};
+  if (!file_open(path, &fd, &on_disk, e)) return false;
+  bool ok = slab_alloc(out, on_disk + 1, path, e);
+  size_t used = 0;
+  while (ok) {
+    if (used == out->size && !(ok = slab_grow(out, used, e))) break;
+    ssize_t got = read(fd, out->bytes + used, out->size - used);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) ok = rt_fail(e, RT_E0701, path, strerror(errno));
+    if (got <= 0) break;
+    used += (size_t)got;
+  }
+  close(fd);
+  if (ok) out->size = used;
+  else slab_free(out);
+  return ok;
+}
+
+bool mem_write_all(int fd, const void *bytes, size_t size) {
+  const uint8_t *p = bytes;
+  while (size) {
+    ssize_t n = write(fd, p, size > (size_t)1 << 30 ? (size_t)1 << 30 : size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return false;
+    p += n, size -= (size_t)n;
+  }
+  return true;
+}
+
+bool mem_sync_folder_of(const char *path) {
+  char *folder = mem_printf("%s", path);
+  char *slash = strrchr(folder, '/');
+  if (slash) slash[slash == folder ? 1 : 0] = 0;
+  int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  free(folder);
+  if (fd < 0) return false;
+  bool ok = fsync(fd) == 0 || errno == EINVAL; /* some file systems cannot sync folders */
+  return close(fd), ok;
+}
+
+bool mem_write_file(const char *path, const void *bytes, size_t size, RtError *e) {
+  char *temporary = mem_printf("%s.tmp", path);
+  int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  bool ok = fd >= 0 && mem_write_all(fd, bytes, size) && fsync(fd) == 0;
+  int why = errno;
+  if (fd >= 0 && close(fd) != 0 && ok) ok = false, why = errno;
+  if (ok && (rename(temporary, path) != 0 || !mem_sync_folder_of(path))) ok = false, why = errno;
+  if (!ok) {
+    if (fd >= 0) unlink(temporary);
+    rt_fail(e, RT_E0720, path, strerror(why));
+  }
+  free(temporary);
+  return ok;
+}
+
+char *mem_printf(const char *fmt, ...) {
+  char *s = NULL;
+  va_list args;
+  va_start(args, fmt);
+  int n = vasprintf(&s, fmt, args);
+  va_end(args);
+  if (n < 0) fprintf(stderr, "runtime: out of memory for a name\n"), abort();
+  return s;
+}
+
+double mem_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mem.h -- big aligned slabs, checked size arithmetic, and whole files. */
+#ifndef ROUTEC_MEM_H
+#define ROUTEC_MEM_H
+#include "error.h"
+
+#define MEM_SLACK 64 /* readable bytes past the end of every slab */
+
+/* A zeroed slab, 64-byte aligned, huge pages advised from 2 MiB up. Owned; freed by slab_free. */
+typedef struct Slab {
+  uint8_t *bytes;
+  size_t size, mapped;
+} Slab;
+bool slab_alloc(Slab *s, int64_t bytes, const char *what, RtError *e);
+void slab_free(Slab *s);
+
+/* *out = a * b; false on overflow or a negative factor. */
+bool mem_mul(int64_t a, int64_t b, int64_t *out);
+/* Product of dims; false on overflow or a negative one. */
+bool mem_product(const int64_t *dims, int32_t rank, int64_t *out);
+
+/* Reads a whole file, gzip or plain (told by its first bytes), into a slab. */
+bool mem_read_file(const char *path, Slab *out, RtError *e);
+/* The same without decompressing. */
+bool mem_read_raw(const char *path, Slab *out, RtError *e);
+/* Writes bytes under a temporary name, syncs, renames, syncs the folder. */
+bool mem_write_file(const char *path, const void *bytes, size_t size, RtError *e);
+bool mem_write_all(int fd, const void *bytes, size_t size); /* errno on false */
+bool mem_sync_folder_of(const char *path);
+/* malloc'd printf. Never NULL: out of memory for a name aborts. */
+char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Seconds of CLOCK_MONOTONIC. */
+double mem_now(void);
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pool.c -- spin, then sleep, on Linux futexes. A wait first spins (a block's steps are microseconds apart),
+ * then yields, then sleeps; with more threads than CPUs it yields almost at once. All threads compute with
+ * the same rounding and denormal mode, whatever the host program has set. */
+#include "pool.h"
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+typedef struct Gate { /* a number that changes, and who sleeps on it */
+  _Alignas(64) _Atomic uint32_t turn;
+  _Atomic uint32_t sleepers;
+} Gate;
+
+typedef struct Worker {
+  Pool *pool;
+  pthread_t thread;
+  int64_t tid;
+} Worker;
+
+struct Pool {
+  Gate start, meet, done;
+  _Alignas(64) _Atomic uint32_t arrived;  /* at the barrier */
+  _Alignas(64) _Atomic uint32_t finished; /* with the block */
+  int n, spins, yields;
+  bool stop;
+  JobEntry entry;
+  JobFrame *frame;
+  Worker *workers; /* [1 .. n) */
+};
+
+static void cpu_relax(void) {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+static void gate_open(Gate *g) {
+  atomic_fetch_add(&g->turn, 1);
+  if (atomic_load(&g->sleepers)) syscall(SYS_futex, &g->turn, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* Returns once g->turn is not `seen` any more. */
+static void gate_wait(const Pool *p, Gate *g, uint32_t seen) {
+  for (int i = 0; i < p->spins; i++) {
+    if (atomic_load_explicit(&g->turn, memory_order_acquire) != seen) return;
+    cpu_relax();
+  }
+  for (int i = 0; i < p->yields; i++) {
+    if (atomic_load_explicit(&g->turn, memory_order_acquire) != seen) return;
+    sched_yield();
+  }
+  /* the sleeper counts itself before it looks again, the opener turns before it looks for sleepers: one sees
+   * the other */
+  atomic_fetch_add(&g->sleepers, 1);
+  while (atomic_load(&g->turn) == seen) syscall(SYS_futex, &g->turn, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+  atomic_fetch_sub(&g->sleepers, 1);
+}
+
+void pool_barrier(Pool *p) {
+  if (p->n == 1) return;
+  uint32_t turn = atomic_load(&p->meet.turn);
+  if (atomic_fetch_add(&p->arrived, 1) + 1 == (uint32_t)p->n) {
+    atomic_store(&p->arrived, 0);
+    gate_open(&p->meet);
+  } else {
+    gate_wait(p, &p->meet, turn);
+  }
+}
+
+/* IEEE as it stands: nearest even, gradual underflow, no traps. Returns the mode before. */
+static unsigned float_mode_set(unsigned mode) {
+#if defined(__x86_64__)
+  unsigned old = _mm_getcsr();
+  _mm_setcsr(mode);
+  return old;
+#else
+  return mode;
+#endif
+}
+enum { FLOAT_MODE = 0x1F80 };
+
+static void *worker_main(void *arg) {
+  Worker *w = arg;
+  Pool *p = w->pool;
+  float_mode_set(FLOAT_MODE);
+  for (uint32_t turn = 0;; turn++) {
+    gate_wait(p, &p->start, turn);
+    if (p->stop) return NULL;
+    p->entry(p->frame, w->tid);
+    if (atomic_fetch_add(&p->finished, 1) + 1 == (uint32_t)p->n - 1) gate_open(&p->done);
+  }
+}
+
+void pool_run(Pool *p, JobEntry entry, JobFrame *f) {
+  unsigned mode = float_mode_set(FLOAT_MODE);
+  f->n_threads = p->n;
+  p->entry = entry, p->frame = f;
+  uint32_t turn = atomic_load(&p->done.turn);
+  atomic_store(&p->finished, 0);
+  if (p->n > 1) gate_open(&p->start);
+  entry(f, 0);
+  if (p->n > 1) gate_wait(p, &p->done, turn);
+  float_mode_set(mode);
+}
+
+int pool_cpus(void) {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+  long n = sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 ? (int)n : 1;
+}
+
+int pool_threads(const Pool *p) { return p->n; }
+
+static void workers_stop(Pool *p, int started) {
+  p->stop = true;
+  gate_open(&p->start);
+  for (int i = 1; i < started; i++) pthread_join(p->workers[i].thread, NULL);
+}
+
+Pool *pool_create(int threads, RtError *e) {
+  int cpus = pool_cpus(), n = threads < 1 ? cpus : threads > 1024 ? 1024 : threads;
+  Pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
+  if (!p) return rt_fail(e, RT_E0719, (long long)sizeof *p, "threads"), NULL;
+  memset(p, 0, sizeof *p);
+  p->n = n;
+  p->spins = n > cpus ? 20 : 20000; /* 20000 pauses: about 0.2 ms */
+  p->yields = n > cpus ? 100 : 10;
+  p->workers = calloc((size_t)n, sizeof *p->workers);
+  if (!p->workers) return rt_fail(e, RT_E0719, (long long)n, "threads"), free(p), NULL;
+  sigset_t all, old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the host thread's */
+  int code = 0, i = 1;
+  for (; i < n && !code; i++) {
+    p->workers[i] = (Worker){.pool = p, .tid = i};
+    code = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
+  }
+  pthread_sigmask(SIG_SETMASK, &old, NULL);
+  if (!code) return p;
+  rt_fail(e, RT_E0733, i - 1, strerror(code));
+  workers_stop(p, i - 1);
+  free(p->workers), free(p);
+  return NULL;
+}
+
+void pool_destroy(Pool *p) {
+  if (!p) return;
+  workers_stop(p, p->n);
+  free(p->workers), free(p);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pool.h -- the threads that run compiled blocks. The caller is thread 0; the others sleep between blocks. */
+#ifndef ROUTEC_POOL_H
+#define ROUTEC_POOL_H
+#include "error.h"
+
+typedef struct Pool Pool;
+/* threads < 1: one a CPU this process may use. */
+Pool *pool_create(int threads, RtError *e);
+void pool_destroy(Pool *p);
+int pool_threads(const Pool *p);
+/* Every thread calls entry(f, tid); returns when all are done. Sets f->n_threads. */
+void pool_run(Pool *p, JobEntry entry, JobFrame *f);
+/* All threads of the pool meet. Spins briefly, gives way when there are more threads than CPUs, then sleeps.
+ */
+void pool_barrier(Pool *p);
+int pool_cpus(void); /* CPUs this process may use */
+#endif

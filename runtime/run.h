@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * run.h -- one run of a Job, shared between the rooms of the runtime. A Run owns all it points to but job and
+ * options. */
+#ifndef ROUTEC_RUN_H
+#define ROUTEC_RUN_H
+#include "data.h"
+#include "params.h"
+#include "pool.h"
+#include "rt.h"
+#include <jansson.h>
+
+/* All that a checkpoint holds besides tensors. Everything that decides later bits or later lines of
+ * metrics.jsonl. */
+typedef struct RunState {
+  int64_t step;                 /* steps done */
+  int64_t log_steps;            /* of these since the last line of losses */
+  double *loss_sums;            /* [origin] over log_steps; what JobFrame.loss_sums points to */
+  double total_min, total_last; /* logged mean total loss; INFINITY and NAN before the first */
+  int64_t evaluated;            /* step of the last evaluation during training, -1: none */
+  int64_t metrics_bytes;        /* length of metrics.jsonl */
+  double seconds;               /* of training */
+  double *baseline;
+  uint32_t n_baseline; /* largest magnitude by plan step, early in training; n 0: not taken yet */
+} RunState;
+
+/* Sums of an evaluation by key; without a key one group. */
+typedef struct EvalTable {
+  const JobEval *eval;
+  bool done;
+  int64_t n_keys, rows;
+  int64_t *counts; /* [key] */
+  double *sums;    /* [metric][key] */
+} EvalTable;
+
+typedef enum CheckMode { CHECK_NONE, CHECK_FINITE, CHECK_GROWTH } CheckMode;
+
+typedef struct Progress {
+  double started, last_shown, first_step;
+  int64_t started_step;
+  bool line_open, tty, begun;
+} Progress;
+
+typedef struct Run {
+  Job *job;
+  const RtOptions *o;
+  RtError error;
+  double opened; /* mem_now() at the start */
+  uint64_t seed;
+  char *spec_path, *data_dir, *init_path; /* from options or, when resuming, the manifest; may be NULL */
+  Data data;
+  double data_seconds;
+  Slab store, work, order, eval_order;
+  Slab *eval_work; /* [eval] */
+  Pool *pool;
+  JobFrame frame;       /* of training */
+  double *losses;       /* [origin] of the last step */
+  double *wide_scalars; /* [scalar] */
+  int64_t steps_per_epoch, total_steps, order_epoch;
+  RunState state;
+  EvalTable *tables; /* [eval] */
+  uint32_t expects_failed;
+  char *dir; /* run folder, or NULL: nothing is written */
+  int dir_lock;
+  FILE *metrics;
+  json_t *manifest;
+  Progress progress;
+  CheckMode check; /* what check_step looks for */
+  int64_t check_rows;
+  double *growth; /* [plan step] of the last CHECK_GROWTH */
+  bool found_bad;
+} Run;
+
+/* ---- run.c: opening, folder, manifest, signals ---- */
+bool run_open(Run *r, Job *job, const RtOptions *o); /* seed, scalars; nothing is read yet */
+void run_close(Run *r);
+bool run_load(Run *r);                                 /* data, store, slabs, threads */
+bool run_folder_parents(const char *path, RtError *e); /* mkdir -p of what is above path */
+bool run_folder_create(Run *r);
+bool run_folder_resume(Run *r, const char *dir); /* reads the manifest: seed, scalars, paths */
+bool run_manifest_write(Run *r, const char *status, int exit_code);
+void run_warn(const Run *r, RtCode code, ...);
+int run_report(Run *r, int exit_code); /* prints r->error; returns exit_code */
+json_t *json_number(double v);         /* null when not finite */
+void signals_catch(void);              /* SIGINT, SIGTERM, SIGHUP: once a note, twice _exit(130) */
+void signals_release(void);
+int signals_seen(void);
+
+/* Data of rt_prefetch. false: there is none for this run. *ok false: it failed, r->error says why. prefetch.c
+ */
+bool prefetch_take(Run *r, bool *ok);
+
+/* ---- train.c ---- */
+int train_run(Run *r); /* the whole of rt_train after run_open */
+void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work, const int32_t *order,
+                 int64_t batch);
+bool train_order(Run *r, int64_t epoch);
+double losses_total(const Run *r, const double *losses);
+void run_scalars(Run *r); /* job's scalars to wide_scalars */
+
+/* ---- finite.c ---- */
+void check_step(JobFrame *f, int64_t tid, int64_t plan_step);
+/* Repeats the bad step with a look at every tensor; fills r->error. */
+void finite_explain(Run *r, int64_t bad_step);
+/* Repeats the last step on a copy of the store and records largest magnitudes by plan step in r->growth. */
+bool growth_measure(Run *r);
+void growth_report(Run *r); /* W0750, W0751 */
+
+/* ---- checkpoint.c ---- */
+bool checkpoint_save(Run *r);
+void checkpoint_prune(const Run *r, int64_t keep); /* keeps the newest `keep` (0: all) */
+/* The newest valid checkpoint of the run folder into store and state. *found false and true returned: there
+ * is none. */
+bool checkpoint_resume(Run *r, bool *found);
+/* Parameters (and scalars, seed if it is a checkpoint) of a file or of a folder's newest valid checkpoint. */
+bool checkpoint_load_params(Run *r, const char *path);
+
+/* ---- metrics.c ---- */
+bool metrics_open(Run *r, int64_t keep_bytes);
+bool metrics_losses(Run *r); /* a line of mean losses; resets the sums */
+bool metrics_table(Run *r, const EvalTable *t);
+bool metrics_sync(Run *r);
+json_t *metrics_table_json(const EvalTable *t);
+
+/* ---- progress.c ---- */
+void progress_begin(Run *r);
+void progress_update(Run *r, bool logged);
+void progress_end(Run *r); /* closes an open line */
+void progress_note(Run *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3))); /* a line unless quiet */
+void json_print(json_t *o);                /* one line on stdout; takes o over */
+
+/* ---- eval.c, picture.c, expect.c ---- */
+bool eval_alloc(Run *r);
+/* Runs every evaluation; prints tables if `show`, writes pictures if `pictures`. *interrupted: a signal ended
+ * it. */
+bool eval_all(Run *r, bool show, bool pictures, bool *interrupted);
+double table_mean(const EvalTable *t, uint32_t metric, const int64_t *keys,
+                  uint32_t n_keys); /* NAN if empty */
+void eval_free(Run *r);
+typedef struct Picture {
+  uint8_t *pixels;
+  int64_t width, height;
+} Picture; /* grey, row-major */
+bool picture_write(const char *path, const Picture *p, RtError *e);
+double output_get(const uint8_t *work, const JobOutput *o, int64_t row, int64_t index);
+int64_t output_size(const JobOutput *o); /* values of one datum */
+bool expect_all(Run *r);                 /* prints each; counts r->expects_failed */
+
+/* ---- sweep.c ---- */
+double student_975(int64_t degrees); /* 97.5 % point of Student's t */
+#endif

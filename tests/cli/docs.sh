@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Every ```route block of the documentation is accepted as it stands; one marked ```route error CODE gives that code.
+. "$(dirname "$0")/../lib/cli.sh"
+cp "$ROUTEC_ROOT/data/digits.csv.gz" .
+"$python" - "$ROUTEC_ROOT" <<'PY'
+import os, re, sys
+# ```route [NAME | error CODE] [+BASE] [=NAME]: BASE is a block of the same page that this one extends
+root, n = sys.argv[1], 0
+for page in ['README.md'] + sorted('docs/' + f for f in os.listdir(root + '/docs') if f.endswith('.md')):
+    text = open(os.path.join(root, page)).read()
+    named, stem = {}, page.replace('/', '_').replace('.md', '')
+    for m in re.finditer(r'^```route *(.*?)\n(.*?)^```', text, re.M | re.S):
+        line = text[:m.start()].count('\n') + 1
+        words, body, code = m.group(1).split(), m.group(2), 'ok'
+        name = '%03d-%s-line%d' % (n, stem, line)
+        if words[:1] == ['error']:
+            code, words = words[1], words[2:]
+        for w in words:
+            if w[0] == '+':
+                body = 'edition 1\nextend "%s"\n' % named[w[1:]] + body
+            else:
+                named[w.lstrip('=')] = name + '.route'
+        open(name + '.route', 'w').write(body)
+        open(name + '.want', 'w').write(code)
+        n += 1
+print(n, 'blocks')
+assert n >= 10, 'too few examples were found: has the marking changed?'
+PY
+[ $? = 0 ] || fail "examples could not be extracted"
+mkdir data && mv digits.csv.gz data
+for f in [0-9]*.route; do
+  code=$(cat "${f%.route}.want")
+  if [ "$code" = ok ]; then
+    expect 0 check "$f"
+  else
+    expect 1 check "$f"
+    says "$code"
+  fi
+done
+# commands of the documentation exist
+grep -oh 'routec [a-z]\+' "$ROUTEC_ROOT"/README.md "$ROUTEC_ROOT"/docs/*.md | sort -u | while read -r _ word; do
+  case $word in check | run | build | resume | eval | plan | explain | doctor | fmt | help) ;;
+  *) grep -q "^routec $word\|\`routec $word\|build/routec $word" "$ROUTEC_ROOT"/README.md "$ROUTEC_ROOT"/docs/*.md && { echo "no such command: routec $word"; exit 1; } ;;
+  esac
+done || fail "the documentation names a command that does not exist"
+echo "$n_checks checks"

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# Suites that drive the command: a script is a test. cli/ the command line, train/ whole runs, parity/ PyTorch.
+# Exit code 77 is a visible skip (no PyTorch, no MNIST).
+function(routec_script_test name timeout)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77
+    ENVIRONMENT "ROUTEC=$<TARGET_FILE:routec>;ROUTEC_ROOT=${PROJECT_SOURCE_DIR}")
+endfunction()
+
+file(GLOB SCRIPTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cli/*.sh ${CMAKE_CURRENT_SOURCE_DIR}/train/*.sh)
+foreach(script ${SCRIPTS})
+  get_filename_component(name ${script} NAME_WE)
+  get_filename_component(folder ${script} DIRECTORY)
+  get_filename_component(folder ${folder} NAME)
+  routec_script_test(${folder}.${name} 600 bash ${script})
+endforeach()
+
+file(GLOB SCRIPTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/parity/*.py)
+foreach(script ${SCRIPTS})
+  get_filename_component(name ${script} NAME_WE)
+  routec_script_test(parity.${name} 600 /usr/bin/python3 ${script})
+endforeach()
+
+if(ROUTEC_FAULTS)
+  routec_script_test(faults 1800 bash ${CMAKE_CURRENT_SOURCE_DIR}/faults.sh)
+endif()

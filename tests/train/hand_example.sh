@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The smallest example of routing, by hand: h = W1 x with W1 = [1, 2], x = 1; y = W2 h with W2 = [3, -1]; L = y^2 / 2.
+# So h = [1, 2], y = 1, and one step of SGD at rate 1 moves W1 and W2 by minus their gradients.
+. "$(dirname "$0")/../lib/cli.sh"
+. "$(dirname "$0")/../lib/train.sh"
+echo 1,0 >one.csv
+spec() { # spec ROUTE
+  cat <<ROUTE
+edition 1
+data one {
+  source = csv("one.csv", x = 0 .. 1, t = 1 .. 2)
+  x: f32[1] = source.x
+  t: f32[1] = source.t
+}
+model {
+  h = x |> w1: linear(2, bias = false)
+  y = h |> w2: linear(1, bias = false)
+}
+split h { one = 0 .. 1; two = rest }
+$1
+loss l = 0.5 * mse(y, t)
+optimize sgd(lr = 1.0) { masked = zero_grad }
+train { batch = 1; for = 1 steps; checkpoint { every = 1 steps } }
+ROUTE
+}
+row() { # row NAME ROUTE dW1... dW2...
+  spec "$2" >"$1.route"
+  if [ ! -f init.safetensors ]; then
+    train "$1.route" any
+    $tool set "$(weights_of any)" init.safetensors w1.weight=1,2 w2.weight=3,-1 || fail set
+  fi
+  train "$1.route" "$1" --init init.safetensors
+  local n=("$("$python" -c "print(1-($3), 2-($4), 3-($5), -1-($6))")")
+  read -r a b c d <<<"${n[0]}"
+  $tool values "$(weights_of "$1")" w1.weight "$a" "$b" || fail "$1: dW1"
+  $tool values "$(weights_of "$1")" w2.weight "$c" "$d" || fail "$1: dW2"
+  pass
+}
+row none '' 3 -1 1 2
+row first_unit 'route r: gradient of h { otherwise to one }' 3 0 1 2
+row half 'route r: gradient of h { otherwise to { one = 1.0; two = 0.5 } }' 3 -0.5 1 2
+row negative 'route r: gradient of h { otherwise to { one = 1.0; two = -0.75 } }' 3 0.75 1 2
+echo "$n_checks checks"

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * llvm_step.c -- whole training steps: the loop over a block, losses and their check, updates in place, exact masks,
+ * large reductions, and kernels shared by layers that are alike. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "compiler.h"
+#include "llvm_run.h"
+
+/* ---- a program by hand ------------------------------------------------------------------------------------------ */
+typedef struct Bed { Arena *a; Program *p; Graph *g; Plan *plan; Code code; EvalInput in; Run run; } Bed;
+
+static void bed_open(Bed *b) {
+  *b = (Bed){.a = arena_create()};
+  b->p = ARENA_NEW(b->a, Program);
+  Program *p = b->p;
+  p->arena = b->a, p->title = "bed", p->sources = sources_create(b->a);
+  p->params = ARENA_NEWS(b->a, ProgParam, 64), p->columns = ARENA_NEWS(b->a, ProgColumn, 8);
+  p->scalars = ARENA_NEWS(b->a, ProgScalar, 8), p->origins = ARENA_NEWS(b->a, ProgOrigin, 8);
+  p->data = ARENA_NEW(b->a, ProgSource), p->n_data = 1;
+  p->data[0] = (ProgSource){.name = "data", .reader = "none"};
+  b->g = p->step = graph_create(b->a, "train");
+}
+
+static ValueId bed_leaf(Bed *b, Op op, int64_t n, int64_t k, uint32_t n_ints, const Shape *s, Dtype t) {
+  return ir_make(b->g, op, (Span){0}, NULL, 0, (int64_t[]){n, k}, n_ints, 0, s, t);
+}
+static ValueId bed_param(Bed *b, Shape s) {
+  uint32_t i = b->p->n_params++;
+  b->p->params[i] = (ProgParam){.path = arena_printf(b->a, "p%u", i), .shape = s, .trainable = true};
+  return bed_leaf(b, OP_PARAM, i, 0, 1, &s, DT_F32);
+}
+static ValueId bed_column(Bed *b, Shape s, Dtype t) {
+  uint32_t i = b->p->n_columns++;
+  b->p->columns[i] = (ProgColumn){.name = arena_printf(b->a, "c%u", i), .dtype = t, .shape = s};
+  return bed_leaf(b, OP_COLUMN, i, 0, 1, &s, t);
+}
+static ValueId bed_all(Bed *b, ValueId x) { /* sum over every axis */
+  int64_t axes[IR_MAX_RANK] = {0, 1, 2, 3, 4, 5, 6, 7};
+  return ir_reduce(b->g, OP_SUM, x, axes, (uint32_t)b->g->v[x].shape.rank);
+}
+
+/* Plans for `batch` rows and compiles. */
+static void bed_compile(Bed *b, int64_t batch) {
+  TargetInfo t;
+  assert_true(backend_target(NULL, &t));
+  b->p->train = (ProgTrain){.present = true, .batch = batch, .length = {1, UNIT_STEPS}};
+  const char *why = graph_verify(b->g);
+  if (why) fprintf(stderr, "%s\n", why);
+  assert_null(why);
+  b->plan = plan_make(b->a, b->p, &t, &(PlanOptions){.reuse_memory = true});
+  why = plan_verify(b->plan);
+  if (why) fprintf(stderr, "%s\n", why);
+  assert_null(why);
+  code_open(&b->code, b->a, b->plan);
+}
+
+static double *bed_numbers(Bed *b, int64_t n, uint64_t seed) {
+  double *x = ARENA_NEWS(b->a, double, n);
+  for (int64_t i = 0; i < n; i++) x[i] = rg_grid(&seed);
+  return x;
+}
+
+/* Grid numbers for parameters, states and float columns; 0 .. 9 for others. */
+static void bed_input(Bed *b, int64_t rows, uint64_t seed) {
+  const double **params = ARENA_NEWS(b->a, const double *, 64), **columns = ARENA_NEWS(b->a, const double *, 8);
+  const double *const **states = ARENA_NEWS(b->a, const double *const *, 64);
+  for (uint32_t i = 0; i < b->p->n_params; i++) {
+    int64_t n = shape_count(&b->p->params[i].shape, 1);
+    const double **k = ARENA_NEWS(b->a, const double *, 4);
+    params[i] = bed_numbers(b, n, seed + 5 * i), k[0] = bed_numbers(b, n, seed + 5 * i + 1);
+    for (int j = 1; j < 4; j++) k[j] = bed_numbers(b, n, seed + 5 * i + (uint64_t)j);
+    states[i] = k;
+  }
+  for (uint32_t i = 0; i < b->p->n_columns; i++) {
+    int64_t n = shape_count(&b->p->columns[i].shape, rows);
+    double *x = bed_numbers(b, n, seed + 100 + i);
+    for (int64_t j = 0; b->p->columns[i].dtype != DT_F32 && j < n; j++) x[j] = (double)((j * 7 + j / 10) % 10);
+    columns[i] = x;
+  }
+  int32_t *datum = ARENA_NEWS(b->a, int32_t, rows);
+  for (int64_t i = 0; i < rows; i++) datum[i] = run_datum(i);
+  b->in = (EvalInput){.rows = rows, .params = params, .states = states, .columns = columns, .datum = datum,
+                      .scalars = bed_numbers(b, 8, seed), .step = 0, .total_steps = 100, .steps_per_epoch = 10, .seed = seed};
+}
+
+static void bed_close(Bed *b) {
+  code_close(&b->code);
+  arena_destroy(b->a);
+}
+
+/* ---- tests ---------------------------------------------------------------------------------------------------------- */
+
+/* Losses of a block of three steps, the last of them with two rows; and the order that rows are read in. */
+static void block_of_steps(void **state) {
+  (void)state;
+  Bed b;
+  bed_open(&b);
+  ValueId x = bed_column(&b, shape_of(2, (int64_t)DIM_ROWS, (int64_t)5), DT_F32), y = bed_column(&b, shape_of(1, (int64_t)DIM_ROWS), DT_U8);
+  graph_root(b.g, ROOT_LOSS, 0, 0, bed_all(&b, ir_bin(b.g, OP_MUL, x, x)));
+  graph_root(b.g, ROOT_LOSS, 1, 0, bed_all(&b, ir_cast(b.g, y, DT_F32)));
+  bed_compile(&b, 4);
+  bed_input(&b, 10, 5);
+  double squares = 0, labels = 0, last = 0;
+  for (int i = 0; i < 50; i++) squares += b.in.columns[0][i] * b.in.columns[0][i];
+  for (int i = 0; i < 10; i++) labels += b.in.columns[1][i], last += i >= 8 ? b.in.columns[1][i] : 0;
+  for (int threads = 1; threads <= 4; threads++) {
+    run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
+    b.run.frame.n_steps = 3;
+    run_threads(&b.run, b.code.job.train.fn.entry, threads);
+    assert_true(fabs(b.run.frame.loss_sums[0] - squares) < 1e-4);
+    assert_true(b.run.frame.loss_sums[1] == labels);
+    assert_true(b.run.frame.losses[1] == last);
+    assert_true(b.run.frame.bad_step == -1);
+    run_close(&b.run);
+  }
+  bed_close(&b);
+}
+
+static void count_look(Run *r, int64_t step) {
+  (void)r;
+  assert_true(step >= 0);
+}
+
+/* Momentum: p and its state are replaced in place, step by step as the interpreter does it. */
+static void update_in_place(void **state) {
+  (void)state;
+  Bed b;
+  bed_open(&b);
+  Shape s = shape_of(2, (int64_t)7, (int64_t)37);
+  ValueId p = bed_param(&b, s), m = bed_leaf(&b, OP_STATE, 0, 0, 2, &s, DT_F32);
+  b.p->params[0].n_states = 1;
+  ValueId step = ir_bcast_scalar(b.g, ir_cast(b.g, ir_clock(b.g, CLOCK_STEP), DT_F32), &s);
+  ValueId half = ir_const(b.g, (Span){0}, 0.5, &s, DT_F32);
+  ValueId next = ir_bin(b.g, OP_ADD, ir_bin(b.g, OP_MUL, m, half), ir_bin(b.g, OP_ADD, p, step));
+  ValueId param = ir_bin(b.g, OP_SUB, p, ir_bin(b.g, OP_MUL, next, half));
+  ValueId norm = bed_all(&b, ir_bin(b.g, OP_MUL, p, p));
+  graph_root(b.g, ROOT_LOSS, 0, 0, norm);
+  graph_root(b.g, ROOT_PARAM, 0, 0, param);
+  graph_root(b.g, ROOT_STATE, 0, 0, next);
+  bed_compile(&b, 2);
+  bed_input(&b, 6, 11);
+  run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
+  b.run.frame.n_steps = 3, b.run.frame.check = 1, b.run.look = count_look;
+  run_threads(&b.run, b.code.job.train.fn.entry, 2);
+  assert_true(b.run.checks == 3 * (int64_t)b.plan->train.n_steps);
+  const double *v = b.in.params[0], *w = b.in.states[0][0];
+  for (int i = 0; i < 3; i++) {
+    EvalInput in = b.in;
+    in.params = &v, in.states = (const double *const *const[]){&w}, in.rows = 2, in.step = i;
+    EvalResult r = graph_eval(b.g, b.a, &in);
+    v = r.value[param], w = r.value[next];
+  }
+  const ParamPlace *place = b.plan->params;
+  for (int64_t i = 0; i < 7 * 37; i++) {
+    double got = run_get(b.run.store.base + place->offset, DT_F32, run_place(&s, place->strides, 1, i));
+    double moment = run_get(b.run.store.base + place->state_offset[0], DT_F32, run_place(&s, place->strides, 1, i));
+    assert_true(fabs(got - v[i]) < 1e-5 && fabs(moment - w[i]) < 1e-5);
+  }
+  run_close(&b.run);
+  bed_close(&b);
+}
+
+/* A loss that is not finite ends the block before anything is stored. */
+static void bad_loss_stops(void **state) {
+  (void)state;
+  Bed b;
+  bed_open(&b);
+  Shape s = shape_of(1, (int64_t)40);
+  ValueId p = bed_param(&b, s), x = bed_column(&b, shape_of(1, (int64_t)DIM_ROWS), DT_F32);
+  graph_root(b.g, ROOT_LOSS, 0, 0, bed_all(&b, x));
+  graph_root(b.g, ROOT_PARAM, 0, 0, ir_bin(b.g, OP_ADD, p, ir_const(b.g, (Span){0}, 1, &s, DT_F32)));
+  bed_compile(&b, 2);
+  bed_input(&b, 8, 3);
+  ((double *)(uintptr_t)b.in.columns[0])[5] = NAN; /* row 5: third step */
+  run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
+  b.run.frame.n_steps = 4, b.run.frame.step = 70;
+  run_threads(&b.run, b.code.job.train.fn.entry, 2);
+  assert_true(b.run.frame.bad_step == 72);
+  assert_true(isnan(b.run.frame.losses[0]) && isfinite(b.run.frame.loss_sums[0]));
+  for (int i = 0; i < 40; i++)
+    assert_true(run_get(b.run.store.base + b.plan->params[0].offset, DT_F32, i) == b.in.params[0][i] + 2);
+  run_close(&b.run);
+  bed_close(&b);
+}
+
+/* A mask of 0 gives +0.0 even where the value is NaN or infinite; 1 gives the value's own bits. */
+static void masks_are_exact(void **state) {
+  (void)state;
+  Bed b;
+  bed_open(&b);
+  Shape s = shape_of(2, (int64_t)DIM_ROWS, (int64_t)19);
+  ValueId x = bed_column(&b, s, DT_F32), f = bed_column(&b, s, DT_F32);
+  ValueId y = ir_bin(b.g, OP_MASK, x, f);
+  graph_root(b.g, ROOT_KEEP, 0, 0, y);
+  bed_compile(&b, 3);
+  bed_input(&b, 3, 9);
+  double *vx = (double *)(uintptr_t)b.in.columns[0], *vf = (double *)(uintptr_t)b.in.columns[1];
+  static const double odd[] = {NAN, INFINITY, -INFINITY, -3.25, 1e-40, -0.0, 2.5};
+  static const double factor[] = {0, 1, -0.75, -0.0};
+  for (int i = 0; i < 57; i++) vx[i] = odd[i % 7], vf[i] = factor[i / 7 % 4];
+  run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
+  run_threads(&b.run, b.code.job.train.fn.entry, 2);
+  const double *got = run_root(&b.run, b.a, &b.plan->train, 0, 3);
+  for (int i = 0; i < 57; i++) {
+    float g = (float)got[i], zero = 0, value = (float)vx[i];
+    if (vf[i] == 0) assert_memory_equal(&g, &zero, 4);
+    else if (vf[i] == 1 && !isnan(value)) assert_memory_equal(&g, &value, 4);
+    else if (vf[i] == 1) assert_true(isnan(g));
+    else assert_true(isnan(g) ? isnan(value) : g == (float)(-0.75f * value));
+  }
+  run_close(&b.run);
+  bed_close(&b);
+}
+
+/* Reductions that are cut into chunks, with a remainder; equal bits for every number of threads. */
+static void large_reductions(void **state) {
+  (void)state;
+  Bed b;
+  bed_open(&b);
+  Shape s = shape_of(2, (int64_t)DIM_ROWS, (int64_t)61);
+  ValueId x = bed_column(&b, s, DT_F32), y = bed_param(&b, shape_of(1, (int64_t)20011));
+  ValueId sq = ir_bin(b.g, OP_MUL, x, x);
+  graph_root(b.g, ROOT_KEEP, 0, 0, bed_all(&b, sq));
+  graph_root(b.g, ROOT_KEEP, 1, 0, ir_reduce(b.g, OP_SUM, x, (int64_t[]){0}, 1));
+  graph_root(b.g, ROOT_KEEP, 2, 0, ir_reduce(b.g, OP_AMAX, sq, (int64_t[]){0}, 1));
+  graph_root(b.g, ROOT_KEEP, 3, 0, ir_reduce(b.g, OP_SUM, sq, (int64_t[]){1}, 1));
+  graph_root(b.g, ROOT_KEEP, 4, 0, bed_all(&b, y));
+  graph_root(b.g, ROOT_KEEP, 5, 0, ir_reduce(b.g, OP_AMAX, y, (int64_t[]){0}, 1));
+  graph_root(b.g, ROOT_KEEP, 6, 0, ir_reduce(b.g, OP_ARGMAX, x, (int64_t[]){0}, 1));
+  graph_root(b.g, ROOT_KEEP, 7, 0, ir_reduce(b.g, OP_ARGMAX, x, (int64_t[]){1}, 1));
+  bed_compile(&b, 700);
+  assert_true(backend_scratch_bytes(&b.plan->train) > 0);
+  assert_true(b.code.job.train.fn.work_bytes == backend_work_bytes(&b.plan->train));
+  static const int64_t rows[] = {1, 13, 699, 700};
+  for (int c = 0; c < 4; c++) {
+    bed_input(&b, rows[c], 21);
+    EvalResult want = graph_eval(b.g, b.a, &b.in);
+    double *first[8] = {NULL};
+    for (int threads = 1; threads <= 4; threads++) {
+      run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
+      run_threads(&b.run, b.code.job.train.fn.entry, threads);
+      for (uint32_t i = 0; i < 8; i++) {
+        double *got = run_root(&b.run, b.a, &b.plan->train, i, rows[c]);
+        ValueId v = b.g->roots[i].value;
+        int64_t n = shape_count(&b.g->v[v].shape, rows[c]);
+        if (!first[i]) first[i] = got;
+        assert_memory_equal(first[i], got, (size_t)n * 8);
+        for (int64_t k = 0; k < n; k++) assert_true(fabs(got[k] - want.value[v][k]) <= 1e-4 + 1e-5 * fabs(want.value[v][k]));
+      }
+      run_close(&b.run);
+    }
+  }
+  bed_close(&b);
+}
+
+/* `layers` times linear and relu, a loss, and all gradients. */
+static BackendTimes deep_model(int layers) {
+  Bed b;
+  bed_open(&b);
+  Shape wide = shape_of(2, (int64_t)DIM_ROWS, (int64_t)48);
+  ValueId x = bed_column(&b, wide, DT_F32), h = x;
+  for (int i = 0; i < layers; i++) {
+    ValueId w = bed_param(&b, shape_of(2, (int64_t)48, (int64_t)48)), bias = bed_param(&b, shape_of(1, (int64_t)48));
+    ValueId dot = ir_dot(b.g, h, w, NULL, NULL, 0, (int64_t[]){1}, (int64_t[]){1}, 1);
+    h = ir_un(b.g, OP_RELU, ir_bin(b.g, OP_ADD, dot, ir_bcast(b.g, bias, &wide, (int64_t[]){-1, 0})));
+  }
+  ValueId loss = bed_all(&b, ir_bin(b.g, OP_MUL, h, h));
+  b.p->origins[b.p->n_origins++] = (ProgOrigin){.name = "loss", .value = loss};
+  graph_root(b.g, ROOT_LOSS, 0, 0, loss);
+  pass_autodiff(b.p);
+  pass_mask(b.p);
+  b.g = b.p->step = pass_simplify(b.p->step, b.a);
+  bed_compile(&b, 32);
+  bed_input(&b, 32, 2);
+  BackendTimes t = b.code.times;
+  bed_close(&b);
+  return t;
+}
+
+static void layers_share_kernels(void **state) {
+  (void)state;
+  BackendTimes four = deep_model(4), sixteen = deep_model(16);
+  printf("4 layers: %u kernels, %u uses; 16 layers: %u kernels, %u uses\n", four.kernels, four.kernel_uses, sixteen.kernels, sixteen.kernel_uses);
+  assert_true(sixteen.kernel_uses >= four.kernel_uses + 12 * 3);
+  assert_true(sixteen.kernels <= four.kernels + 1);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {cmocka_unit_test(block_of_steps),   cmocka_unit_test(update_in_place),
+                                     cmocka_unit_test(bad_loss_stops),   cmocka_unit_test(masks_are_exact),
+                                     cmocka_unit_test(large_reductions), cmocka_unit_test(layers_share_kernels)};
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

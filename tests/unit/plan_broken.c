@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Sound plans, broken on purpose in one place each: plan_verify must see it. */
+#include "plan_net.h"
+
+typedef struct Victim {
+  Net *net;
+  Plan *p;
+  PlanFn *f;
+} Victim;
+
+static Victim victim(void) {
+  Victim v = {.net = net_autoencoder(64, 100, 48, 16)};
+  v.p = net_plan(v.net, NULL);
+  v.f = &v.p->train;
+  assert_null(plan_verify(v.p));
+  return v;
+}
+
+static void caught(Victim *v, const char *part) {
+  const char *why = plan_verify(v->p);
+  if (!why) fail_msg("not noticed: %s", part);
+  if (!strstr(why, part)) fail_msg("expected `%s`, found `%s`", part, why);
+  arena_destroy(v->net->arena);
+}
+
+static uint32_t first_step(const PlanFn *f, StepKind k) {
+  for (uint32_t i = 0; i < f->n_steps; i++)
+    if (f->steps[i].kind == k) return i;
+  fail();
+  return 0;
+}
+
+static BufferId first_buffer(const PlanFn *f, Space s, int rank) {
+  for (BufferId b = 1; b < f->n_buffers; b++)
+    if (f->buffers[b].space == s && f->buffers[b].shape.rank == rank) return b;
+  fail();
+  return 0;
+}
+
+/* Every buffer alone and for ever, for faults where lives and places are not the point. */
+static void keep_all(PlanFn *f) {
+  f->work_bytes = 0;
+  for (BufferId b = 1; b < f->n_buffers; b++) {
+    Buffer *x = &f->buffers[b];
+    if (x->space != SPACE_WORK) continue;
+    x->first = 0, x->last = UINT32_MAX, x->offset = f->work_bytes;
+    f->work_bytes += x->bytes;
+  }
+}
+
+/* Takes a step out, and closes its wave if it stood alone. */
+static void drop_step(PlanFn *f, uint32_t at) {
+  bool alone = at && at + 1 < f->n_steps && f->steps[at - 1].wave != f->steps[at].wave &&
+               f->steps[at + 1].wave != f->steps[at].wave;
+  if (at && !alone) f->steps[at - 1].barrier |= f->steps[at].barrier;
+  memmove(f->steps + at, f->steps + at + 1, (f->n_steps - at - 1) * sizeof *f->steps);
+  f->n_steps--;
+  for (uint32_t i = at; alone && i < f->n_steps; i++) f->steps[i].wave--;
+  keep_all(f);
+}
+
+static void overlapping_buffers(void **state) {
+  (void)state;
+  Victim v = victim();
+  const Step *s = &v.f->steps[first_step(v.f, STEP_GEMM)];
+  v.f->buffers[s->outs[0].buffer].offset = v.f->buffers[s->a.buffer].offset; /* result over an operand */
+  caught(&v, "overlap");
+}
+
+static void slab_too_small(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->work_bytes -= 64;
+  caught(&v, "beyond its slab");
+}
+
+static void buffer_too_small(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->buffers[first_buffer(v.f, SPACE_WORK, 2)].bytes -= 64;
+  caught(&v, "holds");
+}
+
+static void coinciding_elements(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->buffers[first_buffer(v.f, SPACE_WORK, 2)].strides[0] = 1;
+  caught(&v, "coincide");
+}
+
+static void life_too_short(void **state) {
+  (void)state;
+  Victim v = victim();
+  const Step *s = &v.f->steps[0];
+  v.f->buffers[s->outs[0].buffer].last = 0; /* the image, read again by the last weight gradient */
+  caught(&v, "life");
+}
+
+static void missing_step(void **state) {
+  (void)state;
+  Victim v = victim();
+  drop_step(v.f, first_step(v.f, STEP_REDUCE));
+  caught(&v, "before it is written");
+}
+
+static void two_dependent_steps_in_one_wave(void **state) {
+  (void)state;
+  Victim v = victim();
+  for (uint32_t i = 1; i < v.f->n_steps; i++) v.f->steps[i].wave--;
+  v.f->steps[0].barrier = false; /* the image and the first product */
+  const char *why = plan_verify(v.p);
+  assert_non_null(why);
+  caught(&v, "wave");
+}
+
+static void missing_barrier(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->steps[v.f->n_steps - 1].barrier = false;
+  caught(&v, "barrier");
+}
+
+static void store_before_last_read(void **state) {
+  (void)state;
+  Victim v = victim();
+  PlanFn *f = v.f;
+  /* The update of a weight directly before the GEMM that passes the adjoint through this weight. */
+  for (uint32_t i = 0; i < f->n_steps; i++) {
+    Step s = f->steps[i];
+    if (s.kind != STEP_GEMM || s.geom.k.rows || s.wave < f->steps[first_step(f, STEP_CHECK)].wave) continue;
+    for (uint32_t k = i + 1; k < f->n_steps; k++)
+      for (uint32_t o = 0; o < f->steps[k].n_outs; o++)
+        if (f->steps[k].outs[o].buffer == s.b.buffer || f->steps[k].outs[o].buffer == s.a.buffer) {
+          Step update = f->steps[k];
+          uint32_t wave = s.wave;
+          memmove(f->steps + i + 1, f->steps + i, (k - i) * sizeof *f->steps);
+          update.wave = wave, update.barrier = true;
+          f->steps[i] = update;
+          for (uint32_t j = i + 1; j < f->n_steps; j++) f->steps[j].wave++;
+          f->steps[k].barrier = true;
+          keep_all(f);
+          const char *why = plan_verify(v.p);
+          assert_non_null(why);
+          assert_true(strstr(why, "overwritten") || strstr(why, "before it is written"));
+          arena_destroy(v.net->arena);
+          return;
+        }
+  }
+  fail();
+}
+
+static void store_before_the_check(void **state) {
+  (void)state;
+  Victim v = victim();
+  uint32_t at = first_step(v.f, STEP_CHECK);
+  Step check = v.f->steps[at];
+  drop_step(v.f, at);
+  check.wave = v.f->steps[v.f->n_steps - 1].wave + 1;
+  v.f->steps[v.f->n_steps++] = check;
+  caught(&v, "stores before the losses are checked");
+}
+
+static void no_check(void **state) {
+  (void)state;
+  Victim v = victim();
+  drop_step(v.f, first_step(v.f, STEP_CHECK));
+  caught(&v, "never checked");
+}
+
+static void wrong_geometry(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->steps[first_step(v.f, STEP_GEMM)].geom.k.n--;
+  caught(&v, "geometry");
+}
+
+static void wrong_operand_stride(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->steps[first_step(v.f, STEP_GEMM)].a.strides[0]++;
+  caught(&v, "leaves its buffer");
+}
+
+static void wrong_operand(void **state) {
+  (void)state;
+  Victim v = victim();
+  Step *s = &v.f->steps[first_step(v.f, STEP_GEMM)];
+  s->swapped = !s->swapped;
+  caught(&v, "geometry");
+}
+
+static void root_nowhere(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->root_buffer[0] = 0;
+  caught(&v, "placed nowhere");
+}
+
+static void root_not_kept(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->buffers[v.f->root_buffer[0]].last = v.f->n_steps - 1;
+  caught(&v, "not kept");
+}
+
+static void reduction_inlined(void **state) {
+  (void)state;
+  Victim v = victim();
+  uint32_t at = first_step(v.f, STEP_REDUCE);
+  v.f->buffer_of[v.f->steps[at].outs[0].value] = 0;
+  const char *why = plan_verify(v.p);
+  assert_non_null(why);
+  arena_destroy(v.net->arena);
+}
+
+static void wrong_axes(void **state) {
+  (void)state;
+  Victim v = victim();
+  v.f->steps[first_step(v.f, STEP_REDUCE)].reduced ^= 1;
+  caught(&v, "reduces other axes");
+}
+
+static void loop_order_not_a_permutation(void **state) {
+  (void)state;
+  Victim v = victim();
+  Step *s = &v.f->steps[first_step(v.f, STEP_MAP)];
+  s->order[0] = s->order[1];
+  caught(&v, "permutation");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(overlapping_buffers),
+      cmocka_unit_test(slab_too_small),
+      cmocka_unit_test(buffer_too_small),
+      cmocka_unit_test(coinciding_elements),
+      cmocka_unit_test(life_too_short),
+      cmocka_unit_test(missing_step),
+      cmocka_unit_test(two_dependent_steps_in_one_wave),
+      cmocka_unit_test(missing_barrier),
+      cmocka_unit_test(store_before_last_read),
+      cmocka_unit_test(store_before_the_check),
+      cmocka_unit_test(no_check),
+      cmocka_unit_test(wrong_geometry),
+      cmocka_unit_test(wrong_operand_stride),
+      cmocka_unit_test(wrong_operand),
+      cmocka_unit_test(root_nowhere),
+      cmocka_unit_test(root_not_kept),
+      cmocka_unit_test(reduction_inlined),
+      cmocka_unit_test(wrong_axes),
+      cmocka_unit_test(loop_order_not_a_permutation),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
