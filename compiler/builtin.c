@@ -49,12 +49,8 @@ static uint32_t read_rows(const char *args, ArgRow *rows, bool *star, bool *at) 
 }
 
 static void add_more(BuiltinCall *c, const char *name, Val *v) {
-  if (c->n_more % 16 == 0) {
-    Val **vs = ARENA_NEWS(c->e->m->a, Val *, c->n_more + 16);
-    const char **ns = ARENA_NEWS(c->e->m->a, const char *, c->n_more + 16);
-    if (c->n_more) memcpy(vs, c->more, sizeof *vs * c->n_more), memcpy(ns, c->more_names, sizeof *ns * c->n_more);
-    c->more = vs, c->more_names = ns;
-  }
+  c->more = array_grow(c->e->m->a, c->more, c->n_more, sizeof *c->more);
+  c->more_names = array_grow(c->e->m->a, c->more_names, c->n_more, sizeof *c->more_names);
   c->more[c->n_more] = v, c->more_names[c->n_more++] = name;
 }
 

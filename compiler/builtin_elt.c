@@ -77,7 +77,7 @@ Val *bi_gelu(BuiltinCall *c) {
   if (c->ast[1] && !by_tanh && !ast_is_name(c->ast[1], "none")) {
     const char *const words[] = {"tanh", "none"};
     Diag *d = err(c->e->m, E0201, c->ast[1]->span, "approximation", ast_source_text(c->e->m, c->ast[1]));
-    diag_suggest(c->e->m->diags, d, ast_source_text(c->e->m, c->ast[1]), words, 2);
+    diag_choices(c->e->m, d, ast_source_text(c->e->m, c->ast[1]), words, 2);
     return poison(c);
   }
   ValueId x = bi_f32(c, 0), inner;

@@ -44,7 +44,7 @@ bool init_spec(Elab *e, Scope *s, const Ast *a, int64_t fan_in, int64_t fan_out,
   if (w == N) {
     const char *text = ast_is(head, AST_NAME) ? head->text : ast_source_text(e->m, head);
     Diag *g = err(e->m, E0201, head->span, "initialiser", text);
-    diag_suggest(e->m->diags, g, text, words, N);
+    diag_choices(e->m, g, text, words, N);
     return false;
   }
   double v[2] = {w == 4 ? -1 : w == 5 ? 0 : w == 2 ? 1 : w >= 6 ? 1 : 0, 1};

@@ -210,7 +210,7 @@ Val *bi_mix(BuiltinCall *c) {
   bool columns = nw == 1 && n != 2 && n > 0 && sw->rank > 0 && sw->d[sw->rank - 1] == (int64_t)n;
   columns = columns || (nw == 1 && n == 2 && sw->rank > 1 && sw->d[sw->rank - 1] == 2);
   if (n < 2 || !(nw == n || nw == n - 1 || columns)) {
-    Diag *g = err(m, E0338, c->span, nw, n);
+    Diag *g = err(m, E0338, c->span, nw, plural(nw, "weight", "weights"), n);
     diag_note(m->diags, g, "give one weight for each operand, one less than that, or one tensor whose last axis has an entry for each");
     return poison(c);
   }

@@ -31,7 +31,7 @@ static const Reader *find_reader(Model *m, const Ast *call) {
     if (ast_is_name(callee, names[i])) return &readers[i];
   }
   Diag *g = err(m, E0401, callee->span, ast_source_text(m, callee));
-  if (ast_is(callee, AST_NAME)) diag_suggest(m->diags, g, callee->text, names, N_READERS);
+  if (ast_is(callee, AST_NAME)) diag_choices(m, g, callee->text, names, N_READERS);
   return NULL;
 }
 
@@ -142,7 +142,7 @@ void check_data_names(Model *m) {
     Data *d = &m->datas[i];
     d->decl = m->data.v[i];
     data_fields(m, d);
-    if (!d->source) err(m, E0406, d->decl->ast->name_span, arena_printf(m->a, "data `%s`", d->decl->name), "source");
+    if (!d->source) err(m, E0406, d->decl->ast->name_span, arena_printf(m->a, "data `%s`", d->decl->name), "`source`");
     else d->reader = find_reader(m, d->source);
   }
 }
@@ -160,13 +160,8 @@ static uint32_t program_column(Elab *e, uint32_t data, const char *name, Dtype t
   Program *p = m->p;
   for (uint32_t i = 0; i < p->n_columns; i++)
     if (p->columns[i].source == data && !strcmp(p->columns[i].name, name)) return i;
-  if (p->n_columns % 16 == 0) {
-    ProgColumn *v = ARENA_NEWS(m->a, ProgColumn, p->n_columns + 16);
-    if (p->n_columns) memcpy(v, p->columns, sizeof *v * p->n_columns);
-    p->columns = v;
-  }
-  p->columns[p->n_columns] = (ProgColumn){.source = data, .name = name, .dtype = t, .shape = *shape, .span = span};
-  return p->n_columns++;
+  *PUSH(m->a, p->columns, p->n_columns) = (ProgColumn){.source = data, .name = name, .dtype = t, .shape = *shape, .span = span};
+  return p->n_columns - 1;
 }
 
 /* Shape and memory type of an annotated column. */
@@ -178,7 +173,7 @@ static bool annotated(Elab *e, const Data *d, const Ast *type, Shape *shape, Dty
   while (k < 6 && strcmp(words[k], type->text) != 0) k++;
   if (k == 6) {
     Diag *g = err(e->m, E0201, type->name_span.file ? type->name_span : type->span, "type", type->text);
-    diag_suggest(e->m->diags, g, type->text, words, 6);
+    diag_choices(e->m, g, type->text, words, 6);
     return false;
   }
   *t = types[k];
@@ -285,13 +280,7 @@ Val *data_source_member(Elab *e, uint32_t data, const Ast *member, const Ast *ty
 static void add_finite(Elab *e, ValueId id, Field *f) {
   for (uint32_t i = 0; i < e->n_finite; i++)
     if (e->finite[i].id == id) return;
-  if (e->n_finite == e->cap_finite) {
-    uint32_t cap = e->cap_finite ? 2 * e->cap_finite : 8;
-    struct FieldOf *v = ARENA_NEWS(e->m->a, struct FieldOf, cap);
-    if (e->n_finite) memcpy(v, e->finite, sizeof *v * e->n_finite);
-    e->finite = v, e->cap_finite = cap;
-  }
-  e->finite[e->n_finite++] = (struct FieldOf){id, f};
+  *PUSH(e->m->a, e->finite, e->n_finite) = (struct FieldOf){id, f};
 }
 
 static bool field_range(Elab *e, Scope *s, Field *f, const Val *v) {
@@ -347,7 +336,8 @@ static Val *elab_field(Elab *e, uint32_t data, Field *f) {
   src->data = data;
   scope_add(e, s, ENTRY_VALUE, "source")->val = src;
   for (uint32_t i = 0; i < d->n_fields; i++)
-    if (&d->fields[i] != f && e->fields[data][i]) scope_add(e, s, ENTRY_VALUE, d->fields[i].name)->val = e->fields[data][i];
+    if (e->fields[data][i] || e->field_busy[data][i]) /* busy: the cycle was reported */
+      scope_add(e, s, ENTRY_VALUE, d->fields[i].name)->val = e->fields[data][i] ? e->fields[data][i] : val_poison(e, f->bind->span);
   bool direct = direct_column(value);
   Val *v = direct ? data_source_member(e, data, value, type, f) : elab(e, s, value);
   if (val_bad(v)) return v;

@@ -83,7 +83,7 @@ static bool declared_type(Model *m, const Ast *type, ParamType *out) {
       return true;
     }
   Diag *g = err(m, E0201, name_span(type), "type of a param", type->text);
-  diag_suggest(m->diags, g, type->text, type_words, 6);
+  diag_choices(m, g, type->text, type_words, 6);
   return false;
 }
 
@@ -105,9 +105,10 @@ static bool value_fits(ParamType t, const Val *v) {
   return type_of_value(v, &got) && (got == t || (t == PT_REAL && got == PT_INT));
 }
 
-static void out_of_range(Model *m, const Param *p, Span at, double x) {
+static void out_of_range(Model *m, const Param *p, Span at, double x, bool set) {
   Diag *g = err(m, E0417, at, p->name, number_text(m->a, x));
   diag_note(m->diags, g, "its range is %s to %s%s", number_text(m->a, p->lo), number_text(m->a, p->hi), p->lo_open ? ", without the end" : "");
+  if (set) diag_note(m->diags, g, "it was given by `--set %s=%s`", p->name, p->override);
   if (at.file != p->decl->ast->span.file || at.start != p->decl->ast->span.start) diag_also(m->diags, g, p->decl->ast->kids[1]->span, "declared here");
 }
 
@@ -192,7 +193,7 @@ static void param_resolve(Elab *e, Param *p) {
   }
   if (!param_range(e, p)) return;
   if (v->kind == VAL_NUM && !param_in_range(p, v->num)) {
-    out_of_range(m, p, v->span, v->num);
+    out_of_range(m, p, v->span, v->num, false);
     return;
   }
   v = val_at(e, v, v->span);
@@ -206,7 +207,7 @@ static void param_resolve(Elab *e, Param *p) {
       return;
     }
     if (o->kind == VAL_NUM && !param_in_range(p, o->num)) {
-      out_of_range(m, p, poison, o->num);
+      out_of_range(m, p, poison, o->num, true);
       return;
     }
     v = o;
@@ -218,14 +219,9 @@ static uint32_t scalar_of(Elab *e, Param *p) {
   Model *m = e->m;
   Program *prog = m->p;
   if (p->scalar) return p->scalar - 1;
-  if (prog->n_scalars % 16 == 0) {
-    ProgScalar *v = ARENA_NEWS(m->a, ProgScalar, prog->n_scalars + 16);
-    if (prog->n_scalars) memcpy(v, prog->scalars, sizeof *v * prog->n_scalars);
-    prog->scalars = v;
-  }
   double hi = p->has_range ? p->hi : INFINITY;
   if (p->has_range && p->lo_open) hi -= 1;
-  prog->scalars[prog->n_scalars++] = (ProgScalar){p->name, p->value->num, p->has_range ? p->lo : -INFINITY, hi, p->type == PT_INT, p->decl->ast->span};
+  *PUSH(m->a, prog->scalars, prog->n_scalars) = (ProgScalar){p->name, p->value->num, p->has_range ? p->lo : -INFINITY, hi, p->type == PT_INT, p->decl->ast->span};
   p->scalar = prog->n_scalars;
   return p->scalar - 1;
 }

@@ -113,9 +113,11 @@ static void eval_picture(Elab *e, ProgEval *ev, const Ast *set) {
   if (!grid_options(e, call, &g)) return;
   ev->pictures = ARENA_NEWS(m->a, ProgPicture, call->n_kids);
   ev->picture_rows = g.rows;
+  bool asked = false;
   for (uint32_t i = 1; i < call->n_kids; i++) {
     const Ast *k = call->kids[i];
     if (ast_is(k, AST_ARG)) continue;
+    asked = true;
     Val *v = elab(e, e->model, k);
     ValueId id = as_f32(e, v, "a column of a picture");
     int64_t h = 0, w = 0;
@@ -129,7 +131,7 @@ static void eval_picture(Elab *e, ProgEval *ev, const Ast *set) {
     graph_root(e->g, ROOT_PICTURE, ev->n_pictures, 0, id);
     ev->pictures[ev->n_pictures++] = (ProgPicture){ast_source_text(m, k), h, w, g.low, g.high};
   }
-  if (!ev->n_pictures) err(m, E0419, call->span, "it shows nothing");
+  if (!asked) err(m, E0419, call->span, "it shows nothing");
 }
 
 static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
@@ -142,7 +144,7 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   if (ast_kid(on, 0)) {
     if (!data_part_of(scratch, on->kids[0], &data, &ev->part)) return;
   } else {
-    Diag *g = err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "on");
+    Diag *g = err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "`on`");
     diag_help(m->diags, g, "say on which part of the data: `on = %s.test`", m->data.n ? m->data.v[0]->name : "digits");
     return;
   }
@@ -154,30 +156,28 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   ev->metrics = ARENA_NEWS(m->a, ProgMetric, block ? block->n_kids + 1 : 1);
   if (ast_kid(by, 0)) eval_key(e, ev, by->kids[0], &st->key);
   StrMap seen = {0};
+  bool asked = false;
   for (uint32_t i = 0; block && i < block->n_kids; i++) {
     const Ast *set = block->kids[i];
     if (!ast_is(set, AST_SETTING)) continue;
     if (is_setting(set->text) && strmap_get(&seen, set->text)) err(m, E0209, set->span, set->text);
     strmap_put(m->a, &seen, set->text, d);
+    asked = asked || !is_setting(set->text) || !strcmp(set->text, "picture");
     if (!strcmp(set->text, "picture")) eval_picture(e, ev, set);
     else if (!is_setting(set->text)) eval_metric(e, ev, set);
   }
-  if (!ev->n_metrics && !ev->n_pictures) err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "a metric");
+  check_inst_uses(e);
+  if (!asked) err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "a metric");
 }
 
 /* ---- expect ---- */
-typedef struct ExpectCtx { Model *m; EvalState *st; Elab *scratch; ExpectInsn *code; uint32_t n, cap; } ExpectCtx;
+typedef struct ExpectCtx { Model *m; EvalState *st; Elab *scratch; ExpectInsn *code; uint32_t n; } ExpectCtx;
 typedef enum ExpectType { EXT_ERROR, EXT_NUMBER, EXT_TRUTH } ExpectType;
 
 static ExpectInsn *emit(ExpectCtx *c, ExpectOp op) {
-  if (c->n == c->cap) {
-    uint32_t cap = c->cap ? 2 * c->cap : 16;
-    ExpectInsn *v = ARENA_NEWS(c->m->a, ExpectInsn, cap);
-    if (c->n) memcpy(v, c->code, sizeof *v * c->n);
-    c->code = v, c->cap = cap;
-  }
-  c->code[c->n] = (ExpectInsn){.op = op};
-  return &c->code[c->n++];
+  ExpectInsn *i = PUSH(c->m->a, c->code, c->n);
+  *i = (ExpectInsn){.op = op};
+  return i;
 }
 
 static int find_eval(Model *m, const char *name) {

@@ -7,18 +7,10 @@
 
 /* Files being read, innermost last, by real path: to find cycles. */
 typedef struct Chain { const char *real; Span from; struct Chain *up; } Chain;
-typedef struct AstList { Ast **v; uint32_t n, cap; } AstList;
+typedef struct AstList { Ast **v; uint32_t n; } AstList;
 typedef struct Loader { Model *m; StrMap used; /* real path -> FileScope */ uint32_t depth; } Loader;
 
-static void list_push(Model *m, AstList *l, Ast *n) {
-  if (l->n == l->cap) {
-    uint32_t cap = l->cap ? 2 * l->cap : 16;
-    Ast **v = ARENA_NEWS(m->a, Ast *, cap);
-    if (l->n) memcpy(v, l->v, sizeof *v * l->n);
-    l->v = v, l->cap = cap;
-  }
-  l->v[l->n++] = n;
-}
+static void list_push(Model *m, AstList *l, Ast *n) { *PUSH(m->a, l->v, l->n) = n; }
 
 /* `name` as seen from the file that `at` lies in. */
 static const char *relative_path(Model *m, Span at, const char *name) {
@@ -258,7 +250,7 @@ static void use(Loader *l, FileScope *fs, const Ast *d, Chain *chain) {
     const Ast *file = load(l, d, chain, &self);
     if (!file) return;
     target = ARENA_NEW(m->a, FileScope);
-    target->path = real;
+    target->path = d->text;
     target->ns = arena_printf(m->a, "%s%s.", fs->ns, as->text);
     strmap_put(m->a, &l->used, real, target);
     declare_file(l, target, file, &self);

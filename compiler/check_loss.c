@@ -120,7 +120,7 @@ static bool gradient_setting(Model *m, const Ast *block, bool *routed, bool *giv
   *routed = false;
   if (ast_is_name(v, "unrouted")) return true;
   Diag *g = err(m, E0201, v ? v->span : s->span, "value of `gradient`", v ? ast_source_text(m, v) : "");
-  if (v) diag_suggest(m->diags, g, ast_source_text(m, v), words, 2);
+  if (v) diag_choices(m, g, ast_source_text(m, v), words, 2);
   return false;
 }
 

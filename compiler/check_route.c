@@ -74,7 +74,10 @@ static bool arm_weights(Elab *e, const Parts *p, const Ast *target, const char *
 }
 
 static bool arm_condition(Elab *e, Arm *arm) {
+  bool saved = e->in_condition;
+  e->in_condition = true;
   Val *c = elab(e, e->model, ast_kid(arm->ast, 0));
+  e->in_condition = saved;
   arm->cond = as_bool(e, c, "the condition of an arm");
   if (!arm->cond) return false;
   Val *t = as_tensor(e, c, "the condition of an arm");
@@ -215,25 +218,23 @@ static ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val
 /* ---- places ---- */
 static uint32_t add_tap(Elab *e, const char *name, ValueId *v, Span span) {
   Program *p = e->m->p;
-  if (p->n_taps % 16 == 0) {
-    ProgTap *t = ARENA_NEWS(e->m->a, ProgTap, p->n_taps + 16);
-    if (p->n_taps) memcpy(t, p->taps, sizeof *t * p->n_taps);
-    p->taps = t;
-  }
   *v = ir_make(e->g, OP_TAP, span, v, 1, (int64_t[]){p->n_taps}, 1, 0, NULL, DT_NONE);
-  p->taps[p->n_taps] = (ProgTap){name, *v, span};
-  return p->n_taps++;
+  *PUSH(e->m->a, p->taps, p->n_taps) = (ProgTap){name, *v, span};
+  return p->n_taps - 1;
 }
 
 static void add_route(Elab *e, const RouteDecl *r, uint32_t tap, ValueId factor) {
   Program *p = e->m->p;
-  if (p->n_routes % 16 == 0) {
-    ProgRoute *v = ARENA_NEWS(e->m->a, ProgRoute, p->n_routes + 16);
-    if (p->n_routes) memcpy(v, p->routes, sizeof *v * p->n_routes);
-    p->routes = v;
-  }
-  p->routes[p->n_routes++] = (ProgRoute){.name = r->decl->name, .primitive = (RoutePrimitive)(int)r->decl->ast->num, .tap = tap, .factor = factor,
+  *PUSH(e->m->a, p->routes, p->n_routes) = (ProgRoute){.name = r->decl->name, .primitive = (RoutePrimitive)(int)r->decl->ast->num, .tap = tap, .factor = factor,
                                          .span = r->decl->ast->span};
+}
+
+/* Is the call written right after `|>`? */
+static bool is_stage(const Model *m, const Ast *call) {
+  const char *text = m->sources->files[call->span.file]->text;
+  uint32_t i = call->span.start;
+  while (i > 0 && (text[i - 1] == ' ' || text[i - 1] == '\n' || text[i - 1] == '\t')) i--;
+  return i >= 2 && text[i - 1] == '>' && text[i - 2] == '|';
 }
 
 static bool routable(Elab *e, const RouteDecl *r, const Val *v, const Place *p) {
@@ -242,7 +243,8 @@ static bool routable(Elab *e, const RouteDecl *r, const Val *v, const Place *p) 
     Diag *g = err(m, E0330, r->place.span, r->place.text);
     Span at = {p->unnamed->span.file, p->unnamed->span.start, p->unnamed->span.start};
     diag_also(m->diags, g, p->unnamed->span, "this layer has no name of its own");
-    diag_fix(m->diags, g, at, "name: ");
+    diag_help(m->diags, g, "name it: `|> name: %s`", ast_source_text(m, p->unnamed));
+    if (is_stage(m, p->unnamed)) diag_fix(m->diags, g, at, "name: ");
     return false;
   }
   if (val_dtype(e, v) == DT_F32 && val_has_rows(e, v)) return true;
@@ -356,7 +358,12 @@ static void place_missing(Elab *e, const PathPat *pat, DiagCode code) {
   }
   if (sp) diag_help(m->diags, g, "a route's place is the whole tensor `%s`; its parts are what arms name", sp->decl->name);
   else if (root && root->kind == ENTRY_INST && pat->n == 1) diag_help(m->diags, g, "`%s` is a module; its result is `%s.out`", pat->text, pat->text);
-  else diag_suggest(m->diags, g, pat->text, names, n);
+  else {
+    uint32_t few = 0;
+    for (uint32_t i = 0; i < n && pat->n == 1; i++)
+      if (!strchr(names[i], '.')) names[few++] = names[i];
+    diag_choices(m, g, pat->text, names, pat->n == 1 && few ? few : n);
+  }
 }
 
 static void check_ambiguous(Elab *e, const PathPat *pat) {
@@ -388,6 +395,11 @@ void routes_finish(Elab *e) {
     if (!found) place_missing(e, &s->place, E0311);
     else check_ambiguous(e, &s->place);
   }
+}
+
+/* A module that is called twice has no values of its own name. */
+void check_inst_uses(Elab *e) {
+  Model *m = e->m;
   for (uint32_t i = 0; i < e->n_inst_uses; i++) {
     const Inst *inst = e->inst_uses[i].inst;
     if (inst->n_calls < 2) continue;

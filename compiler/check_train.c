@@ -72,7 +72,7 @@ static void optim_flags(Elab *e, const Ast *call, const char *kind) {
     if (known) strmap_put(m->a, &seen, k->text, (void *)(uintptr_t)k);
     if (known) continue;
     Diag *g = err(m, E0207, ast_is(k, AST_ARG) ? k->name_span : k->span, kind, ast_is(k, AST_ARG) ? k->text : ast_source_text(m, k));
-    if (ast_is(k, AST_ARG)) diag_suggest(m->diags, g, k->text, names, n);
+    if (ast_is(k, AST_ARG)) diag_choices(m, g, k->text, names, n);
     else diag_help(m->diags, g, "name it: `%s(lr = %s)`", kind, ast_source_text(m, k));
   }
   const Ast *nesterov = find_arg(call, "nesterov");
@@ -113,14 +113,15 @@ void check_optimize(Elab *e) {
   o->span = m->optimize->span;
   if (kind < 0) {
     Diag *g = err(m, E0410, callee->span, ast_source_text(m, callee));
-    if (ast_is(callee, AST_NAME)) diag_suggest(m->diags, g, callee->text, kinds, 3);
+    if (ast_is(callee, AST_NAME)) diag_choices(m, g, callee->text, kinds, 3);
     return;
   }
   o->kind = (OptimKind)kind;
   optim_flags(e, call, kinds[kind]);
   Span at = call->span;
   Shape scalar = {0};
-  if (!find_arg(call, "lr")) err(m, E0208, at, kinds[kind], "needs a value for `lr`");
+  bool positional = ast_is(call, AST_CALL) && call->n_kids > 1 && !ast_is(call->kids[1], AST_ARG);
+  if (!find_arg(call, "lr") && !positional) err(m, E0208, at, kinds[kind], "needs a value for `lr`");
   o->lr = optim_arg(e, call, "lr", 0, INFINITY, false);
   o->weight_decay = optim_arg(e, call, "weight_decay", 0, INFINITY, false);
   if (kind == 2 && !find_arg(call, "weight_decay")) o->weight_decay = ir_const(e->g, at, 0.01, &scalar, DT_F64);
@@ -134,7 +135,7 @@ void check_optimize(Elab *e) {
   }
   if (o->weight_decay && is_zero(e, o->weight_decay)) o->weight_decay = 0;
   if (o->momentum && is_zero(e, o->momentum)) o->momentum = 0;
-  if (o->nesterov && !o->momentum) err(m, E0406, at, "`nesterov`", "momentum");
+  if (o->nesterov && !o->momentum) err(m, E0406, at, "`nesterov`", "`momentum`");
   block_check_keys(m, block, "an optimizer", keys, 3);
   const Ast *clip = block_setting(block, "clip");
   if (clip && ast_kid(clip, 0)) o->clip = optim_value(e, clip->kids[0], "clip", 1e-300, INFINITY, false);
@@ -152,14 +153,14 @@ void check_params_policy(Model *m) {
       if (ast_is_name(v, words[i])) policy = i;
     if (policy < 0) {
       Diag *g = err(m, E0201, v ? v->span : masked->span, "policy for masked parameters", v ? ast_source_text(m, v) : "");
-      if (v) diag_suggest(m->diags, g, ast_source_text(m, v), words, 3);
+      if (v) diag_choices(m, g, ast_source_text(m, v), words, 3);
       policy = MASKED_FREEZE;
     }
   }
   const Ast *d = ast_kid(decay, 0);
   if (decay && !ast_is_name(d, "all") && !ast_is_name(d, "weights")) {
     Diag *g = err(m, E0201, d ? d->span : decay->span, "value of `decay`", d ? ast_source_text(m, d) : "");
-    if (d) diag_suggest(m->diags, g, ast_source_text(m, d), what, 2);
+    if (d) diag_choices(m, g, ast_source_text(m, d), what, 2);
   }
   for (uint32_t i = 0; i < m->p->n_params; i++) {
     m->p->params[i].policy = (MaskedPolicy)policy;
@@ -201,7 +202,7 @@ static void every_setting(Elab *e, const Ast *block, const char *key, Amount *ev
   const char *what = arena_printf(m->a, "`%s`", key);
   if (!s) return;
   if (!v) {
-    err(m, E0406, s->span, what, "every");
+    err(m, E0406, s->span, what, "`every`");
     return;
   }
   if (!ast_is(v, AST_BLOCK)) {
@@ -232,21 +233,21 @@ void check_train(Elab *e) {
   const Ast *block = ast_kid(m->train, 1), *amount = ast_kid(m->train, 0);
   Span at = {m->train->span.file, m->train->span.start, m->train->span.start + 5};
   *t = (ProgTrain){.present = true, .source = e->data == NO_DATA ? 0 : e->data, .shuffle = true, .span = m->train->span};
-  block_check_keys(m, block, "`train`", keys, 8);
+  bool ok = block_check_keys(m, block, "`train`", keys, 8); /* else a missing one may just be misspelt */
   if (!m->data.n) err(m, E0404, at, "train");
-  else if (e->data == NO_DATA && !block_setting(block, "on")) err(m, E0406, at, "`train`", "on");
+  else if (e->data == NO_DATA && !block_setting(block, "on")) err(m, E0406, at, "`train`", "`on`");
   if (!m->origins.n) err(m, E0405, at);
   if (!m->optimize) {
-    Diag *g = err(m, E0406, at, "the specification", "optimize");
+    Diag *g = err(m, E0406, at, "the specification", "`optimize`");
     diag_help(m->diags, g, "declare one: `optimize adam(lr = 1e-3)`");
   }
   const Ast *batch = block_setting(block, "batch"), *length = block_setting(block, "for");
-  if (!ast_kid(batch, 0)) err(m, E0406, at, "`train`", "batch");
-  else static_int(e, elab(e, e->model, batch->kids[0]), "`batch`", 1, 1 << 24, &t->batch);
+  if (!ast_kid(batch, 0) && ok) err(m, E0406, at, "`train`", "`batch`");
+  else if (ast_kid(batch, 0)) static_int(e, elab(e, e->model, batch->kids[0]), "`batch`", 1, 1 << 24, &t->batch);
   if (length && amount) err(m, E0209, length->span, "for");
   const Ast *n = amount ? amount : ast_kid(length, 0);
-  if (!n) err(m, E0406, at, "`train`", "for");
-  else amount_of(e, e->model, n, "the length of the training", &t->length);
+  if (!n && ok) err(m, E0406, at, "`train`", "`for`");
+  else if (n) amount_of(e, e->model, n, "the length of the training", &t->length);
   every_setting(e, block, "checkpoint", &t->checkpoint_every, &t->checkpoint_keep);
   every_setting(e, block, "log", &t->log_every, NULL);
   every_setting(e, block, "evaluate", &t->evaluate_every, NULL);

@@ -67,13 +67,15 @@ const Ast *block_setting(const Ast *block, const char *key) {
   return NULL;
 }
 
-void block_check_keys(Model *m, const Ast *block, const char *where, const char *const *keys, uint32_t n) {
+bool block_check_keys(Model *m, const Ast *block, const char *where, const char *const *keys, uint32_t n) {
   StrMap seen = {0};
+  bool ok = true;
   for (uint32_t i = 0; block && i < block->n_kids; i++) {
     const Ast *k = block->kids[i];
     if (!k) continue;
     if (k->kind != AST_SETTING) {
       err(m, E0206, k->span, ast_source_text(m, k), where);
+      ok = false;
       continue;
     }
     bool known = false;
@@ -81,30 +83,39 @@ void block_check_keys(Model *m, const Ast *block, const char *where, const char 
     const Ast *before = strmap_get(&seen, k->text);
     if (!known) {
       Diag *g = err(m, E0206, k->name_span, k->text, where);
-      diag_suggest(m->diags, g, k->text, keys, n);
-      char *list = arena_strdup(m->a, "");
-      for (uint32_t j = 0; j < n && j < 16; j++) list = arena_printf(m->a, "%s%s`%s`", list, j ? ", " : "", keys[j]);
-      if (n) diag_note(m->diags, g, "it knows %s", list);
+      diag_choices(m, g, k->text, keys, n);
     } else if (before) {
       Diag *g = err(m, E0209, k->name_span, k->text);
       diag_also(m->diags, g, before->name_span, "first given here");
     }
+    ok = ok && known && !before;
     strmap_put(m->a, &seen, k->text, (void *)(uintptr_t)k);
   }
+  return ok;
+}
+
+void *array_grow(Arena *a, void *v, uint32_t n, size_t elem) {
+  if (n & (n - 1)) return v;
+  void *w = arena_array(a, n ? 2 * (size_t)n : 1, elem);
+  if (n) memcpy(w, v, elem * n);
+  return w;
 }
 
 void decl_push(Model *m, DeclList *l, Decl *d) {
-  if (l->n == l->cap) {
-    uint32_t cap = l->cap ? 2 * l->cap : 8;
-    Decl **v = ARENA_NEWS(m->a, Decl *, cap);
-    if (l->n) memcpy(v, l->v, sizeof *v * l->n);
-    l->v = v, l->cap = cap;
-  }
   d->index = l->n;
-  l->v[l->n++] = d;
+  *PUSH(m->a, l->v, l->n) = d;
 }
 
 /* ---- wording ---- */
+void diag_choices(Model *m, Diag *g, const char *word, const char *const *names, uint32_t n) {
+  uint32_t before = g->n_helps;
+  if (word) diag_suggest(m->diags, g, word, names, n);
+  if (g->n_helps > before || !n || n > 24) return;
+  const char *list = "";
+  for (uint32_t i = 0; i < n; i++) list = arena_printf(m->a, "%s%s`%s`", list, !i ? "" : i + 1 == n ? " or " : ", ", names[i]);
+  diag_note(m->diags, g, "it can be %s", list);
+}
+
 const char *number_text(Arena *a, double x) {
   if (x == floor(x) && fabs(x) < 1e15) return arena_printf(a, "%.0f", x);
   for (int digits = 1; digits < 17; digits++) {

@@ -154,6 +154,12 @@ static int compile_object(Compilation *c) {
   return ok ? RT_OK : driver_fail(c->o, RT_RUN_FAILED, E0514, why ? why : "no reason was given", NULL);
 }
 
+/* The back end keeps partial sums behind the plan's part of the work slabs. */
+static void set_work_bytes(Compilation *c) {
+  if (c->plan->train.graph) c->job->train.fn.work_bytes = backend_work_bytes(&c->plan->train);
+  for (uint32_t i = 0; i < c->job->n_evals; i++) c->job->evals[i].fn.work_bytes = backend_work_bytes(&c->plan->evals[i]);
+}
+
 int driver_compile(Compilation *c, const char *path, Stage last, bool *stopped) {
   const char *why = NULL;
   c->file = sources_add_file(c->sources, path, &why);
@@ -204,6 +210,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
 
   const int failed = compile_object(c);
   if (failed) return failed;
+  set_work_bytes(c);
   stage_done(c, STAGE_LLVM, last);
   if (stage_done(c, STAGE_ASM, last) || o->last == STAGE_LLVM) return column_end(c, stopped);
 

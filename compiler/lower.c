@@ -32,13 +32,7 @@ Entry *scope_add(Elab *e, Scope *s, EntryKind k, const char *name) {
   Entry *n = ARENA_NEW(e->m->a, Entry);
   n->kind = k, n->name = name;
   strmap_put(e->m->a, &s->entries, name, n);
-  if (s->n_order == s->cap_order) {
-    uint32_t cap = s->cap_order ? 2 * s->cap_order : 8;
-    Entry **v = ARENA_NEWS(e->m->a, Entry *, cap);
-    if (s->n_order) memcpy(v, s->order, sizeof *v * s->n_order);
-    s->order = v, s->cap_order = cap;
-  }
-  s->order[s->n_order++] = n;
+  *PUSH(e->m->a, s->order, s->n_order) = n;
   return n;
 }
 
@@ -61,13 +55,7 @@ Place *place_add(Elab *e, const char *path, Val *v, Span span) {
   if (id != v->id) e->g->v[id].name = path;
   v->id = p->value = id;
   v->place = p;
-  if (e->n_places == e->cap_places) {
-    uint32_t cap = e->cap_places ? 2 * e->cap_places : 32;
-    Place **list = ARENA_NEWS(e->m->a, Place *, cap);
-    if (e->n_places) memcpy(list, e->places, sizeof *list * e->n_places);
-    e->places = list, e->cap_places = cap;
-  }
-  e->places[e->n_places++] = p;
+  *PUSH(e->m->a, e->places, e->n_places) = p;
   return p;
 }
 
@@ -170,18 +158,18 @@ static void elab_repeat(Elab *e, Scope *s, Entry *r) {
     carry[i] = n ? elab_entry(e, s, n, rep->kids[3 + i]->span) : val_poison(e, rep->span);
   }
   bool ok = repeat_bounds(e, s, rep, &lo, &hi);
-  for (int64_t i = lo; ok && i < hi && e->g->n < MAX_VALUES; i++) {
+  for (int64_t i = lo; ok && i < hi; i++) {
+    if (e->g->n >= MAX_VALUES || e->n_expressions >= MAX_EXPRESSIONS) {
+      if (!e->m->too_big) err(e->m, E0335, rep->kids[1]->span);
+      e->m->too_big = true, ok = false;
+      break;
+    }
     Scope *k = round_scope(e, s, r, i);
     for (uint32_t j = 0; j < n_carry; j++) {
       Entry *in = scope_add(e, k, ENTRY_VALUE, rep->kids[3 + j]->text);
       in->val = carry[j], in->carry_of = r;
     }
-    if (r->n_rounds % 64 == 0) {
-      Scope **rounds = ARENA_NEWS(e->m->a, Scope *, r->n_rounds + 64);
-      if (r->n_rounds) memcpy(rounds, r->rounds, sizeof *rounds * r->n_rounds);
-      r->rounds = rounds;
-    }
-    r->rounds[r->n_rounds++] = k;
+    *PUSH(e->m->a, r->rounds, r->n_rounds) = k;
     elab_body(e, k, rep->kids[2]);
     for (uint32_t j = 0; j < n_carry; j++) carry[j] = elab_entry(e, k, strmap_get(&k->entries, rep->kids[3 + j]->text), rep->span);
   }
@@ -231,13 +219,11 @@ static void elab_copies(Elab *e, Scope *s, Entry *n) {
     if (ns->kind == VAL_NAMESPACE) module = strmap_get(&ns->decl->target->names, call->kids[1]->text);
   }
   if (!module || module->kind != DECL_MODULE) {
-    Diag *g = err(m, E0222, call->span);
     const char **names = ARENA_NEWS(m->a, const char *, m->modules.n + 1);
     for (uint32_t i = 0; i < m->modules.n; i++) names[i] = m->modules.v[i]->name;
-    if (call->n_kids == 2 && call->kids[1]->text) {
-      g->span = call->kids[1]->span;
-      diag_suggest(m->diags, g, call->kids[1]->text, names, m->modules.n);
-    }
+    const Ast *arg = call->n_kids == 2 && call->kids[1]->text ? call->kids[1] : call;
+    Diag *g = err(m, E0222, arg->span);
+    if (arg != call) diag_suggest(m->diags, g, arg->text, names, m->modules.n);
     n->val = val_poison(e, call->span);
     return;
   }
@@ -256,6 +242,7 @@ Val *elab_entry(Elab *e, Scope *s, Entry *n, Span use) {
   if (n->busy) {
     Diag *g = err(m, E0204, use, n->name);
     diag_also(m->diags, g, n->bind->span, "`%s` is defined here, by way of itself", n->name);
+    if (e->in_condition) diag_note(m->diags, g, "a condition of a route picks data by their fields; it cannot read what it routes");
     return n->val = val_poison(e, use);
   }
   if (n->kind == ENTRY_VALUE && n->carry_of && n->carry_of->busy) {
@@ -338,13 +325,8 @@ static const char *call_vpath(Elab *e, Scope *s, const Ast *call, const Inst *in
 }
 
 static void inst_add_call(Elab *e, Inst *inst, Scope *k, Span span) {
-  if (inst->n_calls % 8 == 0) {
-    Scope **calls = ARENA_NEWS(e->m->a, Scope *, inst->n_calls + 8);
-    if (inst->n_calls) memcpy(calls, inst->calls, sizeof *calls * inst->n_calls);
-    inst->calls = calls;
-  }
   if (!inst->n_calls) inst->first_call = span;
-  inst->calls[inst->n_calls++] = k;
+  *PUSH(e->m->a, inst->calls, inst->n_calls) = k;
 }
 
 typedef struct CallArgs { Val **v; const Ast **ast; const char **names; uint32_t n; } CallArgs;
@@ -529,11 +511,7 @@ static uint32_t prog_param(Elab *e, const char *path, const Shape *shape, InitKi
   Program *p = m->p;
   uintptr_t known = (uintptr_t)strmap_get(&m->param_paths, path);
   if (known) return (uint32_t)known - 1;
-  if ((p->n_params & (p->n_params - 1)) == 0) { /* full at powers of two */
-    ProgParam *v = ARENA_NEWS(m->a, ProgParam, p->n_params ? 2 * p->n_params : 1);
-    if (p->n_params) memcpy(v, p->params, sizeof *v * p->n_params);
-    p->params = v;
-  }
+  p->params = array_grow(m->a, p->params, p->n_params, sizeof *p->params);
   p->params[p->n_params] = (ProgParam){.path = path, .shape = *shape, .init = init, .a = a, .b = b, .stream = XXH64(path, strlen(path), 0),
                                        .trainable = true, .decay = true, .policy = MASKED_FREEZE, .span = span};
   strmap_put(m->a, &m->param_paths, path, (void *)(uintptr_t)(p->n_params + 1));

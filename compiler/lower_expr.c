@@ -8,17 +8,11 @@
 Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, const Ast **arg_ast, const char **arg_names, uint32_t n_args);
 
 /* ---- names ---- */
-typedef struct Names { const char **v; uint32_t n, cap; } Names;
+typedef struct Names { const char **v; uint32_t n; } Names;
 
 static void names_add(Elab *e, Names *l, const char *name) {
   if (!name || l->n > 4000) return;
-  if (l->n == l->cap) {
-    uint32_t cap = l->cap ? 2 * l->cap : 32;
-    const char **v = ARENA_NEWS(e->m->a, const char *, cap);
-    if (l->n) memcpy(v, l->v, sizeof *v * l->n);
-    l->v = v, l->cap = cap;
-  }
-  l->v[l->n++] = name;
+  *PUSH(e->m->a, l->v, l->n) = name;
 }
 
 static void names_map(Elab *e, Names *l, const StrMap *m) {
@@ -118,7 +112,7 @@ Val *elab_name(Elab *e, Scope *s, const Ast *a) {
     Entry *n = scope_find(e, k, a->text);
     if (n) return val_at(e, elab_entry(e, k, n, a->span), a->span);
   }
-  bool outer = s->kind == SCOPE_MODEL || s->kind == SCOPE_EMPTY;
+  bool outer = s->kind == SCOPE_MODEL;
   Decl *d = strmap_get(&s->file->names, a->text);
   if (d && !(d->kind == DECL_CLASS && !outer && s->kind != SCOPE_DEF) && !(d->kind == DECL_DATA && !outer)) return decl_value(e, s, d, a);
   if (outer) {
@@ -127,7 +121,8 @@ Val *elab_name(Elab *e, Scope *s, const Ast *a) {
     if (found == 1) return field_by_name(e, data, a->text, a->span);
     if (found > 1) {
       Diag *g = err(m, E0418, a->span, a->text, "several data blocks have it");
-      diag_help(m->diags, g, "write `%s.%s`", m->datas[data].decl->name, a->text);
+      for (uint32_t i = 0; i < m->data.n; i++)
+        if (strmap_get(&m->datas[i].by_name, a->text)) diag_help(m->diags, g, "write `%s.%s`", m->datas[i].decl->name, a->text);
       return val_poison(e, a->span);
     }
   }
@@ -146,13 +141,7 @@ static bool mentions(const Ast *n, const char *name) {
 }
 
 static void note_inst_use(Elab *e, Inst *inst, Span span) {
-  if (e->n_inst_uses == e->cap_inst_uses) {
-    uint32_t cap = e->cap_inst_uses ? 2 * e->cap_inst_uses : 16;
-    struct PlaceUse *v = ARENA_NEWS(e->m->a, struct PlaceUse, cap);
-    if (e->n_inst_uses) memcpy(v, e->inst_uses, sizeof *v * e->n_inst_uses);
-    e->inst_uses = v, e->cap_inst_uses = cap;
-  }
-  e->inst_uses[e->n_inst_uses++] = (struct PlaceUse){inst, span};
+  *PUSH(e->m->a, e->inst_uses, e->n_inst_uses) = (struct PlaceUse){inst, span};
 }
 
 /* The inside of an instance's only call; makes bindings of the model that mention it if there was none yet. */
@@ -171,10 +160,11 @@ static Scope *inst_scope(Elab *e, Inst *inst, Span span) {
   return inst->calls[0];
 }
 
-static Val *unknown_member(Elab *e, const Ast *member, const char *of, const StrMap *map, const char *const *extra, uint32_t n_extra) {
+static Val *unknown_member(Elab *e, const Ast *member, const char *of, const Scope *inside, const char *const *extra, uint32_t n_extra) {
   Names l = {0};
-  if (map) names_map(e, &l, map);
   for (uint32_t i = 0; i < n_extra; i++) names_add(e, &l, extra[i]);
+  for (uint32_t i = 0; inside && i < inside->n_order; i++)
+    if (!inside->order[i]->val || inside->order[i]->val->kind != VAL_NUM) names_add(e, &l, inside->order[i]->name);
   Span at = member->name_span.file ? member->name_span : member->span;
   Diag *g = err(e->m, E0202, at, of, member->text);
   diag_suggest(e->m->diags, g, member->text, l.v, l.n);
@@ -189,7 +179,7 @@ static Val *unknown_member(Elab *e, const Ast *member, const char *of, const Str
 static Val *scope_member(Elab *e, Scope *k, const Ast *member, const char *of) {
   Entry *n = scope_find(e, k, member->text);
   if (n) return val_at(e, elab_entry(e, k, n, member->span), member->span);
-  return unknown_member(e, member, of, &k->entries, NULL, 0);
+  return unknown_member(e, member, of, k, NULL, 0);
 }
 
 static Val *tensor_member(Elab *e, Val *obj, const Ast *member) {
@@ -214,7 +204,7 @@ static Val *tensor_member(Elab *e, Val *obj, const Ast *member) {
   if (other) other->decl->used = true;
   for (uint32_t i = 0; i < obj->n_items && n < 64; i++) parts[n++] = obj->names[i];
   const char *of = obj->place ? arena_printf(m->a, "`%s`", obj->place->path) : "this value";
-  return unknown_member(e, member, of, obj->scope ? &obj->scope->entries : NULL, parts, n);
+  return unknown_member(e, member, of, obj->scope, parts, n);
 }
 
 Val *elab_member_of(Elab *e, Scope *s, Val *obj, const Ast *member) {
@@ -236,7 +226,9 @@ Val *elab_member_of(Elab *e, Scope *s, Val *obj, const Ast *member) {
       return v;
     }
     if (d) return decl_value(e, s, d, member);
-    return unknown_member(e, member, arena_printf(m->a, "`%s`", obj->decl->name), &obj->decl->target->names, NULL, 0);
+    Names l = {0};
+    names_map(e, &l, &obj->decl->target->names);
+    return unknown_member(e, member, arena_printf(m->a, "`%s`", obj->decl->name), NULL, l.v, l.n);
   }
   case VAL_DATA: return elab_data_member(e, obj->data, member);
   case VAL_SOURCE: return data_source_member(e, obj->data, member, NULL, NULL);
@@ -478,8 +470,8 @@ static Val *not_callable(Elab *e, Scope *s, const Ast *callee) {
   Model *m = e->m;
   Names l = {0};
   for (uint32_t i = 0; builtin_at(i); i++) names_add(e, &l, builtin_at(i)->name);
-  for (uint32_t i = 0; i < m->modules.n; i++) names_add(e, &l, m->modules.v[i]->name);
-  for (uint32_t i = 0; i < m->defs.n; i++) names_add(e, &l, m->defs.v[i]->name);
+  for (uint32_t i = 0; i < m->modules.n; i++) names_add(e, &l, arena_printf(m->a, "%s%s", m->modules.v[i]->file->ns, m->modules.v[i]->name));
+  for (uint32_t i = 0; i < m->defs.n; i++) names_add(e, &l, arena_printf(m->a, "%s%s", m->defs.v[i]->file->ns, m->defs.v[i]->name));
   for (uint32_t i = 0; i < s->owner->n_order; i++)
     if (s->owner->order[i]->kind == ENTRY_INST) names_add(e, &l, s->owner->order[i]->name);
   const char *name = ast_dotted(m, callee);
@@ -636,7 +628,7 @@ static Val *elab_kind(Elab *e, Scope *s, const Ast *a) {
 
 Val *elab(Elab *e, Scope *s, const Ast *a) {
   if (!a) return val_poison(e, (Span){0, 0, 0});
-  if (e->depth >= MAX_DEPTH || e->g->n > MAX_VALUES) {
+  if (e->depth >= MAX_DEPTH || e->g->n > MAX_VALUES || ++e->n_expressions > MAX_EXPRESSIONS) {
     if (!e->m->too_big) err(e->m, E0335, a->span);
     e->m->too_big = true;
     return val_poison(e, a->span);

@@ -121,7 +121,7 @@ ValueId as_bool(Elab *e, const Val *v, const char *what) {
   if (val_bad(v)) return 0;
   if (v->kind == VAL_BOOL) return v->id ? v->id : ir_const(e->g, v->span, v->num, &(Shape){0}, DT_BOOL);
   if (v->kind == VAL_TENSOR && e->g->v[v->id].dtype == DT_BOOL) return v->id;
-  err(e->m, E0302, v->span, what, "a condition", val_text(e, v));
+  err(e->m, E0302, v->span, what, "yes or no", val_text(e, v));
   return 0;
 }
 

@@ -71,7 +71,7 @@ static bool base_fits(Elab *e, const Ast *type, Val *v, const char *what) {
   for (uint32_t i = 0; i < N_BASES; i++) known = known || !strcmp(bases[i], b);
   if (!known) {
     Diag *g = err(e->m, E0201, type->name_span, "type", b);
-    diag_suggest(e->m->diags, g, b, bases, N_BASES);
+    diag_choices(e->m, g, b, bases, N_BASES);
     return false;
   }
   bool is_int = !strcmp(b, "int") || !strcmp(b, "token") || !strcmp(b, "u8"), is_bool = !strcmp(b, "bool");
@@ -143,7 +143,7 @@ static bool check_dim(Elab *e, Scope *s, const Ast *type, const Ast *dim, Val *v
   } else if (!static_int(e, elab(e, s, dim), "a dimension", 1, MAX_ELEMENTS, &want)) return false;
   if (want != extent)
     return wrong_type(e, type, v, what,
-                      arena_printf(m->a, "`%s` is %lld, the value has %lld", ast_source_text(m, dim), (long long)want, (long long)extent));
+                      ast_is(dim, AST_NUMBER) ? NULL : arena_printf(m->a, "`%s` is %lld, the value has %lld", ast_source_text(m, dim), (long long)want, (long long)extent));
   if (name) v->axis[axis] = name;
   return true;
 }

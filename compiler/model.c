@@ -62,6 +62,7 @@ static void walk(Model *m) {
   routes_set_origins(e);
   check_optimize(e);
   check_train(e);
+  check_inst_uses(e);
   m->p->step = e->g;
   check_evals(m);
   check_sweeps(m);

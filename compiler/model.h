@@ -47,7 +47,7 @@ struct Decl {
   bool layers_done;
 };
 
-typedef struct DeclList { Decl **v; uint32_t n, cap; } DeclList;
+typedef struct DeclList { Decl **v; uint32_t n; } DeclList;
 
 typedef enum ParamType { PT_INT, PT_REAL, PT_BOOL, PT_STRING, PT_QUANTITY, PT_LIST } ParamType;
 typedef struct Param {
@@ -174,7 +174,7 @@ struct Scope {
   const char *ppath;    /* prefix of parameters, "" or "encoder." */
   const char *vpath;    /* prefix of values */
   StrMap entries;       /* Entry* (newest version) */
-  Entry **order; uint32_t n_order, cap_order;
+  Entry **order; uint32_t n_order;
   uint32_t stmt;        /* statement being elaborated, for versions of carried names */
   uint32_t data;        /* DATA */
   Decl *module;         /* whose body; NULL for the model */
@@ -194,14 +194,15 @@ struct Elab {
   Val ***fields;        /* [data][field] */
   uint8_t **field_busy;
   ValueId *columns;     /* [program column]: language-level value, 0: not yet */
-  Place **places; uint32_t n_places, cap_places;
-  struct FieldOf { ValueId id; Field *field; } *finite; uint32_t n_finite, cap_finite;
-  struct PlaceUse { Inst *inst; Span span; } *inst_uses; uint32_t n_inst_uses, cap_inst_uses;
+  Place **places; uint32_t n_places;
+  struct FieldOf { ValueId id; Field *field; } *finite; uint32_t n_finite;
+  struct PlaceUse { Inst *inst; Span span; } *inst_uses; uint32_t n_inst_uses;
   const Ast *bind_ast;  /* outermost expression of the binding being elaborated */
   Entry *bind_entry;
   const char *bind_path;
-  uint32_t depth;
+  uint32_t depth, n_expressions;
   uint32_t n_dropouts;
+  bool in_condition;    /* of an arm */
   ValueId clocks[4];    /* by ClockKind */
   const Ast *unnamed;   /* set around place_add for the output of a layer without a name */
   StrMap params;        /* path -> ParamUse*: one PARAM value per parameter and graph */
@@ -247,10 +248,15 @@ const char *ast_dotted(const Model *m, const Ast *n);      /* "a.b.c", or NULL i
 void decl_push(Model *m, DeclList *l, Decl *d);
 const Ast *block_setting(const Ast *block, const char *key); /* the SETTING node or NULL */
 /* Reports keys of `block` that are not in `keys`. */
-void block_check_keys(Model *m, const Ast *block, const char *where, const char *const *keys, uint32_t n);
+bool block_check_keys(Model *m, const Ast *block, const char *where, const char *const *keys, uint32_t n);
 /* err(m, code, span, arguments of the code's message); warnings are given in the first walk only. */
 #define err(m, code, ...) diag_add((m)->diags, code, __VA_ARGS__)
+/* Adds a suggestion for `word`, or if none is near, the whole list as a note. */
+void diag_choices(Model *m, Diag *g, const char *word, const char *const *names, uint32_t n);
 const char *number_text(Arena *a, double x);
+/* Room for one more after n entries: capacity is n rounded up to a power of two. Old contents are copied. */
+void *array_grow(Arena *a, void *v, uint32_t n, size_t elem);
+#define PUSH(a, v, n) ((v) = array_grow((a), (v), (n), sizeof *(v)), &(v)[(n)++])
 const char *plural(int64_t n, const char *one, const char *many);
 
 /* ---- check_file.c: imports, extend, replace, drop ---- */
@@ -283,6 +289,7 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p);
 /* The same for the operands of `mix`; parts are weights of whole operands. */
 void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n, Span span);
 void routes_finish(Elab *e);
+void check_inst_uses(Elab *e); /* last, for every graph */
 void routes_set_origins(Elab *e);
 /* ---- check_finite.c ---- */
 typedef struct Finite { struct FieldOf *vars; uint32_t n_vars; double count; double *value; uint32_t *stamp, epoch; } Finite;
@@ -368,6 +375,7 @@ Val *reduce_val(Elab *e, Span span, Val *v, Op op, const int64_t *axes, uint32_t
 ValueId rows_f32(Elab *e);
 ValueId clock_f64(Elab *e, ClockKind k);
 #define MAX_ELEMENTS ((int64_t)1 << 40)
-#define MAX_VALUES 2000000u
+#define MAX_VALUES 500000u
+#define MAX_EXPRESSIONS 4000000u /* elaborated for one graph */
 #define MAX_DEPTH 2500u
 #endif

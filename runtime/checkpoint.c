@@ -32,7 +32,7 @@ static void list_add(TensorList *l, uint32_t param, int which) {
 }
 
 static bool list_make(TensorList *l, const Job *job, uint8_t *store, RtError *e) {
-  size_t cap = 3 * (size_t)job->n_params + 1;
+  size_t cap = (1 + JOB_MAX_STATES) * (size_t)job->n_params + 1;
   *l = (TensorList){.job = job, .store = store};
   l->out = calloc(cap, sizeof *l->out), l->names = calloc(cap, sizeof *l->names);
   l->param = calloc(cap, sizeof *l->param), l->which = calloc(cap, sizeof *l->which);
@@ -44,7 +44,7 @@ static bool list_make(TensorList *l, const Job *job, uint8_t *store, RtError *e)
     return rt_fail(e, RT_E0719, (long long)largest * 4, "a checkpoint");
   for (uint32_t i = 0; i < job->n_params; i++) {
     list_add(l, i, -1);
-    for (uint32_t s = 0; s < job->params[i].n_states && s < 2; s++) list_add(l, i, (int)s);
+    for (uint32_t s = 0; s < job->params[i].n_states; s++) list_add(l, i, (int)s);
   }
   return true;
 }

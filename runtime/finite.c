@@ -110,7 +110,7 @@ static bool step_repeat(Run *r, int64_t step, uint8_t *store, CheckMode mode) {
 static bool params_look(Run *r, int64_t step) {
   for (uint32_t i = 0; i < r->job->n_params; i++) {
     const JobParam *p = &r->job->params[i];
-    for (int which = -1; which < (int)p->n_states && which < 2; which++) {
+    for (int which = -1; which < (int)p->n_states; which++) {
       Scan s = scan_tensor((const uint8_t *)param_base(p, r->store.bytes, which), JOB_F32, p->rank, p->dims,
                            p->strides, 0);
       if (s.finite) continue;

@@ -11,6 +11,7 @@
 
 #define JOB_ABI 1
 #define JOB_MAX_RANK 8
+#define JOB_MAX_STATES 4 /* optimizer states of one parameter */
 
 /* ---- what emitted code sees. 8-byte fields only -------------------------------------------------------------- */
 typedef struct JobFrame JobFrame;
@@ -56,7 +57,7 @@ typedef struct JobParam {
   int64_t floats;                /* storage of each copy, padding included (padding is 0 and stays 0) */
   int64_t offset;                /* bytes from JobFrame.store to the value */
   uint32_t n_states;
-  int64_t state_offset[4];       /* bytes */
+  int64_t state_offset[JOB_MAX_STATES]; /* bytes */
   JobInit init; double a, b; uint64_t stream;
   bool trainable;
   JobSpan span;

@@ -378,6 +378,8 @@ static void pack_b_emit(Emit *e, V fn) {
   EmLoop deep = em_loop_begin(e, "deep", em_i64(e, 0), k, 16);
   V mask = em_tail_mask(e, LLVMBuildNSWSub(e->b, k, deep.i, ""));
   for (int i = 0; i < 16; i++) v[i] = em_load16(e, e->f32, floats_at(e, column[i], deep.i), mask);
+  V ahead = i64_add(e, deep.i, i64_mul(e, bn, em_i64(e, EMIT_LANES)));
+  for (int i = 0; i < 16; i++) gemm_prefetch(e, floats_at(e, column[i], ahead)); /* the next 16 columns */
   for (unsigned half = 8; half; half /= 2) transpose_stage(e, v, half);
   for (int i = 0; i < 16; i++) {
     V row = i64_mul(e, i64_add(e, deep.i, em_i64(e, i)), LLVMGetParam(fn, K_WIDTH));

@@ -17,7 +17,7 @@ same_tensors "$(weights_of a)" "$(weights_of v3)"
 expect 0 run spec.route --run-dir seed --seed 1
 different_tensors "$(weights_of a)" "$(weights_of seed)"
 expect 0 run spec.route --run-dir init --init "$(weights_of a)" --set rate=0
-same_tensors "$(weights_of a)" "$(weights_of init)"
+same_parameters "$(weights_of a)" "$(weights_of init)"
 expect 0 eval a
 cp "$work/.out" table
 says "quality"

@@ -50,6 +50,10 @@ same_tensors() { # same_tensors A B [old=new ...]: bit for bit, by path
   "$python" "$ROUTEC_ROOT/tests/lib/safetensors.py" same "$@" || fail "tensors differ: $*"
   pass
 }
+same_parameters() { # without optimizer states
+  "$python" "$ROUTEC_ROOT/tests/lib/safetensors.py" same_parameters "$@" || fail "parameters differ: $*"
+  pass
+}
 different_tensors() {
   ! "$python" "$ROUTEC_ROOT/tests/lib/safetensors.py" same "$@" >/dev/null || fail "tensors are the same: $*"
   pass

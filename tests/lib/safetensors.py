@@ -47,6 +47,7 @@ def raw(entry):
 
 def main():
     """safetensors.py same A B [OLD=NEW ...]: are all tensors of A, with path prefixes renamed, in B, bit for bit?
+    safetensors.py same_parameters A B ...: the same without optimizer states.
     safetensors.py differ A B NAME: does the tensor differ?  safetensors.py list A"""
     command, a = sys.argv[1], load(sys.argv[2])
     if command == 'list':
@@ -56,6 +57,8 @@ def main():
     b = load(sys.argv[3])
     if command == 'differ':
         return 0 if raw(a[sys.argv[4]]) != raw(b[sys.argv[4]]) else 1
+    if command == 'same_parameters':  # moments may differ
+        a = {k: v for k, v in a.items() if '#' not in k}
     renames = [r.split('=') for r in sys.argv[4:]]
     if not a:
         print('no tensors in', sys.argv[2])
