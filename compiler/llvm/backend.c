@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * backend.c -- plan to object: build, verify, optimise, generate. One LLVM context owns all that is built and dies
- * at the end; only the object bytes stay, in the caller's arena. */
+ * backend.c -- plan to object: build, verify, optimise, generate. One LLVM context owns all that is built and
+ * dies at the end; only the object bytes stay, in the caller's arena. */
 #include "kernel.h"
 #include <stdio.h>
 #include <time.h>
@@ -33,7 +33,8 @@ static void work_symbol(Backend *be, const PlanFn *f) {
 static void build(Backend *be) {
   const Plan *p = be->plan;
   if (p->train.graph) function_emit(be, &p->train), work_symbol(be, &p->train);
-  for (uint32_t i = 0; i < p->program->n_evals; i++) function_emit(be, &p->evals[i]), work_symbol(be, &p->evals[i]);
+  for (uint32_t i = 0; i < p->program->n_evals; i++)
+    function_emit(be, &p->evals[i]), work_symbol(be, &p->evals[i]);
 }
 
 static void set_target(Backend *be, LLVMTargetMachineRef tm) {
@@ -60,7 +61,8 @@ static bool phases(Backend *be, LLVMTargetMachineRef tm, ObjectCode *out, const 
   return true;
 }
 
-bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t, const char **why) {
+bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t,
+                     const char **why) {
   *t = (BackendTimes){0};
   double start = now();
   LLVMTargetMachineRef tm = target_machine(&p->target, o->opt_level, why);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * build.c -- the small words of emission: constants, splats, 16-lane loads and stores, loops, thread shares. */
+ * build.c -- the small words of emission: constants, splats, 16-lane loads and stores, loops, thread shares.
+ */
 #include "emit.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ LLVMValueRef em_splat(Emit *e, LLVMValueRef scalar) {
     for (int i = 0; i < EMIT_LANES; i++) lane[i] = scalar;
     return LLVMConstVector(lane, EMIT_LANES);
   }
-  LLVMValueRef first = LLVMBuildInsertElement(e->b, LLVMGetPoison(vector), scalar, LLVMConstInt(e->i32, 0, 0), "");
+  LLVMValueRef first =
+      LLVMBuildInsertElement(e->b, LLVMGetPoison(vector), scalar, LLVMConstInt(e->i32, 0, 0), "");
   LLVMValueRef zeros = LLVMConstNull(LLVMVectorType(e->i32, EMIT_LANES));
   return LLVMBuildShuffleVector(e->b, first, LLVMGetPoison(vector), zeros, "splat");
 }
@@ -89,7 +91,8 @@ LLVMValueRef em_tail_mask(Emit *e, LLVMValueRef count) {
   return LLVMBuildICmp(e->b, LLVMIntSLT, LLVMConstVector(lane, EMIT_LANES), em_splat(e, n), "tail");
 }
 
-/* ---- loops ----------------------------------------------------------------------------------------------- */
+/* ---- loops -----------------------------------------------------------------------------------------------
+ */
 
 EmLoop em_loop_begin(Emit *e, const char *name, LLVMValueRef from, LLVMValueRef to, int64_t step) {
   char text[64];
@@ -119,8 +122,8 @@ void em_loop_end(Emit *e, EmLoop *l) {
   LLVMPositionBuilderAtEnd(e->b, l->exit);
 }
 
-void em_share(Emit *e, LLVMValueRef n, int64_t grain, LLVMValueRef tid, LLVMValueRef n_threads, LLVMValueRef *lo,
-              LLVMValueRef *hi) {
+void em_share(Emit *e, LLVMValueRef n, int64_t grain, LLVMValueRef tid, LLVMValueRef n_threads,
+              LLVMValueRef *lo, LLVMValueRef *hi) {
   LLVMBuilderRef b = e->b;
   LLVMValueRef v_grain = em_i64(e, grain);
   LLVMValueRef chunks = n;

@@ -18,7 +18,9 @@ static LLVMValueRef real(Emit *e, LLVMValueRef like, double n) {
   return vector ? em_splat(e, c) : c;
 }
 
-static LLVMValueRef intrinsic1(Emit *e, const char *name, LLVMValueRef x) { return em_intrinsic(e, name, LLVMTypeOf(x), &x, 1); }
+static LLVMValueRef intrinsic1(Emit *e, const char *name, LLVMValueRef x) {
+  return em_intrinsic(e, name, LLVMTypeOf(x), &x, 1);
+}
 
 /* A libm function of double; F64 values are rank 0 and so never vectors. */
 static LLVMValueRef libm(Emit *e, const char *name, LLVMValueRef x) {
@@ -45,7 +47,8 @@ static LLVMValueRef softplus_f64(Emit *e, LLVMValueRef x) {
   LLVMBuilderRef b = e->b;
   LLVMValueRef small = intrinsic1(e, "llvm.exp", LLVMBuildFNeg(b, intrinsic1(e, "llvm.fabs", x), ""));
   LLVMValueRef negative = LLVMBuildFCmp(b, LLVMRealOLT, x, real(e, x, 0), "");
-  return LLVMBuildFAdd(b, LLVMBuildSelect(b, negative, real(e, x, 0), x, ""), libm(e, "log1p", small), "softplus");
+  return LLVMBuildFAdd(b, LLVMBuildSelect(b, negative, real(e, x, 0), x, ""), libm(e, "log1p", small),
+                       "softplus");
 }
 
 static LLVMValueRef transcendental(Emit *e, Op op, Dtype t, LLVMValueRef x) {
@@ -65,7 +68,8 @@ static LLVMValueRef transcendental(Emit *e, Op op, Dtype t, LLVMValueRef x) {
 static LLVMValueRef emit_sign(Emit *e, LLVMValueRef x) {
   LLVMBuilderRef b = e->b;
   LLVMValueRef zero = real(e, x, 0);
-  LLVMValueRef below = LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, x, zero, ""), real(e, x, -1), zero, "");
+  LLVMValueRef below =
+      LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLT, x, zero, ""), real(e, x, -1), zero, "");
   return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOGT, x, zero, ""), real(e, x, 1), below, "sign");
 }
 
@@ -82,7 +86,8 @@ static LLVMValueRef emit_cast(Emit *e, Dtype from, Dtype to, LLVMValueRef x) {
     LLVMValueRef f = LLVMGetIntrinsicDeclaration(e->mod, id, types, 2);
     return LLVMBuildCall2(b, LLVMIntrinsicGetType(e->ctx, id, types, 2), f, &x, 1, "int");
   }
-  if (from == DT_BOOL) return is_float(to) ? LLVMBuildUIToFP(b, x, type, "real") : LLVMBuildZExt(b, x, type, "int");
+  if (from == DT_BOOL)
+    return is_float(to) ? LLVMBuildUIToFP(b, x, type, "real") : LLVMBuildZExt(b, x, type, "int");
   if (to == DT_BOOL) return LLVMBuildICmp(b, LLVMIntNE, x, LLVMConstNull(LLVMTypeOf(x)), "bool");
   return LLVMBuildSIToFP(b, x, type, "real");
 }
@@ -100,14 +105,23 @@ static LLVMValueRef emit_unary(Kernel *k, const Value *v, ValueId id, Dtype from
     return LLVMBuildSelect(b, LLVMBuildFCmp(b, LLVMRealOLE, x, real(e, x, 0), ""), real(e, x, 0), x, "relu");
   case OP_NOT: return LLVMBuildNot(b, x, "not");
   case OP_CAST: return emit_cast(e, from, v->dtype, x);
-  case OP_STOP: case OP_TAP: case OP_ADJTAP: return x;
-  case OP_EXP: case OP_LOG: case OP_TANH: case OP_ERF: case OP_SIGMOID: case OP_SOFTPLUS: case OP_SIN: case OP_COS:
-    return transcendental(e, v->op, from, x);
+  case OP_STOP:
+  case OP_TAP:
+  case OP_ADJTAP: return x;
+  case OP_EXP:
+  case OP_LOG:
+  case OP_TANH:
+  case OP_ERF:
+  case OP_SIGMOID:
+  case OP_SOFTPLUS:
+  case OP_SIN:
+  case OP_COS: return transcendental(e, v->op, from, x);
   default: kernel_die(k, id, "no emission for this element-wise operation");
   }
 }
 
-/* ---- two arguments ----------------------------------------------------------------------------------------- */
+/* ---- two arguments
+ * ----------------------------------------------------------------------------------------- */
 
 static LLVMValueRef compare(Emit *e, Op op, Dtype t, LLVMValueRef x, LLVMValueRef y) {
   static const LLVMRealPredicate reals[] = {LLVMRealOLT, LLVMRealOLE, LLVMRealOEQ, LLVMRealUNE};
@@ -133,7 +147,8 @@ LLVMValueRef emit_min_max(Emit *e, bool max, Dtype t, LLVMValueRef x, LLVMValueR
 /* The value is one number everywhere, seen through views of a splat constant. */
 static bool splat_number(const Graph *g, ValueId id, double *n) {
   const Value *v = &g->v[id];
-  while (v->op == OP_BCAST || v->op == OP_RESHAPE || v->op == OP_CAST || v->op == OP_STOP) v = &g->v[v->args[0]];
+  while (v->op == OP_BCAST || v->op == OP_RESHAPE || v->op == OP_CAST || v->op == OP_STOP)
+    v = &g->v[v->args[0]];
   if (v->op != OP_CONST || (v->data && v->shape.rank)) return false;
   *n = v->data ? v->data[0] : v->num;
   return true;
@@ -152,7 +167,8 @@ static LLVMValueRef power_by_squaring(Emit *e, LLVMValueRef x, int n) {
 static LLVMValueRef emit_pow(Kernel *k, const Value *v, LLVMValueRef x, LLVMValueRef y) {
   double n;
   if (v->dtype == DT_F64) return em_intrinsic(k->e, "llvm.pow", k->e->f64, (LLVMValueRef[]){x, y}, 2);
-  if (splat_number(k->g, v->args[1], &n) && n == floor(n) && fabs(n) <= 64) return power_by_squaring(k->e, x, (int)n);
+  if (splat_number(k->g, v->args[1], &n) && n == floor(n) && fabs(n) <= 64)
+    return power_by_squaring(k->e, x, (int)n);
   return math_pow(k->e, x, y);
 }
 
@@ -162,7 +178,8 @@ static LLVMValueRef emit_mask(Emit *e, LLVMValueRef x, LLVMValueRef f) {
   return LLVMBuildSelect(e->b, none, real(e, x, 0), LLVMBuildFMul(e->b, f, x, ""), "masked");
 }
 
-static LLVMValueRef emit_binary(Kernel *k, const Value *v, ValueId id, Dtype t, LLVMValueRef x, LLVMValueRef y) {
+static LLVMValueRef emit_binary(Kernel *k, const Value *v, ValueId id, Dtype t, LLVMValueRef x,
+                                LLVMValueRef y) {
   Emit *e = k->e;
   LLVMBuilderRef b = e->b;
   bool f = is_float(t);
@@ -174,7 +191,10 @@ static LLVMValueRef emit_binary(Kernel *k, const Value *v, ValueId id, Dtype t, 
   case OP_MIN: return emit_min_max(e, false, t, x, y);
   case OP_MAX: return emit_min_max(e, true, t, x, y);
   case OP_POW: return emit_pow(k, v, x, y);
-  case OP_LT: case OP_LE: case OP_EQ: case OP_NE: return compare(e, v->op, t, x, y);
+  case OP_LT:
+  case OP_LE:
+  case OP_EQ:
+  case OP_NE: return compare(e, v->op, t, x, y);
   case OP_AND: return LLVMBuildAnd(b, x, y, "and");
   case OP_OR: return LLVMBuildOr(b, x, y, "or");
   case OP_MASK: return emit_mask(e, x, y);

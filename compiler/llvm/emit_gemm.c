@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * emit_gemm.c -- STEP_GEMM: operands by view, the step's other outputs in the epilogue; or the BLAS, then a map. */
+ * emit_gemm.c -- STEP_GEMM: operands by view, the step's other outputs in the epilogue; or the BLAS, then a
+ * map. */
 #include "kernel.h"
 #include <string.h>
 
-/* Axes of the dot's result: [batch .. n_batch), then those of its first argument, then those of its second. */
-typedef struct Axes { int m0, m1, n0, n1; } Axes;
+/* Axes of the dot's result: [batch .. n_batch), then those of its first argument, then those of its second.
+ */
+typedef struct Axes {
+  int m0, m1, n0, n1;
+} Axes;
 
 static Axes result_axes(const Kernel *k) {
   const Step *s = k->step;
@@ -41,7 +45,8 @@ static void epilogue(Emit *e, void *user, const LLVMValueRef *batch, LLVMValueRe
   split_index(k, idx_lanes(k, col, true), x.n0, x.n1, c);
   if (mask) k->tail = (Guard){mask, k->depth};
   Val dot = {acc, k->depth};
-  if (s->geom.n.n == 1 && !s->geom.n.rows) { /* one column: its axes have extent 1, and nothing depends on lanes */
+  if (s->geom.n.n == 1 &&
+      !s->geom.n.rows) { /* one column: its axes have extent 1, and nothing depends on lanes */
     for (int i = x.n0; i < x.n1; i++) c[i] = idx_const(k, 0);
     dot.v = LLVMBuildExtractElement(k->e->b, acc, LLVMConstInt(k->e->i32, 0, 0), "dot");
     k->tail = (Guard){NULL, 0};
@@ -57,9 +62,12 @@ static LLVMValueRef operand(Kernel *k, uint32_t which) {
   kernel_die(k, k->step->dot, "an operand that the signature did not see");
 }
 
-/* ---- BLAS -------------------------------------------------------------------------------------------------------- */
+/* ---- BLAS
+ * -------------------------------------------------------------------------------------------------------- */
 
-typedef struct Blas { LLVMValueRef trans, ld; } Blas;
+typedef struct Blas {
+  LLVMValueRef trans, ld;
+} Blas;
 
 /* Row-major matrix [rows][cols] with the given strides, one of which is 1 or belongs to an extent of 1. */
 static Blas blas_layout(Kernel *k, Extent rows, Extent cols, int64_t by_row, int64_t by_col) {
@@ -79,7 +87,8 @@ static LLVMValueRef floats_at(Kernel *k, LLVMValueRef base, LLVMValueRef index, 
 }
 
 static LLVMTypeRef sgemm_type(Emit *e) {
-  LLVMTypeRef p[12] = {e->i64, e->i64, e->i64, e->i64, e->i64, e->ptr, e->i64, e->ptr, e->i64, e->ptr, e->i64, e->f64};
+  LLVMTypeRef p[12] = {e->i64, e->i64, e->i64, e->i64, e->i64, e->ptr,
+                       e->i64, e->ptr, e->i64, e->ptr, e->i64, e->f64};
   return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 12, 0);
 }
 
@@ -87,7 +96,8 @@ static LLVMTypeRef sgemm_type(Emit *e) {
 static void blas_share(Kernel *k, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c) {
   Emit *e = k->e;
   const GemmGeom *g = &k->step->geom;
-  LLVMValueRef m = em_extent(e, g->m, k->rows), n = em_extent(e, g->n, k->rows), depth = em_extent(e, g->k, k->rows);
+  LLVMValueRef m = em_extent(e, g->m, k->rows), n = em_extent(e, g->n, k->rows),
+               depth = em_extent(e, g->k, k->rows);
   LLVMValueRef lo, hi;
   bool columns = k->step->tile.split == 1;
   em_share(e, columns ? n : m, EMIT_LANES, k->tid, k->nt, &lo, &hi);
@@ -97,7 +107,8 @@ static void blas_share(Kernel *k, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c
   if (columns) b = floats_at(k, b, lo, g->bn), c = floats_at(k, c, lo, 1), n = mine;
   else a = floats_at(k, a, lo, g->am), c = floats_at(k, c, lo, g->cm), m = mine;
   LLVMValueRef f = frame_field(e, k->frame, offsetof(JobFrame, sgemm), e->ptr, "sgemm");
-  LLVMValueRef args[12] = {x.trans, y.trans, m, n, depth, a, x.ld, b, y.ld, c, em_i64(e, g->cm), LLVMConstReal(e->f64, 0)};
+  LLVMValueRef args[12] = {
+      x.trans, y.trans, m, n, depth, a, x.ld, b, y.ld, c, em_i64(e, g->cm), LLVMConstReal(e->f64, 0)};
   LLVMBuildCall2(e->b, sgemm_type(e), f, args, 12, "");
   scope_if_end(k, after);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * emit_index.c -- coordinates: scalars, base + lane * stride, or vectors; and the arithmetic of views on them. */
+ * emit_index.c -- coordinates: scalars, base + lane * stride, or vectors; and the arithmetic of views on
+ * them. */
 #include "kernel.h"
 
 static int deeper(int a, int b) { return a > b ? a : b; }
@@ -73,8 +74,8 @@ Idx idx_scale(Kernel *k, Idx a, int64_t n) {
   return r;
 }
 
-/* Vectors are divided as 32-bit numbers, which x86 can do by multiplication; extents stay below 2^31 per group
- * in every case that reaches here with lanes that cross (checked where a reshape is taken apart). */
+/* Vectors are divided as 32-bit numbers, which x86 can do by multiplication; extents stay below 2^31 per
+ * group in every case that reaches here with lanes that cross (checked where a reshape is taken apart). */
 static void divmod_vector(Kernel *k, Idx a, int64_t d, Idx *q, Idx *r) {
   Emit *e = k->e;
   LLVMValueRef x = idx_vec(k, a);
@@ -166,12 +167,14 @@ Idx idx_linear(Kernel *k, const Idx *c, const Shape *s, const int64_t *strides) 
   Idx sum = idx_const(k, 0);
   for (int pass = 0; pass < 2; pass++) /* scalars first: what can be hoisted is hoisted */
     for (int32_t i = 0; i < s->rank; i++)
-      if (s->d[i] != 1 && idx_is_vector(c[i]) == (pass == 1)) sum = idx_add(k, sum, idx_scale(k, c[i], strides[i]));
+      if (s->d[i] != 1 && idx_is_vector(c[i]) == (pass == 1))
+        sum = idx_add(k, sum, idx_scale(k, c[i], strides[i]));
   return sum;
 }
 
-/* Takes both shapes apart into the smallest groups of axes with equal products; inside a group the coordinates
- * are joined to one number and divided again. A group of one axis on both sides passes through. */
+/* Takes both shapes apart into the smallest groups of axes with equal products; inside a group the
+ * coordinates are joined to one number and divided again. A group of one axis on both sides passes through.
+ */
 void idx_reshape(Kernel *k, const Shape *from, const Idx *c, const Shape *to, Idx *out) {
   int32_t i = 0, j = 0;
   if (from->rank && from->d[0] == DIM_ROWS) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * emit_leaf.c -- memory: what a kernel's pointer arguments are read and written through, and the leaf ops.
- * A contiguous index is one vector load, an equal one a scalar load, all others a gather with safe indices. */
+ * A contiguous index is one vector load, an equal one a scalar load, all others a gather with safe indices.
+ */
 #include "kernel.h"
 #include <string.h>
 
@@ -62,7 +63,8 @@ static Val load_gather(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, i
   if (lanes.v) i = LLVMBuildSelect(e->b, lanes.v, i, LLVMConstNull(e->v16i64), "safe");
   LLVMValueRef where = LLVMBuildGEP2(e->b, type, base, &i, 1, "p");
   LLVMTypeRef types[2] = {vector, LLVMVectorType(e->ptr, EMIT_LANES)};
-  LLVMValueRef args[4] = {where, LLVMConstInt(e->i32, dtype_align(t), 0), LLVMConstAllOnes(e->v16i1), LLVMConstNull(vector)};
+  LLVMValueRef args[4] = {where, LLVMConstInt(e->i32, dtype_align(t), 0), LLVMConstAllOnes(e->v16i1),
+                          LLVMConstNull(vector)};
   unsigned id = LLVMLookupIntrinsicID("llvm.masked.gather", strlen("llvm.masked.gather"));
   LLVMValueRef f = LLVMGetIntrinsicDeclaration(e->mod, id, types, 2);
   LLVMValueRef v = LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->ctx, id, types, 2), f, args, 4, "x");
@@ -118,13 +120,15 @@ void emit_store(Kernel *k, Leaf *leaf, Dtype t, Idx at, Val v) {
   else em_store16(e, x, em_gep(e, type, leaf->arg, at.base), lanes.v);
 }
 
-/* ---- leaves ------------------------------------------------------------------------------------------------ */
+/* ---- leaves
+ * ------------------------------------------------------------------------------------------------ */
 
 Leaf *leaf_of_buffer(Kernel *k, BufferId b) {
   for (uint32_t i = 0; i < k->n_leaves; i++)
     if (k->leaves[i].kind == LEAF_BUFFER && k->leaves[i].buffer == b) return &k->leaves[i];
   const Buffer *x = &k->pf->buffers[b];
-  for (uint32_t i = 0; i < k->n_leaves; i++) { /* another buffer at the same place: the stored one of an update */
+  for (uint32_t i = 0; i < k->n_leaves;
+       i++) { /* another buffer at the same place: the stored one of an update */
     Leaf *l = &k->leaves[i];
     if (l->kind != LEAF_BUFFER || l->space != x->space) continue;
     if (x->space == SPACE_WORK || x->space == SPACE_STORE ? l->offset == x->offset
@@ -148,7 +152,8 @@ Val emit_buffer_at(Kernel *k, ValueId id, const Idx *c, Guard g) {
   const Buffer *b = &k->pf->buffers[k->pf->buffer_of[id]];
   Leaf *leaf = leaf_of_buffer(k, k->pf->buffer_of[id]);
   if (b->space == SPACE_SCALAR) return emit_load(k, leaf, DT_F64, idx_const(k, 0), (Guard){NULL, 0});
-  if (b->space != SPACE_COLUMN) return emit_load(k, leaf, b->dtype, idx_linear(k, c, &b->shape, b->strides), g);
+  if (b->space != SPACE_COLUMN)
+    return emit_load(k, leaf, b->dtype, idx_linear(k, c, &b->shape, b->strides), g);
   Idx at[IR_MAX_RANK];
   for (int32_t i = 0; i < b->shape.rank; i++) at[i] = c[i];
   at[0] = idx_from_val(k, datum_at(k, c[0], g));
@@ -162,8 +167,12 @@ static Val emit_clock(Kernel *k, int64_t kind) {
   switch ((ClockKind)kind) {
   case CLOCK_ROWS: n = k->rows; break;
   case CLOCK_STEP: n = k->step_no; break;
-  case CLOCK_TOTAL_STEPS: n = frame_field(e, k->frame, offsetof(JobFrame, total_steps), e->i64, "total_steps"); break;
-  case CLOCK_STEPS_PER_EPOCH: n = frame_field(e, k->frame, offsetof(JobFrame, steps_per_epoch), e->i64, "per_epoch"); break;
+  case CLOCK_TOTAL_STEPS:
+    n = frame_field(e, k->frame, offsetof(JobFrame, total_steps), e->i64, "total_steps");
+    break;
+  case CLOCK_STEPS_PER_EPOCH:
+    n = frame_field(e, k->frame, offsetof(JobFrame, steps_per_epoch), e->i64, "per_epoch");
+    break;
   }
   Val r = {LLVMBuildSIToFP(e->b, n, e->f64, "clock"), 0};
   scope_leave(k, old);
@@ -203,7 +212,8 @@ static Val emit_random(Kernel *k, ValueId id, const Idx *c, Guard g) {
 
 static LLVMValueRef const_number(Emit *e, Dtype t, double n) {
   switch (t) {
-  case DT_F32: case DT_F64: return LLVMConstReal(type_of_dtype(e, t), t == DT_F32 ? (double)(float)n : n);
+  case DT_F32:
+  case DT_F64: return LLVMConstReal(type_of_dtype(e, t), t == DT_F32 ? (double)(float)n : n);
   case DT_BOOL: return LLVMConstInt(e->i1, n != 0, 0);
   default: return LLVMConstInt(e->i32, (unsigned long long)(int64_t)n, 1);
   }
@@ -231,7 +241,8 @@ LLVMValueRef emit_const_global(Backend *be, const Graph *g, ValueId id, const in
   int64_t count = shape_count(&v->shape, 1);
   for (int64_t x = 0; x < count; x++) {
     int64_t rest = x, at = 0;
-    for (int32_t i = v->shape.rank - 1; i >= 0; i--) at += rest % v->shape.d[i] * strides[i], rest /= v->shape.d[i];
+    for (int32_t i = v->shape.rank - 1; i >= 0; i--)
+      at += rest % v->shape.d[i] * strides[i], rest /= v->shape.d[i];
     put_element(bytes + (size_t)at * size, v->dtype, v->data ? v->data[x] : v->num);
   }
   return be->globals[id] = types_global_bytes(&be->e, "const", bytes, n * size);

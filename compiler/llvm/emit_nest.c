@@ -2,9 +2,9 @@
  * emit_nest.c -- loops over some axes of a space, the last of them in 16 lanes, and STEP_MAP. */
 #include "kernel.h"
 
-#define SHARE_ROWS 8     /* an outer axis of at least so many is what threads share */
+#define SHARE_ROWS    8 /* an outer axis of at least so many is what threads share */
 #define SHARE_COLUMNS 128
-#define SHARE_GRAIN 64   /* elements of the vector axis: four cache lines of floats */
+#define SHARE_GRAIN   64 /* elements of the vector axis: four cache lines of floats */
 
 LLVMValueRef axis_extent(Kernel *k, int64_t d) { return d == DIM_ROWS ? k->rows : em_i64(k->e, d); }
 int64_t max_extent(const PlanFn *f, int64_t d) { return d == DIM_ROWS ? f->max_rows : d; }
@@ -99,11 +99,14 @@ void nest_share(Nest *n) {
   if (best < 0) return;
   uint8_t axis = n->axes[best];
   bool lanes = n->vector && best == n->n - 1 && n->space->d[axis] != 1;
-  int64_t grain = !lanes ? 1 : max_extent(k->pf, n->space->d[axis]) >= SHARE_COLUMNS ? SHARE_GRAIN : EMIT_LANES;
+  int64_t grain = !lanes                                                  ? 1
+                  : max_extent(k->pf, n->space->d[axis]) >= SHARE_COLUMNS ? SHARE_GRAIN
+                                                                          : EMIT_LANES;
   em_share(k->e, axis_extent(k, n->space->d[axis]), grain, k->tid, k->nt, &n->lo[axis], &n->hi[axis]);
 }
 
-/* ---- STEP_MAP ------------------------------------------------------------------------------------------------ */
+/* ---- STEP_MAP
+ * ------------------------------------------------------------------------------------------------ */
 
 /* All values first, then all stores: an update in place reads what it overwrites. */
 void store_outputs(Kernel *k, const Idx *coords) {
@@ -113,7 +116,8 @@ void store_outputs(Kernel *k, const Idx *coords) {
   for (uint32_t i = 0; i < s->n_outs; i++) {
     const Buffer *b = &k->pf->buffers[s->outs[i].buffer];
     if (!k->inlined[s->outs[i].value]) continue; /* the dot of a GEMM by BLAS lies there already */
-    emit_store(k, leaf_of_buffer(k, s->outs[i].buffer), b->dtype, idx_linear(k, coords, &b->shape, b->strides), v[i]);
+    emit_store(k, leaf_of_buffer(k, s->outs[i].buffer), b->dtype,
+               idx_linear(k, coords, &b->shape, b->strides), v[i]);
   }
 }
 
@@ -121,7 +125,12 @@ static void map_body(Nest *n) { store_outputs(n->k, n->coords); }
 
 void emit_map(Kernel *k) {
   Idx coords[IR_MAX_RANK] = {{0}};
-  Nest n = {.k = k, .space = &k->step->space, .n = k->step->space.rank, .vector = true, .coords = coords, .body = map_body};
+  Nest n = {.k = k,
+            .space = &k->step->space,
+            .n = k->step->space.rank,
+            .vector = true,
+            .coords = coords,
+            .body = map_body};
   if (n.n == 0) {
     LLVMValueRef first = LLVMBuildICmp(k->e->b, LLVMIntEQ, k->tid, em_i64(k->e, 0), "first");
     LLVMBasicBlockRef after = scope_if(k, "one", first);

@@ -2,25 +2,32 @@
  * emit_reduce.c -- STEP_REDUCE. The order of additions is a function of extents alone, never of threads:
  *   vector axis kept:    lanes are kept columns, the reduced axes run in loop order;
  *   vector axis reduced: 16 partial results by lane, then a fixed tree;
- *   few kept elements:   the longest reduced axis is cut into chunks of a fixed size whose partial results lie in
- *                        scratch memory; behind a barrier one thread adds them up in order of chunks. */
+ *   few kept elements:   the longest reduced axis is cut into chunks of a fixed size whose partial results
+ * lie in scratch memory; behind a barrier one thread adds them up in order of chunks. */
 #include "kernel.h"
 #include <math.h>
 #include <string.h>
 
-#define SPLIT_CHUNKS 32       /* at most so many partial results */
-#define SPLIT_UNITS 32        /* enough kept vectors (or elements) to feed the threads without splitting */
-#define SPLIT_ELEMENTS 8192   /* smaller reductions are not worth a barrier */
+#define SPLIT_CHUNKS   32   /* at most so many partial results */
+#define SPLIT_UNITS    32   /* enough kept vectors (or elements) to feed the threads without splitting */
+#define SPLIT_ELEMENTS 8192 /* smaller reductions are not worth a barrier */
 
-typedef struct Acc { Op op; Dtype dtype; ValueId arg; int64_t axis; LLVMValueRef best, where; } Acc; /* allocas */
+typedef struct Acc {
+  Op op;
+  Dtype dtype;
+  ValueId arg;
+  int64_t axis;
+  LLVMValueRef best, where;
+} Acc; /* allocas */
 typedef struct Reduce {
   Kernel *k;
-  Acc *acc; uint32_t n;
+  Acc *acc;
+  uint32_t n;
   bool vector, lanes_kept;
   Shape space;
   Idx coords[IR_MAX_RANK];
   Split split;
-  LLVMValueRef chunk, lo, hi;  /* of the split axis, inside the chunk loop */
+  LLVMValueRef chunk, lo, hi; /* of the split axis, inside the chunk loop */
   LLVMValueRef n_chunks;
 } Reduce;
 
@@ -58,7 +65,8 @@ int64_t step_scratch(const PlanFn *f, const Step *s) {
   return p.n_chunks ? ((int64_t)s->n_outs * p.n_chunks * p.kept * 8 + 63) / 64 * 64 : 0;
 }
 
-/* ---- accumulators --------------------------------------------------------------------------------------------- */
+/* ---- accumulators
+ * --------------------------------------------------------------------------------------------- */
 
 static LLVMValueRef identity(Emit *e, Op op, Dtype t, bool vector) {
   LLVMValueRef n = LLVMConstReal(type_of_dtype(e, t), op == OP_SUM ? 0.0 : -INFINITY);
@@ -75,7 +83,8 @@ static void acc_reset(Reduce *r, Acc *a, bool vector) {
 
 /* (x, i) takes the place of (best, where) if x is larger, or the first NaN. */
 static LLVMValueRef is_better(Emit *e, LLVMValueRef x, LLVMValueRef best) {
-  LLVMValueRef nan = LLVMBuildAnd(e->b, LLVMBuildFCmp(e->b, LLVMRealUNO, x, x, ""), LLVMBuildFCmp(e->b, LLVMRealORD, best, best, ""), "");
+  LLVMValueRef nan = LLVMBuildAnd(e->b, LLVMBuildFCmp(e->b, LLVMRealUNO, x, x, ""),
+                                  LLVMBuildFCmp(e->b, LLVMRealORD, best, best, ""), "");
   return LLVMBuildOr(e->b, LLVMBuildFCmp(e->b, LLVMRealOGT, x, best, ""), nan, "better");
 }
 
@@ -119,7 +128,8 @@ static LLVMValueRef tree(Emit *e, const Acc *a, LLVMValueRef v, LLVMValueRef whe
       continue;
     }
     LLVMValueRef i = half(e, where, 0, n), j = half(e, where, n, n);
-    LLVMValueRef both_nan = LLVMBuildAnd(b, LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), LLVMBuildFCmp(b, LLVMRealUNO, y, y, ""), "");
+    LLVMValueRef both_nan =
+        LLVMBuildAnd(b, LLVMBuildFCmp(b, LLVMRealUNO, x, x, ""), LLVMBuildFCmp(b, LLVMRealUNO, y, y, ""), "");
     LLVMValueRef tie = LLVMBuildOr(b, LLVMBuildFCmp(b, LLVMRealOEQ, x, y, ""), both_nan, "tie");
     LLVMValueRef sooner = LLVMBuildAnd(b, tie, LLVMBuildICmp(b, LLVMIntSLT, j, i, ""), "sooner");
     LLVMValueRef take = LLVMBuildOr(b, is_better(e, y, x), sooner, "");
@@ -138,7 +148,8 @@ static LLVMValueRef acc_result(Reduce *r, const Acc *a) {
   return where ? where : v;
 }
 
-/* ---- the loops -------------------------------------------------------------------------------------------------- */
+/* ---- the loops
+ * -------------------------------------------------------------------------------------------------- */
 
 static void inner_body(Nest *n) {
   Reduce *r = n->user;
@@ -149,7 +160,12 @@ static void inner_body(Nest *n) {
 
 static void run_reduced(Reduce *r) {
   const Step *s = r->k->step;
-  Nest n = {.k = r->k, .space = &r->space, .vector = r->vector && !r->lanes_kept, .coords = r->coords, .body = inner_body, .user = r};
+  Nest n = {.k = r->k,
+            .space = &r->space,
+            .vector = r->vector && !r->lanes_kept,
+            .coords = r->coords,
+            .body = inner_body,
+            .user = r};
   for (int i = 0; i < s->space.rank; i++)
     if (is_reduced(s, s->order[i])) n.axes[n.n++] = s->order[i];
   if (r->lo) n.lo[r->split.axis] = r->lo, n.hi[r->split.axis] = r->hi;
@@ -169,7 +185,8 @@ static void store_result(Reduce *r, uint32_t i, LLVMValueRef v) {
   const Buffer *b = &k->pf->buffers[out->buffer];
   Idx c[IR_MAX_RANK];
   kept_coords(r, c);
-  emit_store(k, leaf_of_buffer(k, out->buffer), b->dtype, idx_linear(k, c, &b->shape, b->strides), (Val){v, k->depth});
+  emit_store(k, leaf_of_buffer(k, out->buffer), b->dtype, idx_linear(k, c, &b->shape, b->strides),
+             (Val){v, k->depth});
 }
 
 static void whole_body(Nest *n) {
@@ -178,7 +195,8 @@ static void whole_body(Nest *n) {
   for (uint32_t i = 0; i < r->n; i++) store_result(r, i, acc_result(r, &r->acc[i]));
 }
 
-/* Where partial result i of chunk `chunk` lies for the kept point at hand: element index in the scratch area of i. */
+/* Where partial result i of chunk `chunk` lies for the kept point at hand: element index in the scratch area
+ * of i. */
 static Idx partial_place(Reduce *r, LLVMValueRef chunk) {
   Kernel *k = r->k;
   const Step *s = k->step;
@@ -196,7 +214,8 @@ static Idx partial_place(Reduce *r, LLVMValueRef chunk) {
 
 static Leaf partial_leaf(Reduce *r, uint32_t i) {
   Leaf l = *leaf_find(r->k, LEAF_SCRATCH, 0);
-  l.arg = em_gep(r->k->e, r->k->e->i8, l.arg, em_i64(r->k->e, (int64_t)i * r->split.n_chunks * r->split.kept * 8));
+  l.arg = em_gep(r->k->e, r->k->e->i8, l.arg,
+                 em_i64(r->k->e, (int64_t)i * r->split.n_chunks * r->split.kept * 8));
   l.written = true;
   return l;
 }
@@ -230,7 +249,8 @@ static void merge_body(Nest *n) {
 
 static Nest kept_nest(Reduce *r, void (*body)(Nest *)) {
   const Step *s = r->k->step;
-  Nest n = {.k = r->k, .space = &r->space, .vector = r->lanes_kept, .coords = r->coords, .body = body, .user = r};
+  Nest n = {
+      .k = r->k, .space = &r->space, .vector = r->lanes_kept, .coords = r->coords, .body = body, .user = r};
   for (int i = 0; i < s->space.rank; i++)
     if (!is_reduced(s, s->order[i])) n.axes[n.n++] = s->order[i];
   return n;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * emit_scatter.c -- STEP_SCATTER: SCATTER adds rows in their order, so threads share the table's columns, or its rows
- * where there are few columns; FOLD is pulled, each place of the image adding the windows that saw it. */
+ * emit_scatter.c -- STEP_SCATTER: SCATTER adds rows in their order, so threads share the table's columns, or
+ * its rows where there are few columns; FOLD is pulled, each place of the image adding the windows that saw
+ * it. */
 #include "kernel.h"
 #include <string.h>
 
@@ -9,12 +10,13 @@
 typedef struct Scatter {
   Kernel *k;
   ValueId dy, index;
-  const Shape *table, *rows;  /* [V, ...]; shape of the index */
-  const Buffer *out; Leaf *leaf;
+  const Shape *table, *rows; /* [V, ...]; shape of the index */
+  const Buffer *out;
+  Leaf *leaf;
   bool by_columns;
-  LLVMValueRef lo, hi;        /* this thread's part */
-  Idx coords[2 * IR_MAX_RANK];/* of dy: index axes, then columns */
-  Idx target;                 /* row of the table */
+  LLVMValueRef lo, hi;         /* this thread's part */
+  Idx coords[2 * IR_MAX_RANK]; /* of dy: index axes, then columns */
+  Idx target;                  /* row of the table */
 } Scatter;
 
 static Leaf *output_leaf(Kernel *k, const Buffer **b) {
@@ -90,7 +92,8 @@ static void emit_zero(Scatter *s) {
 
 static void emit_scatter_rows(Kernel *k) {
   const Value *v = &k->g->v[k->step->outs[0].value];
-  Scatter s = {.k = k, .dy = v->args[0], .index = v->args[1], .table = &v->shape, .rows = &k->g->v[v->args[1]].shape};
+  Scatter s = {
+      .k = k, .dy = v->args[0], .index = v->args[1], .table = &v->shape, .rows = &k->g->v[v->args[1]].shape};
   s.leaf = output_leaf(k, &s.out);
   Shape space = column_space(&s);
   bool lanes = space.rank == 1 && space.d[0] != 1; /* the shared axis is the vector axis */
@@ -103,9 +106,15 @@ static void emit_scatter_rows(Kernel *k) {
   nest_run(&rows);
 }
 
-/* ---- FOLD ----------------------------------------------------------------------------------------------------- */
+/* ---- FOLD
+ * ----------------------------------------------------------------------------------------------------- */
 
-typedef struct Fold { const Value *v; const Buffer *out; Leaf *leaf; LLVMValueRef sum, sum_wide; } Fold;
+typedef struct Fold {
+  const Value *v;
+  const Buffer *out;
+  Leaf *leaf;
+  LLVMValueRef sum, sum_wide;
+} Fold;
 
 /* Position of the window of `cells` positions (stride s) whose cell at `reach` covers x; *g: there is one. */
 static Idx window_of(Kernel *k, Idx x, Idx reach, int64_t pad, int64_t stride, int64_t cells, Guard *g) {
@@ -151,7 +160,8 @@ static void emit_fold(Kernel *k) {
   f.sum = scope_alloca(k, k->e->f32, "sum");
   f.sum_wide = scope_alloca(k, k->e->v16f32, "sum");
   Idx coords[IR_MAX_RANK];
-  Nest n = {.k = k, .space = &f.v->shape, .n = 4, .vector = true, .coords = coords, .body = fold_body, .user = &f};
+  Nest n = {
+      .k = k, .space = &f.v->shape, .n = 4, .vector = true, .coords = coords, .body = fold_body, .user = &f};
   for (int i = 0; i < 4; i++) n.axes[i] = (uint8_t)i;
   nest_share(&n);
   nest_run(&n);

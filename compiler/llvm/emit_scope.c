@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * emit_scope.c -- where code is placed, and what was already computed there.
- * Invariant: a value of depth d was emitted in a block that dominates everything inside scope d from there on. */
+ * Invariant: a value of depth d was emitted in a block that dominates everything inside scope d from there
+ * on. */
 #include "kernel.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,8 +9,8 @@
 
 _Noreturn void kernel_die(const Kernel *k, ValueId v, const char *what) {
   const Value *x = v && k->g ? &k->g->v[v] : NULL;
-  fprintf(stderr, "routec: internal error: emitting %s: %s: %%%u %s%s%s\n", k->pf ? k->pf->symbol : "?", what, v,
-          x ? op_name(x->op) : "", x && x->name ? " " : "", x && x->name ? x->name : "");
+  fprintf(stderr, "routec: internal error: emitting %s: %s: %%%u %s%s%s\n", k->pf ? k->pf->symbol : "?", what,
+          v, x ? op_name(x->op) : "", x && x->name ? " " : "", x && x->name ? x->name : "");
   abort();
 }
 
@@ -100,7 +101,8 @@ LLVMValueRef scope_alloca(Kernel *k, LLVMTypeRef type, const char *name) {
   return slot;
 }
 
-/* ---- memo ------------------------------------------------------------------------------------------------ */
+/* ---- memo ------------------------------------------------------------------------------------------------
+ */
 
 static bool same_point(const Idx *a, const Idx *b, int rank) {
   for (int i = 0; i < rank; i++)

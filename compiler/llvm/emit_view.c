@@ -106,7 +106,8 @@ static Val emit_concat(Kernel *k, const Value *v, const Idx *c, Guard g) {
       r = x;
       continue;
     }
-    if (type_is_vector(r.v) || type_is_vector(x.v) || type_is_vector(mine.v)) x = emit_widen(k, x), r = emit_widen(k, r), mine = emit_widen(k, mine);
+    if (type_is_vector(r.v) || type_is_vector(x.v) || type_is_vector(mine.v))
+      x = emit_widen(k, x), r = emit_widen(k, r), mine = emit_widen(k, mine);
     int depth = deeper(deeper(r.depth, x.depth), mine.depth), old = scope_enter(k, depth);
     r = (Val){LLVMBuildSelect(k->e->b, mine.v, x.v, r.v, "concat"), depth};
     scope_leave(k, old);
@@ -114,7 +115,8 @@ static Val emit_concat(Kernel *k, const Value *v, const Idx *c, Guard g) {
   return r;
 }
 
-/* [N,OH,OW,C,KH,KW] at (n, oh, ow, c, i, j) is the image at (n, c, oh*sh + i*dh - ph, ow*sw + j*dw - pw), or 0. */
+/* [N,OH,OW,C,KH,KW] at (n, oh, ow, c, i, j) is the image at (n, c, oh*sh + i*dh - ph, ow*sw + j*dw - pw), or
+ * 0. */
 static Val emit_unfold(Kernel *k, const Value *v, const Idx *c, Guard g) {
   const int64_t *p = v->ints;
   const Shape *image = &k->g->v[v->args[0]].shape;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * function.c -- one JobEntry of the plan: the loop over the steps of a block that every thread runs, calling one
- * kernel for each plan step, with barriers where the plan put them. */
+ * function.c -- one JobEntry of the plan: the loop over the steps of a block that every thread runs, calling
+ * one kernel for each plan step, with barriers where the plan put them. */
 #include "kernel.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +18,15 @@ typedef struct Function {
   LLVMBasicBlockRef leave;
 } Function;
 
-/* ---- kernels ------------------------------------------------------------------------------------------------------ */
+/* ---- kernels
+ * ------------------------------------------------------------------------------------------------------ */
 
 static LLVMTypeRef kernel_type(Kernel *k) {
   Emit *e = k->e;
   LLVMTypeRef *p = ARENA_NEWS(e->arena, LLVMTypeRef, k->n_leaves + ARG_COMMON);
   for (uint32_t i = 0; i < k->n_leaves; i++) p[i] = k->leaves[i].kind == LEAF_STREAM ? e->i64 : e->ptr;
-  for (uint32_t i = 0; i < ARG_COMMON; i++) p[k->n_leaves + i] = i == ARG_FRAME || i == ARG_ORDER ? e->ptr : e->i64;
+  for (uint32_t i = 0; i < ARG_COMMON; i++)
+    p[k->n_leaves + i] = i == ARG_FRAME || i == ARG_ORDER ? e->ptr : e->i64;
   return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, k->n_leaves + ARG_COMMON, 0);
 }
 
@@ -103,7 +105,9 @@ static KernelSlot *kernel_slot(Backend *be, const char *signature, bool *fresh) 
   return &be->slots[be->n_slots++];
 }
 
-/* ---- calls ---------------------------------------------------------------------------------------------------------- */
+/* ---- calls
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static LLVMValueRef byte_at(Function *f, LLVMValueRef base, int64_t offset) {
   return em_gep(&f->be->e, f->be->e.i8, base, em_i64(&f->be->e, offset));
@@ -180,8 +184,8 @@ static void call_barrier(Function *f) {
   LLVMBuildCall2(e->b, type, FIELD(f, barrier, e->ptr), (LLVMValueRef[]){f->frame, f->tid}, 2, "");
 }
 
-/* `after_step(frame, tid, i, met)`: the runtime's look at the results of plan step i where that was switched on;
- * met: all threads have just met. One function for all steps, since a plan has hundreds. */
+/* `after_step(frame, tid, i, met)`: the runtime's look at the results of plan step i where that was switched
+ * on; met: all threads have just met. One function for all steps, since a plan has hundreds. */
 static LLVMValueRef look_function(Function *f) {
   Emit *e = &f->be->e;
   LLVMValueRef fn = LLVMGetNamedFunction(e->mod, "after_step");
@@ -224,7 +228,8 @@ static void after_step(Function *f, const Step *step, uint32_t i) {
   LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 4, "");
 }
 
-/* ---- STEP_CHECK -------------------------------------------------------------------------------------------------------- */
+/* ---- STEP_CHECK
+ * -------------------------------------------------------------------------------------------------------- */
 
 static LLVMValueRef load_loss(Function *f, uint32_t root) {
   Emit *e = &f->be->e;
@@ -232,7 +237,8 @@ static LLVMValueRef load_loss(Function *f, uint32_t root) {
   LLVMValueRef base = b->space == SPACE_STORE ? f->store : f->work;
   LLVMTypeRef type = type_in_memory(e, b->dtype);
   LLVMValueRef v;
-  if (b->space == SPACE_CONST) v = LLVMBuildLoad2(e->b, type, emit_const_global(f->be, f->pf->graph, b->value, b->strides), "loss");
+  if (b->space == SPACE_CONST)
+    v = LLVMBuildLoad2(e->b, type, emit_const_global(f->be, f->pf->graph, b->value, b->strides), "loss");
   else v = LLVMBuildLoad2(e->b, type, byte_at(f, base, b->offset), "loss");
   return b->dtype == DT_F64 ? v : LLVMBuildFPExt(e->b, v, e->f64, "loss");
 }
@@ -279,7 +285,9 @@ static void emit_check(Function *f) {
   LLVMPositionBuilderAtEnd(e->b, go_on);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------------ */
+/* ---- the loop
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 int64_t backend_scratch_bytes(const PlanFn *f) {
   int64_t n = 0;

@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-struct Jit { LLVMOrcLLJITRef lljit; };
+struct Jit {
+  LLVMOrcLLJITRef lljit;
+};
 
 static double now(void) {
   struct timespec t;
@@ -28,9 +30,11 @@ static bool create(Jit *j, const ObjectCode *o, const char **why) {
   LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(j->lljit);
   LLVMOrcDefinitionGeneratorRef process; /* libm, memset */
   char prefix = LLVMOrcLLJITGetGlobalPrefix(j->lljit);
-  if (failed(LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, prefix, NULL, NULL), why)) return false;
+  if (failed(LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, prefix, NULL, NULL), why))
+    return false;
   LLVMOrcJITDylibAddGenerator(lib, process);
-  LLVMMemoryBufferRef b = LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)o->bytes, o->size, "routec.o");
+  LLVMMemoryBufferRef b =
+      LLVMCreateMemoryBufferWithMemoryRangeCopy((const char *)o->bytes, o->size, "routec.o");
   return !failed(LLVMOrcLLJITAddObjectFile(j->lljit, lib, b), why);
 }
 
@@ -40,7 +44,10 @@ static bool look_up(Jit *j, JobFunction *f, const char **why) {
   if (failed(LLVMOrcLLJITLookup(j->lljit, &at, f->symbol), why)) return false;
   snprintf(name, sizeof name, "%s_work", f->symbol);
   if (failed(LLVMOrcLLJITLookup(j->lljit, &work, name), why)) return false;
-  union { LLVMOrcExecutorAddress address; JobEntry entry; } u = {.address = at};
+  union {
+    LLVMOrcExecutorAddress address;
+    JobEntry entry;
+  } u = {.address = at};
   f->entry = u.entry;
   f->work_bytes = *(const int64_t *)(uintptr_t)work;
   return true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * optimize.c -- the pass pipeline. The emitter places code and vectorises by itself, so that little is left:
- * registers out of allocas, common subexpressions, addresses, loop rotation. No pass here reorders float arithmetic. */
+ * registers out of allocas, common subexpressions, addresses, loop rotation. No pass here reorders float
+ * arithmetic. */
 #include "kernel.h"
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Transforms/PassBuilder.h>
@@ -39,9 +40,9 @@ bool optimize_module(Backend *be, LLVMTargetMachineRef tm, const char **why) {
   const BackendOptions *o = be->options;
   if (!dump(be->e.mod, o->dump_ir_before, be->e.arena, why)) return false;
   verify(be->e.mod);
-  const char *passes = o->opt_level == 0
-      ? "function(sroa)"
-      : "function(sroa,early-cse,instcombine<no-verify-fixpoint;max-iterations=1>,simplifycfg,loop-mssa(licm))";
+  const char *passes = o->opt_level == 0 ? "function(sroa)"
+                                         : "function(sroa,early-cse,instcombine<no-verify-fixpoint;max-"
+                                           "iterations=1>,simplifycfg,loop-mssa(licm))";
   if (!run(be, tm, passes, why)) return false;
   if (o->sanitize && !run(be, tm, "asan", why)) return false;
   return dump(be->e.mod, o->dump_ir_after, be->e.arena, why);

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * signature.c -- which steps are one kernel. The text names all that the emission of a step looks at, with values
- * and memory numbered in order of first visit; steps with equal texts get the same function and differ in its
- * arguments only. The walk must visit what the emission visits. */
+ * signature.c -- which steps are one kernel. The text names all that the emission of a step looks at, with
+ * values and memory numbered in order of first visit; steps with equal texts get the same function and differ
+ * in its arguments only. The walk must visit what the emission visits. */
 #include "kernel.h"
 #include <string.h>
 #include <xxhash.h>
 
-typedef struct Sig { Kernel *k; char *text; size_t n, cap; uint32_t *number; ValueId *numbered; uint32_t n_numbered; } Sig;
+typedef struct Sig {
+  Kernel *k;
+  char *text;
+  size_t n, cap;
+  uint32_t *number;
+  ValueId *numbered;
+  uint32_t n_numbered;
+} Sig;
 
 static void put(Sig *s, const void *bytes, size_t n) {
   if (s->n + n > s->cap) {
@@ -45,7 +52,8 @@ static void give_number(Sig *s, ValueId id) {
   s->number[id] = s->n_numbered;
 }
 
-/* ---- leaves ---------------------------------------------------------------------------------------------------- */
+/* ---- leaves
+ * ---------------------------------------------------------------------------------------------------- */
 
 static bool same_memory(const Leaf *a, const Leaf *b) {
   if (a->kind != b->kind || a->space != b->space) return false;
@@ -56,7 +64,8 @@ static bool same_memory(const Leaf *a, const Leaf *b) {
   case LEAF_BUFFER: break;
   }
   switch (a->space) {
-  case SPACE_WORK: case SPACE_STORE: return a->offset == b->offset;
+  case SPACE_WORK:
+  case SPACE_STORE: return a->offset == b->offset;
   case SPACE_CONST: return a->value == b->value;
   default: return a->index == b->index;
   }
@@ -88,8 +97,14 @@ static int64_t extent_bytes(const PlanFn *f, Dtype t, const Shape *s, const int6
 
 static Leaf buffer_leaf(const PlanFn *f, BufferId id, bool written) {
   const Buffer *b = &f->buffers[id];
-  return (Leaf){.kind = LEAF_BUFFER, .space = b->space, .offset = b->offset, .index = b->index, .value = b->value,
-                .buffer = id, .written = written, .bytes = extent_bytes(f, b->dtype, &b->shape, b->strides)};
+  return (Leaf){.kind = LEAF_BUFFER,
+                .space = b->space,
+                .offset = b->offset,
+                .index = b->index,
+                .value = b->value,
+                .buffer = id,
+                .written = written,
+                .bytes = extent_bytes(f, b->dtype, &b->shape, b->strides)};
 }
 
 static void put_buffer(Sig *s, BufferId id, bool written) {
@@ -112,7 +127,8 @@ static void put_operand(Sig *s, const View *v, uint32_t which) {
   put_int(s, 'O', add_leaf(s, &leaf));
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void put_value(Sig *s, ValueId id);
 
@@ -147,7 +163,8 @@ static void put_value(Sig *s, ValueId id) {
   give_number(s, id);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------ */
+/* ---- steps
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void put_extent(Sig *s, Extent e) {
   put_int(s, 'e', e.n);
@@ -161,10 +178,14 @@ static void put_gemm(Sig *s) {
   put_extent(s, g->m), put_extent(s, g->n), put_extent(s, g->k);
   put_int(s, 'b', g->n_batch);
   for (uint32_t i = 0; i < g->n_batch; i++) put_extent(s, g->batch[i]);
-  put_ints(s, 'a', g->a_batch, g->n_batch), put_ints(s, 'b', g->b_batch, g->n_batch), put_ints(s, 'c', g->c_batch, g->n_batch);
+  put_ints(s, 'a', g->a_batch, g->n_batch), put_ints(s, 'b', g->b_batch, g->n_batch),
+      put_ints(s, 'c', g->c_batch, g->n_batch);
   put_ints(s, 'g', (int64_t[]){g->am, g->ak, g->bk, g->bn, g->cm}, 5);
   const GemmTile *x = &t->tile;
-  put_ints(s, 'T', (int64_t[]){x->mr, x->nv, x->kc, x->mc, x->nc, x->pack_a, x->pack_b, x->split, t->impl, t->swapped}, 10);
+  put_ints(
+      s, 'T',
+      (int64_t[]){x->mr, x->nv, x->kc, x->mc, x->nc, x->pack_a, x->pack_b, x->split, t->impl, t->swapped},
+      10);
   put_ints(s, 'd', dot->ints, dot->n_ints);
   put_shape(s, &dot->shape);
   put_int(s, 'k', s->k->g->v[dot->args[0]].shape.rank);
@@ -198,12 +219,17 @@ static void put_step(Sig *s, int64_t scratch_offset) {
     Split p = reduce_split(k->pf, t);
     put_ints(s, 'P', (int64_t[]){p.chunk, p.n_chunks, p.kept, p.axis}, 4);
     if (p.n_chunks)
-      add_leaf(s, &(Leaf){.kind = LEAF_SCRATCH, .offset = scratch_offset, .written = true, .shared = true, .aligned = true});
+      add_leaf(s, &(Leaf){.kind = LEAF_SCRATCH,
+                          .offset = scratch_offset,
+                          .written = true,
+                          .shared = true,
+                          .aligned = true});
   }
 }
 
 static bool overlaps(const Leaf *a, const Leaf *b) {
-  bool memory = (a->kind == LEAF_BUFFER || a->kind == LEAF_OPERAND) && (b->kind == LEAF_BUFFER || b->kind == LEAF_OPERAND);
+  bool memory = (a->kind == LEAF_BUFFER || a->kind == LEAF_OPERAND) &&
+                (b->kind == LEAF_BUFFER || b->kind == LEAF_OPERAND);
   if (!memory || a->space != b->space || a->space > SPACE_STORE) return false;
   return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }

@@ -8,7 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-typedef struct NamedTarget { const char *name; int32_t vector_floats; } NamedTarget;
+typedef struct NamedTarget {
+  const char *name;
+  int32_t vector_floats;
+} NamedTarget;
 static const NamedTarget named[] = {{"x86-64-v3", 8}, {"x86-64-v4", 16}};
 
 static void init_once(void) {
@@ -16,8 +19,8 @@ static void init_once(void) {
   LLVMInitializeX86Target();
   LLVMInitializeX86TargetMC();
   LLVMInitializeX86AsmPrinter();
-  /* A quarter of the time of code generation, and no gain: addresses are emitted in the form they should have.
-   * (An LLVM without the option would tell nobody and go on.) */
+  /* A quarter of the time of code generation, and no gain: addresses are emitted in the form they should
+   * have. (An LLVM without the option would tell nobody and go on.) */
   const char *options[] = {"routec", "-disable-lsr"};
   LLVMParseCommandLineOptions(2, options, "");
 }
@@ -41,7 +44,8 @@ static void host(TargetInfo *t) {
   char *cpu = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
   snprintf(t->cpu, sizeof t->cpu, "%s", cpu);
   snprintf(t->features, sizeof t->features, "%s", features);
-  bool avx512 = has_feature(features, "+avx512f") && has_feature(features, "+avx512vl") && has_feature(features, "+avx512dq");
+  bool avx512 = has_feature(features, "+avx512f") && has_feature(features, "+avx512vl") &&
+                has_feature(features, "+avx512dq");
   t->fma = has_feature(features, "+fma");
   t->vector_floats = avx512 ? 16 : has_feature(features, "+avx2") && t->fma ? 8 : 4;
   LLVMDisposeMessage(cpu);
@@ -67,8 +71,8 @@ bool backend_target(const char *cpu, TargetInfo *out) {
   return false;
 }
 
-/* "Less" selects and schedules as well as "Default" in the GEMM kernels (the same instructions in the inner loops, no
- * spills) and takes two thirds of its time. */
+/* "Less" selects and schedules as well as "Default" in the GEMM kernels (the same instructions in the inner
+ * loops, no spills) and takes two thirds of its time. */
 LLVMTargetMachineRef target_machine(const TargetInfo *t, int32_t opt_level, const char **why) {
   LLVMCodeGenOptLevel level = opt_level > 2 ? LLVMCodeGenLevelDefault : LLVMCodeGenLevelLess;
   target_init();
@@ -76,7 +80,9 @@ LLVMTargetMachineRef target_machine(const TargetInfo *t, int32_t opt_level, cons
   LLVMTargetRef target;
   LLVMTargetMachineRef tm = NULL;
   if (LLVMGetTargetFromTriple(triple, &target, &text)) *why = "this LLVM has no x86-64 target";
-  else tm = LLVMCreateTargetMachine(target, triple, t->cpu, t->features, level, LLVMRelocPIC, LLVMCodeModelDefault);
+  else
+    tm = LLVMCreateTargetMachine(target, triple, t->cpu, t->features, level, LLVMRelocPIC,
+                                 LLVMCodeModelDefault);
   if (text) LLVMDisposeMessage(text);
   LLVMDisposeMessage(triple);
   return tm;

@@ -62,7 +62,8 @@ void types_attribute(Emit *e, LLVMValueRef fn, unsigned index, const char *name,
 }
 
 static void text_attribute(Emit *e, LLVMValueRef fn, const char *key, const char *value) {
-  LLVMAttributeRef a = LLVMCreateStringAttribute(e->ctx, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+  LLVMAttributeRef a =
+      LLVMCreateStringAttribute(e->ctx, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
   LLVMAddAttributeAtIndex(fn, ON_FUNCTION, a);
 }
 

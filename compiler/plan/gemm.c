@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  * gemm.c -- which implementation and register tile a matrix product gets: a pure function of geometry and
- * target. The numbers were set with bench/gemm.c (Zen 4, 1 MiB L2; one thread, ratio to OpenBLAS 0.3.21 with
- * its AVX-512 kernels): every shape of the autoencoder with batches of 64 and 2048 runs at 1.0 to 1.5 times
- * the BLAS and 82 to 97 % of the FMA peak. The BLAS is faster (1.2 to 1.5 times) only where N <= 16 and K <=
- * 64, products of microseconds whose epilogue would then need a pass of its own: they are emitted too. */
+ * target. The numbers were set with bench/gemm.c (Zen 4, 1 MiB L2; one thread of a busy machine, fastest
+ * runs; against OpenBLAS 0.3.21 with its AVX-512 kernels). The autoencoder's products with batches of 64 and
+ * 2048 run at 1.0 to 1.5 times the BLAS: at 87 to 97 % of the FMA peak for K >= 256, at 75 to 93 % for K <=
+ * 64 and for packed B with 64 rows. The BLAS is faster (1.2 to 1.5 times) only where N <= 16 and K <= 64:
+ * products of microseconds whose epilogue would then need a pass of its own, so they are emitted too. */
 #include "plan.h"
 
 enum {
   LANES = 16,
-  MAX_KC = 512,     /* beyond, the panel of B leaves too little of L2 to A and C: -2 % at 1024 */
-  PACKED_MC = 1024, /* rows that share one packed panel of B: +3 % over 256 */
-  PACK_A_MIN_N =
-      128 /* narrower products do not earn back the packing of A: 0.77 against 0.92 of the peak at N = 32 */
+  MAX_KC = 512,      /* longer panels of B crowd A and C out of L2: 0.88 of the peak, at 1024 0.84 */
+  PACKED_MC = 1024,  /* rows that share one packed panel of B: +3 % over 256 */
+  PACK_A_MIN_N = 128 /* narrower products do not earn back the packing of A: at N = 32 0.77 against 0.92 */
 };
 
 typedef struct Sizes {

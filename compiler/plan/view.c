@@ -31,7 +31,7 @@ int64_t layout_strides(const Layout *l, const Shape *s, Dtype t, int64_t rows, i
     if (i == rank - tail - 1 && n >= PLAN_VEC) {
       n = round_up(n, PLAN_VEC);
       /* Rows a multiple of 4 KiB apart fall into the same cache sets. */
-      if (outer && dtype_size(t) == 4 && n % 1024 == 0) n = sat_add(n, PLAN_VEC);
+      if (outer && dtype_size(t) == 4 && n % 512 == 0) n = sat_add(n, PLAN_VEC);
     }
     strides[l->order[i]] = n;
     n = sat_mul(n, extent_max(s->d[l->order[i]], rows));

@@ -38,10 +38,10 @@ for f in [0-9]*.route; do
     says "$code"
   fi
 done
-# commands of the documentation exist
-grep -oh 'routec [a-z]\+' "$ROUTEC_ROOT"/README.md "$ROUTEC_ROOT"/docs/*.md | sort -u | while read -r _ word; do
-  case $word in check | run | build | resume | eval | plan | explain | doctor | fmt | help) ;;
-  *) grep -q "^routec $word\|\`routec $word\|build/routec $word" "$ROUTEC_ROOT"/README.md "$ROUTEC_ROOT"/docs/*.md && { echo "no such command: routec $word"; exit 1; } ;;
-  esac
-done || fail "the documentation names a command that does not exist"
+# commands that the documentation shows exist
+grep -ohE '(^|`|/)routec [a-z]+' "$ROUTEC_ROOT"/README.md "$ROUTEC_ROOT"/docs/*.md | sed 's/.*routec //' | sort -u >commands
+[ "$(wc -l <commands)" -ge 8 ] || fail "too few commands were found in the documentation"
+while read -r word; do
+  expect 0 "$word" --help
+done <commands
 echo "$n_checks checks"

@@ -74,7 +74,8 @@ def mnist_case():
     steps = parity.Steps(spec('mnist_split_narrow.route', 128, 1), seed=3)
     rows = parity.batches(len(x), 128, 3)
     batch = lambda t: ((x[rows(t)].double() / 255 - 0.5) / 0.5, y[rows(t)])
-    return parity.compare('mnist narrow', steps, batch, losses, 2e-3, decay=5e-5)
+    # 100,352 absolute errors a step: one or another lies so near 0 that float and double differ in its sign
+    return parity.compare('mnist narrow', steps, batch, losses, 2e-3, decay=5e-5, gradient_bound=2e-3)
 
 
 def main():

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * llvm_emit.c -- compiled code against the interpreter: random graphs over all operations, planned by coin, on
- * several row counts; bits equal for every thread count and for both instruction sets. */
+ * llvm_emit.c -- compiled code against the interpreter: random graphs over all operations, planned by coin,
+ * on several row counts; bits equal for every thread count and for both instruction sets. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,25 +12,29 @@
 static uint32_t seen_op[OP_COUNT];
 
 /* f32 against double, values bounded by 30 and mostly by 4; chains of at most a few dozen operations. */
-static bool close_enough(double want, double got) { return fabs(want - got) <= 2e-4 + 2e-4 * fabs(want) || (isnan(want) && isnan(got)); }
+static bool close_enough(double want, double got) {
+  return fabs(want - got) <= 2e-4 + 2e-4 * fabs(want) || (isnan(want) && isnan(got));
+}
 
-static void compare(const RandomGraph *r, const PlanFn *f, uint64_t seed, const Run *run, Arena *a, const EvalInput *in,
-                    const EvalResult *want, const char *what) {
+static void compare(const RandomGraph *r, const PlanFn *f, uint64_t seed, const Run *run, Arena *a,
+                    const EvalInput *in, const EvalResult *want, const char *what) {
   for (uint32_t i = 0; i < r->g->n_roots; i++) {
     ValueId v = r->g->roots[i].value;
     const double *got = run_root(run, a, f, i, in->rows);
     int64_t n = shape_count(&r->g->v[v].shape, in->rows);
     for (int64_t x = 0; x < n; x++) {
       if (close_enough(want->value[v][x], got[x])) continue;
-      fprintf(stderr, "seed %llu %s rows %lld: root %u %%%u (%s) element %lld: %.9g, expected %.9g\n", (unsigned long long)seed,
-              what, (long long)in->rows, i, v, op_name(r->g->v[v].op), (long long)x, got[x], want->value[v][x]);
+      fprintf(stderr, "seed %llu %s rows %lld: root %u %%%u (%s) element %lld: %.9g, expected %.9g\n",
+              (unsigned long long)seed, what, (long long)in->rows, i, v, op_name(r->g->v[v].op), (long long)x,
+              got[x], want->value[v][x]);
       if (getenv("LLVM_RUN_VERBOSE")) graph_print(r->g, stderr);
       fail();
     }
   }
 }
 
-static void run_all(const RandomGraph *r, uint64_t seed, const Plan *p, const Code *native, const Code *v3, int64_t rows) {
+static void run_all(const RandomGraph *r, uint64_t seed, const Plan *p, const Code *native, const Code *v3,
+                    int64_t rows) {
   Arena *a = arena_create();
   EvalInput in = random_input(a, r, rows, seed);
   int32_t *datum = ARENA_NEWS(a, int32_t, rows);
@@ -53,7 +57,8 @@ static void run_all(const RandomGraph *r, uint64_t seed, const Plan *p, const Co
       int64_t n = shape_count(&r->g->v[r->g->roots[i].value].shape, rows);
       double *x = run_root(&first, a, &p->train, i, rows), *y = run_root(&run, a, &p->train, i, rows);
       if (!memcmp(x, y, (size_t)n * sizeof *x)) continue;
-      fprintf(stderr, "seed %llu root %u: bits differ with %d threads%s\n", (unsigned long long)seed, i, threads[t], t == 3 ? ", v3" : "");
+      fprintf(stderr, "seed %llu root %u: bits differ with %d threads%s\n", (unsigned long long)seed, i,
+              threads[t], t == 3 ? ", v3" : "");
       fail();
     }
     run_close(&run);
@@ -67,7 +72,8 @@ static Plan *plan_for(Arena *a, Program *prog, const char *target, uint64_t seed
   assert_true(backend_target(target, &t));
   if (by_coin) return coin_plan(a, prog, &t, MAX_ROWS, seed);
   prog->train.batch = MAX_ROWS;
-  const PlanOptions o = {.reuse_memory = seed % 4 != 0, .force_blas = seed % 7 == 0, .no_fuse = seed % 5 == 0};
+  const PlanOptions o = {
+      .reuse_memory = seed % 4 != 0, .force_blas = seed % 7 == 0, .no_fuse = seed % 5 == 0};
   Plan *p = plan_make(a, prog, &t, &o);
   const char *why = plan_verify(p);
   if (why) fprintf(stderr, "seed %llu: %s\n", (unsigned long long)seed, why);
@@ -77,7 +83,8 @@ static Plan *plan_for(Arena *a, Program *prog, const char *target, uint64_t seed
 
 static bool one_graph(uint64_t seed, uint32_t n_ops, bool by_coin) {
   Arena *a = arena_create();
-  RandomGraph *r = random_graph(a, seed, (RandomOptions){.n_ops = n_ops, .rows_lead = seed % 3 != 0, .no_adjtap = !by_coin});
+  RandomGraph *r = random_graph(
+      a, seed, (RandomOptions){.n_ops = n_ops, .rows_lead = seed % 3 != 0, .no_adjtap = !by_coin});
   Program *prog = random_program(a, r);
   Plan *p = plan_for(a, prog, "native", seed, by_coin), *q = plan_for(a, prog, "x86-64-v3", seed, by_coin);
   if (p) {
@@ -99,7 +106,8 @@ static uint64_t many_graphs(uint64_t from, uint64_t n, bool by_coin) {
   if (getenv("LLVM_RUN_SEED")) from = strtoull(getenv("LLVM_RUN_SEED"), NULL, 10), n = 1;
   if (getenv("LLVM_RUN_COUNT")) n = strtoull(getenv("LLVM_RUN_COUNT"), NULL, 10);
   uint64_t planned = 0;
-  for (uint64_t seed = from; seed < from + n; seed++) planned += one_graph(seed, 4 + (uint32_t)(seed % 30), by_coin);
+  for (uint64_t seed = from; seed < from + n; seed++)
+    planned += one_graph(seed, 4 + (uint32_t)(seed % 30), by_coin);
   return planned;
 }
 
@@ -123,7 +131,8 @@ static void every_operation_occurred(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(random_graphs_planned_by_coin), cmocka_unit_test(random_graphs_planned),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(random_graphs_planned_by_coin),
+                                     cmocka_unit_test(random_graphs_planned),
                                      cmocka_unit_test(every_operation_occurred)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

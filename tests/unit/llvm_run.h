@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * llvm_run.h -- runs the training function of a plan on given inputs with any number of threads, in slabs between
- * guard pages with the work slab full of NaN, and reads its roots back. Also a planner of our own that decides by
- * coin what is materialised, in which layout and loop order: it stresses the emitter more than a sensible plan. */
+ * llvm_run.h -- runs the training function of a plan on given inputs with any number of threads, in slabs
+ * between guard pages with the work slab full of NaN, and reads its roots back. Also a planner of our own
+ * that decides by coin what is materialised, in which layout and loop order: it stresses the emitter more
+ * than a sensible plan. */
 #ifndef LLVM_RUN_H
 #define LLVM_RUN_H
 #include "backend.h"
@@ -16,12 +17,17 @@
 
 #define RUN_PART 1009 /* data in the part that columns hold */
 
-/* ---- slabs -------------------------------------------------------------------------------------------------- */
-typedef struct Slab { uint8_t *base, *map; size_t bytes, mapped; } Slab;
+/* ---- slabs
+ * -------------------------------------------------------------------------------------------------- */
+typedef struct Slab {
+  uint8_t *base, *map;
+  size_t bytes, mapped;
+} Slab;
 
 /* The end of the slab is the end of readable memory; so is its start if `bytes` fills its pages. */
 static inline Slab slab_open(int64_t bytes) {
-  size_t page = (size_t)sysconf(_SC_PAGESIZE), n = ((size_t)bytes + 63) / 64 * 64, body = (n + page - 1) / page * page;
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), n = ((size_t)bytes + 63) / 64 * 64,
+         body = (n + page - 1) / page * page;
   Slab s = {.bytes = n, .mapped = body + 2 * page};
   s.map = mmap(NULL, s.mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (s.map == MAP_FAILED) abort();
@@ -32,7 +38,8 @@ static inline Slab slab_open(int64_t bytes) {
 }
 static inline void slab_close(Slab *s) { munmap(s->map, s->mapped); }
 
-/* ---- data as a run wants it ----------------------------------------------------------------------------------- */
+/* ---- data as a run wants it
+ * ----------------------------------------------------------------------------------- */
 static inline void run_put(void *p, Dtype t, int64_t i, double x) {
   switch (t) {
   case DT_F32: ((float *)p)[i] = (float)x; break;
@@ -61,18 +68,25 @@ static inline int64_t run_place(const Shape *s, const int64_t *strides, int64_t 
 }
 
 static inline void run_fill(uint8_t *base, const Shape *s, const int64_t *strides, const double *x) {
-  for (int64_t i = 0, n = shape_count(s, 1); i < n; i++) run_put(base, DT_F32, run_place(s, strides, 1, i), x[i]);
+  for (int64_t i = 0, n = shape_count(s, 1); i < n; i++)
+    run_put(base, DT_F32, run_place(s, strides, 1, i), x[i]);
 }
 
-/* ---- a run ------------------------------------------------------------------------------------------------------ */
+/* ---- a run
+ * ------------------------------------------------------------------------------------------------------ */
 typedef struct Run {
   JobFrame frame;
   pthread_barrier_t barrier;
   Slab work, store;
-  int64_t checks;          /* calls of check_step by thread 0 */
+  int64_t checks; /* calls of check_step by thread 0 */
   void (*look)(struct Run *, int64_t plan_step);
 } Run;
-typedef struct RunThread { pthread_t id; Run *run; JobEntry entry; int64_t tid; } RunThread;
+typedef struct RunThread {
+  pthread_t id;
+  Run *run;
+  JobEntry entry;
+  int64_t tid;
+} RunThread;
 
 static inline void run_barrier(JobFrame *f, int64_t tid) {
   (void)tid;
@@ -85,13 +99,14 @@ static inline void run_check_step(JobFrame *f, int64_t tid, int64_t step) {
   if (r->look) r->look(r, step);
 }
 /* The naive product, as the BLAS would be asked for it. */
-static inline void run_sgemm(int64_t ta, int64_t tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
-                             const float *b, int64_t ldb, float *c, int64_t ldc, double beta) {
+static inline void run_sgemm(int64_t ta, int64_t tb, int64_t m, int64_t n, int64_t k, const float *a,
+                             int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, double beta) {
   for (int64_t i = 0; i < m; i++)
     for (int64_t j = 0; j < n; j++) {
       double sum = beta != 0 ? (double)c[i * ldc + j] : 0;
       for (int64_t x = 0; x < k; x++)
-        sum += (double)(ta ? a[x * lda + i] : a[i * lda + x]) * (double)(tb ? b[j * ldb + x] : b[x * ldb + j]);
+        sum +=
+            (double)(ta ? a[x * lda + i] : a[i * lda + x]) * (double)(tb ? b[j * ldb + x] : b[x * ldb + j]);
       c[i * ldc + j] = (float)sum;
     }
 }
@@ -136,15 +151,30 @@ static inline void run_open(Run *r, Arena *a, const Plan *p, int64_t work_bytes,
       run_fill(r->store.base + place->state_offset[k], &q->shape, place->strides, in->states[i][k]);
   }
   const void **columns = ARENA_NEWS(a, const void *, prog->n_columns + 1);
-  for (uint32_t i = 0; i < prog->n_columns; i++) columns[i] = run_column(a, &prog->columns[i], in->columns[i], in->rows);
+  for (uint32_t i = 0; i < prog->n_columns; i++)
+    columns[i] = run_column(a, &prog->columns[i], in->columns[i], in->rows);
   int32_t *order = ARENA_NEWS(a, int32_t, in->rows + 3);
   for (int64_t i = 0; i < in->rows; i++) order[3 + i] = run_datum(i);
-  r->frame = (JobFrame){.store = r->store.base, .work = r->work.base, .scalars = in->scalars, .columns = columns,
-                        .order = order, .n_order = in->rows + 3, .pos = 3, .batch = p->train.max_rows,
-                        .step = (int64_t)in->step, .n_steps = 1, .total_steps = (int64_t)in->total_steps,
-                        .steps_per_epoch = (int64_t)in->steps_per_epoch, .seed = in->seed, .bad_step = -1,
-                        .losses = ARENA_NEWS(a, double, 64), .loss_sums = ARENA_NEWS(a, double, 64), .barrier = run_barrier,
-                        .check_step = run_check_step, .sgemm = run_sgemm, .host = r};
+  r->frame = (JobFrame){.store = r->store.base,
+                        .work = r->work.base,
+                        .scalars = in->scalars,
+                        .columns = columns,
+                        .order = order,
+                        .n_order = in->rows + 3,
+                        .pos = 3,
+                        .batch = p->train.max_rows,
+                        .step = (int64_t)in->step,
+                        .n_steps = 1,
+                        .total_steps = (int64_t)in->total_steps,
+                        .steps_per_epoch = (int64_t)in->steps_per_epoch,
+                        .seed = in->seed,
+                        .bad_step = -1,
+                        .losses = ARENA_NEWS(a, double, 64),
+                        .loss_sums = ARENA_NEWS(a, double, 64),
+                        .barrier = run_barrier,
+                        .check_step = run_check_step,
+                        .sgemm = run_sgemm,
+                        .host = r};
   r->frame.host = r;
 }
 static inline void run_close(Run *r) {
@@ -158,12 +188,19 @@ static inline double *run_root(const Run *r, Arena *a, const PlanFn *f, uint32_t
   const uint8_t *base = b->space == SPACE_STORE ? r->store.base : r->work.base;
   int64_t n = shape_count(&b->shape, rows);
   double *x = ARENA_NEWS(a, double, n + 1);
-  for (int64_t i = 0; i < n; i++) x[i] = run_get(base + b->offset, b->dtype, run_place(&b->shape, b->strides, rows, i));
+  for (int64_t i = 0; i < n; i++)
+    x[i] = run_get(base + b->offset, b->dtype, run_place(&b->shape, b->strides, rows, i));
   return x;
 }
 
-/* ---- compiled code ---------------------------------------------------------------------------------------------- */
-typedef struct Code { Job job; Jit *jit; BackendTimes times; ObjectCode object; } Code;
+/* ---- compiled code
+ * ---------------------------------------------------------------------------------------------- */
+typedef struct Code {
+  Job job;
+  Jit *jit;
+  BackendTimes times;
+  ObjectCode object;
+} Code;
 
 static inline void code_open(Code *c, Arena *a, const Plan *p) {
   const char *why = NULL;
@@ -187,7 +224,8 @@ static inline void code_open(Code *c, Arena *a, const Plan *p) {
 }
 static inline void code_close(Code *c) { backend_unload(c->jit); }
 
-/* ---- the planner by coin ------------------------------------------------------------------------------------------ */
+/* ---- the planner by coin
+ * ------------------------------------------------------------------------------------------ */
 typedef struct Coin {
   Arena *arena;
   Plan *plan;
@@ -234,7 +272,8 @@ static inline void coin_leaf(Coin *c, ValueId v) {
     b->offset = x->op == OP_PARAM ? p->offset : p->state_offset[x->ints[1]];
     memcpy(b->strides, p->strides, sizeof b->strides);
   } else if (x->op == OP_COLUMN || x->op == OP_SCALAR) {
-    Buffer *b = &c->f->buffers[coin_buffer(c, v, x->op == OP_COLUMN ? SPACE_COLUMN : SPACE_SCALAR, NULL, false)];
+    Buffer *b =
+        &c->f->buffers[coin_buffer(c, v, x->op == OP_COLUMN ? SPACE_COLUMN : SPACE_SCALAR, NULL, false)];
     b->index = (uint32_t)x->ints[0];
   } else if (x->op == OP_CONST && x->data && x->shape.rank && coin(c)) {
     coin_buffer(c, v, SPACE_CONST, NULL, false);
@@ -254,8 +293,11 @@ static inline void coin_dot(Coin *c, Step *s, ValueId v) {
   s->kind = STEP_GEMM, s->dot = v;
   s->a = coin_view(c, x->args[0]), s->b = coin_view(c, x->args[1]);
   const Buffer *out = &c->f->buffers[s->outs[0].buffer];
-  if (!gemm_geometry(&axes, &s->a, &s->b, &x->shape, out->strides, c->f->max_rows, &s->geom, &s->swapped)) c->failed = true;
-  else plan_gemm_choose(&s->geom, c->f->max_rows, &c->plan->target, coin(c) && coin(c), c->arena, &s->impl, &s->tile, &s->reason);
+  if (!gemm_geometry(&axes, &s->a, &s->b, &x->shape, out->strides, c->f->max_rows, &s->geom, &s->swapped))
+    c->failed = true;
+  else
+    plan_gemm_choose(&s->geom, c->f->max_rows, &c->plan->target, coin(c) && coin(c), c->arena, &s->impl,
+                     &s->tile, &s->reason);
   if (s->swapped) {
     View t = s->a;
     s->a = s->b, s->b = t;
@@ -287,7 +329,8 @@ static inline bool coin_materialised(Coin *c, ValueId v, const bool *root) {
 }
 
 static inline void coin_live(Coin *c, bool *root) {
-  for (uint32_t i = 0; i < c->g->n_roots; i++) c->live[c->g->roots[i].value] = root[c->g->roots[i].value] = true;
+  for (uint32_t i = 0; i < c->g->n_roots; i++)
+    c->live[c->g->roots[i].value] = root[c->g->roots[i].value] = true;
   for (ValueId v = c->g->n; v-- > 1;) {
     if (!c->live[v]) continue;
     for (uint32_t i = 0; i < c->g->v[v].n_args; i++) {
@@ -304,7 +347,8 @@ static inline void coin_params(Coin *c) {
   for (uint32_t i = 0; i < prog->n_params; i++) {
     ParamPlace *p = &c->plan->params[i];
     int64_t n = 1;
-    for (int k = prog->params[i].shape.rank - 1; k >= 0; k--) p->strides[k] = n, n *= prog->params[i].shape.d[k];
+    for (int k = prog->params[i].shape.rank - 1; k >= 0; k--)
+      p->strides[k] = n, n *= prog->params[i].shape.d[k];
     p->floats = (n + 15) / 16 * 16;
     p->offset = c->plan->store_bytes;
     for (int k = 0; k < 2; k++) p->state_offset[k] = p->offset + (k + 1) * p->floats * 4;
@@ -313,7 +357,8 @@ static inline void coin_params(Coin *c) {
 }
 
 /* NULL: a DOT that this planner cannot read as matrices. */
-static inline Plan *coin_plan(Arena *a, const Program *prog, const TargetInfo *t, int64_t max_rows, uint64_t seed) {
+static inline Plan *coin_plan(Arena *a, const Program *prog, const TargetInfo *t, int64_t max_rows,
+                              uint64_t seed) {
   const Graph *g = prog->step;
   Plan *p = ARENA_NEW(a, Plan);
   *p = (Plan){.arena = a, .program = prog, .target = *t};

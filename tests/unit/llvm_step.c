@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
- * llvm_step.c -- whole training steps: the loop over a block, losses and their check, updates in place, exact masks,
- * large reductions, and kernels shared by layers that are alike. */
+ * llvm_step.c -- whole training steps: the loop over a block, losses and their check, updates in place, exact
+ * masks, large reductions, and kernels shared by layers that are alike. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 #include "compiler.h"
 #include "llvm_run.h"
+#include <dlfcn.h>
 
-/* ---- a program by hand ------------------------------------------------------------------------------------------ */
-typedef struct Bed { Arena *a; Program *p; Graph *g; Plan *plan; Code code; EvalInput in; Run run; } Bed;
+/* ---- a program by hand
+ * ------------------------------------------------------------------------------------------ */
+typedef struct Bed {
+  Arena *a;
+  Program *p;
+  Graph *g;
+  Plan *plan;
+  Code code;
+  EvalInput in;
+  Run run;
+} Bed;
 
 static void bed_open(Bed *b) {
   *b = (Bed){.a = arena_create()};
@@ -64,7 +74,8 @@ static double *bed_numbers(Bed *b, int64_t n, uint64_t seed) {
 
 /* Grid numbers for parameters, states and float columns; 0 .. 9 for others. */
 static void bed_input(Bed *b, int64_t rows, uint64_t seed) {
-  const double **params = ARENA_NEWS(b->a, const double *, 64), **columns = ARENA_NEWS(b->a, const double *, 8);
+  const double **params = ARENA_NEWS(b->a, const double *, 64),
+               **columns = ARENA_NEWS(b->a, const double *, 8);
   const double *const **states = ARENA_NEWS(b->a, const double *const *, 64);
   for (uint32_t i = 0; i < b->p->n_params; i++) {
     int64_t n = shape_count(&b->p->params[i].shape, 1);
@@ -76,13 +87,22 @@ static void bed_input(Bed *b, int64_t rows, uint64_t seed) {
   for (uint32_t i = 0; i < b->p->n_columns; i++) {
     int64_t n = shape_count(&b->p->columns[i].shape, rows);
     double *x = bed_numbers(b, n, seed + 100 + i);
-    for (int64_t j = 0; b->p->columns[i].dtype != DT_F32 && j < n; j++) x[j] = (double)((j * 7 + j / 10) % 10);
+    for (int64_t j = 0; b->p->columns[i].dtype != DT_F32 && j < n; j++)
+      x[j] = (double)((j * 7 + j / 10) % 10);
     columns[i] = x;
   }
   int32_t *datum = ARENA_NEWS(b->a, int32_t, rows);
   for (int64_t i = 0; i < rows; i++) datum[i] = run_datum(i);
-  b->in = (EvalInput){.rows = rows, .params = params, .states = states, .columns = columns, .datum = datum,
-                      .scalars = bed_numbers(b, 8, seed), .step = 0, .total_steps = 100, .steps_per_epoch = 10, .seed = seed};
+  b->in = (EvalInput){.rows = rows,
+                      .params = params,
+                      .states = states,
+                      .columns = columns,
+                      .datum = datum,
+                      .scalars = bed_numbers(b, 8, seed),
+                      .step = 0,
+                      .total_steps = 100,
+                      .steps_per_epoch = 10,
+                      .seed = seed};
 }
 
 static void bed_close(Bed *b) {
@@ -90,14 +110,17 @@ static void bed_close(Bed *b) {
   arena_destroy(b->a);
 }
 
-/* ---- tests ---------------------------------------------------------------------------------------------------------- */
+/* ---- tests
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* Losses of a block of three steps, the last of them with two rows; and the order that rows are read in. */
 static void block_of_steps(void **state) {
   (void)state;
   Bed b;
   bed_open(&b);
-  ValueId x = bed_column(&b, shape_of(2, (int64_t)DIM_ROWS, (int64_t)5), DT_F32), y = bed_column(&b, shape_of(1, (int64_t)DIM_ROWS), DT_U8);
+  ValueId x = bed_column(&b, shape_of(2, (int64_t)DIM_ROWS, (int64_t)5), DT_F32),
+          y = bed_column(&b, shape_of(1, (int64_t)DIM_ROWS), DT_U8);
   graph_root(b.g, ROOT_LOSS, 0, 0, bed_all(&b, ir_bin(b.g, OP_MUL, x, x)));
   graph_root(b.g, ROOT_LOSS, 1, 0, bed_all(&b, ir_cast(b.g, y, DT_F32)));
   bed_compile(&b, 4);
@@ -155,7 +178,8 @@ static void update_in_place(void **state) {
   const ParamPlace *place = b.plan->params;
   for (int64_t i = 0; i < 7 * 37; i++) {
     double got = run_get(b.run.store.base + place->offset, DT_F32, run_place(&s, place->strides, 1, i));
-    double moment = run_get(b.run.store.base + place->state_offset[0], DT_F32, run_place(&s, place->strides, 1, i));
+    double moment =
+        run_get(b.run.store.base + place->state_offset[0], DT_F32, run_place(&s, place->strides, 1, i));
     assert_true(fabs(got - v[i]) < 1e-5 && fabs(moment - w[i]) < 1e-5);
   }
   run_close(&b.run);
@@ -247,7 +271,8 @@ static void large_reductions(void **state) {
         int64_t n = shape_count(&b.g->v[v].shape, rows[c]);
         if (!first[i]) first[i] = got;
         assert_memory_equal(first[i], got, (size_t)n * 8);
-        for (int64_t k = 0; k < n; k++) assert_true(fabs(got[k] - want.value[v][k]) <= 1e-4 + 1e-5 * fabs(want.value[v][k]));
+        for (int64_t k = 0; k < n; k++)
+          assert_true(fabs(got[k] - want.value[v][k]) <= 1e-4 + 1e-5 * fabs(want.value[v][k]));
       }
       run_close(&b.run);
     }
@@ -262,7 +287,8 @@ static BackendTimes deep_model(int layers) {
   Shape wide = shape_of(2, (int64_t)DIM_ROWS, (int64_t)48);
   ValueId x = bed_column(&b, wide, DT_F32), h = x;
   for (int i = 0; i < layers; i++) {
-    ValueId w = bed_param(&b, shape_of(2, (int64_t)48, (int64_t)48)), bias = bed_param(&b, shape_of(1, (int64_t)48));
+    ValueId w = bed_param(&b, shape_of(2, (int64_t)48, (int64_t)48)),
+            bias = bed_param(&b, shape_of(1, (int64_t)48));
     ValueId dot = ir_dot(b.g, h, w, NULL, NULL, 0, (int64_t[]){1}, (int64_t[]){1}, 1);
     h = ir_un(b.g, OP_RELU, ir_bin(b.g, OP_ADD, dot, ir_bcast(b.g, bias, &wide, (int64_t[]){-1, 0})));
   }
@@ -282,14 +308,69 @@ static BackendTimes deep_model(int layers) {
 static void layers_share_kernels(void **state) {
   (void)state;
   BackendTimes four = deep_model(4), sixteen = deep_model(16);
-  printf("4 layers: %u kernels, %u uses; 16 layers: %u kernels, %u uses\n", four.kernels, four.kernel_uses, sixteen.kernels, sixteen.kernel_uses);
+  printf("4 layers: %u kernels, %u uses; 16 layers: %u kernels, %u uses\n", four.kernels, four.kernel_uses,
+         sixteen.kernels, sixteen.kernel_uses);
   assert_true(sixteen.kernel_uses >= four.kernel_uses + 12 * 3);
   assert_true(sixteen.kernels <= four.kernels + 1);
 }
 
+/* What `routec build` does: the same object bytes, linked by cc, give the same bits. */
+static void object_links(void **state) {
+  (void)state;
+  Bed b;
+  bed_open(&b);
+  ValueId x = bed_column(&b, shape_of(2, (int64_t)DIM_ROWS, (int64_t)33), DT_F32);
+  ValueId rate = ir_un(b.g, OP_EXP, ir_un(b.g, OP_NEG, ir_clock(b.g, CLOCK_STEP))); /* libm */
+  Shape s = b.g->v[x].shape;
+  ValueId y =
+      ir_bin(b.g, OP_MUL, ir_un(b.g, OP_TANH, x), ir_bcast_scalar(b.g, ir_cast(b.g, rate, DT_F32), &s));
+  graph_root(b.g, ROOT_KEEP, 0, 0, y);
+  bed_compile(&b, 9);
+  bed_input(&b, 9, 4);
+  char folder[] = "/tmp/routec-object-XXXXXX";
+  assert_non_null(mkdtemp(folder));
+  char *object = arena_printf(b.a, "%s/code.o", folder), *library = arena_printf(b.a, "%s/code.so", folder);
+  FILE *f = fopen(object, "wb");
+  assert_non_null(f);
+  assert_int_equal(fwrite(b.code.object.bytes, 1, b.code.object.size, f), b.code.object.size);
+  fclose(f);
+  assert_int_equal(system(arena_printf(b.a, "cc -shared -o %s %s -lm", library, object)), 0);
+  void *lib = dlopen(library, RTLD_NOW);
+  assert_non_null(lib);
+  union {
+    void *address;
+    JobEntry entry;
+  } linked = {.address = dlsym(lib, "routec_train")};
+  const int64_t *work = dlsym(lib, "routec_train_work");
+  assert_true(linked.entry && work && *work == backend_work_bytes(&b.plan->train));
+  double *got[2];
+  for (int i = 0; i < 2; i++) {
+    run_open(&b.run, b.a, b.plan, *work, &b.in);
+    b.run.frame.step = 2;
+    run_threads(&b.run, i ? linked.entry : b.code.job.train.fn.entry, 2);
+    got[i] = run_root(&b.run, b.a, &b.plan->train, 0, 9);
+    run_close(&b.run);
+  }
+  assert_memory_equal(got[0], got[1], 9 * 33 * sizeof(double));
+  dlclose(lib);
+  unlink(object), unlink(library), rmdir(folder);
+  bed_close(&b);
+}
+
+static void targets(void **state) {
+  (void)state;
+  TargetInfo t;
+  assert_true(backend_target(NULL, &t) && t.cpu[0] && t.l1 > 0 && t.l2 > 0);
+  assert_true(backend_target("x86-64-v3", &t) && t.vector_floats == 8 && t.fma);
+  assert_true(backend_target("x86-64-v4", &t) && t.vector_floats == 16);
+  assert_false(backend_target("x86-64-v9", &t));
+}
+
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(block_of_steps),   cmocka_unit_test(update_in_place),
-                                     cmocka_unit_test(bad_loss_stops),   cmocka_unit_test(masks_are_exact),
-                                     cmocka_unit_test(large_reductions), cmocka_unit_test(layers_share_kernels)};
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(block_of_steps),   cmocka_unit_test(update_in_place),
+      cmocka_unit_test(bad_loss_stops),   cmocka_unit_test(masks_are_exact),
+      cmocka_unit_test(large_reductions), cmocka_unit_test(layers_share_kernels),
+      cmocka_unit_test(object_links),     cmocka_unit_test(targets)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
