@@ -136,7 +136,7 @@ static Scope *round_scope(Elab *e, Scope *s, Entry *r, int64_t i) {
 static bool repeat_bounds(Elab *e, Scope *s, const Ast *rep, int64_t *lo, int64_t *hi) {
   const Ast *range = rep->kids[1];
   if (!ast_is(range, AST_RANGE) || !range->kids[0] || !range->kids[1]) {
-    err(e->m, E0303, range ? range->span : rep->span, "the range of a repeat", "not `from .. to`");
+    err(e->m, E0302, range ? range->span : rep->span, "the range of a repeat", "both ends, `from .. to`", ast_source_text(e->m, range));
     return false;
   }
   if (!static_int(e, elab(e, s, range->kids[0]), "the range of a repeat", 0, 1 << 20, lo)) return false;

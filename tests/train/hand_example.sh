@@ -3,15 +3,15 @@
 # The smallest example of routing, by hand: h = W1 x with W1 = [1, 2], x = 1; y = W2 h with W2 = [3, -1]; L = y^2 / 2.
 # So h = [1, 2], y = 1, and one step of SGD at rate 1 moves W1 and W2 by minus their gradients.
 . "$(dirname "$0")/../lib/cli.sh"
-. "$(dirname "$0")/../lib/train.sh"
+. "$ROUTEC_ROOT/tests/lib/train.sh"
 echo 1,0 >one.csv
 spec() { # spec ROUTE
   cat <<ROUTE
 edition 1
 data one {
-  source = csv("one.csv", x = 0 .. 1, t = 1 .. 2)
-  x: f32[1] = source.x
-  t: f32[1] = source.t
+  source = csv("one.csv", x = 0, t = 1)
+  x: f32[1] = reshape(source.x, [1])
+  t: f32[1] = reshape(source.t, [1])
 }
 model {
   h = x |> w1: linear(2, bias = false)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # A route that lets everything pass leaves 100 steps bitwise as they are without it.
 . "$(dirname "$0")/../lib/cli.sh"
-. "$(dirname "$0")/../lib/train.sh"
+. "$ROUTEC_ROOT/tests/lib/train.sh"
 tiny base.route "$every_step"
 sed -i 's/for = 12 epochs/for = 100 steps/' base.route
 grep -v '^route' base.route >none.route

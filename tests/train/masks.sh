@@ -3,7 +3,7 @@
 # What a mask blocks is exactly 0, in whole runs: parameters that only blocked data reach do not move by one bit, even
 # where the adjoint behind the mask is NaN.
 . "$(dirname "$0")/../lib/cli.sh"
-. "$(dirname "$0")/../lib/train.sh"
+. "$ROUTEC_ROOT/tests/lib/train.sh"
 tiny_data
 head='edition 1
 data points {

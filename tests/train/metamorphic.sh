@@ -3,7 +3,7 @@
 # Changes of a spec that must not change the run: other names, another order of declarations, comments and layout,
 # another way to say the same; and changes that must change it in a known way: permuted units.
 . "$(dirname "$0")/../lib/cli.sh"
-. "$(dirname "$0")/../lib/train.sh"
+. "$ROUTEC_ROOT/tests/lib/train.sh"
 tiny base.route "$every_step"
 train base.route base
 init=$(weights_of base)
@@ -12,7 +12,7 @@ train base.route again --init "$init"
 # renamed: modules, values, parts, classes, the route; the losses keep their order
 sed -E 's/\bencoder\b/squeeze/g; s/\bdecoder\b/spread/g; s/\bprobe\b/witness/g; s/\bz\b/code_of_x/g; s/\bleft\b/west/g; s/\bright\b/east/g;
         s/\blow\b/small_ones/g; s/route code:/route other:/; s/\bfc1\b/first/g; s/\bfc2\b/second/g; s/\bpoints\b/samples/g;
-        s/loss reconstruction/loss aa/; s/loss certificate/loss bb/; s/quality/zz/; s/\bwidth\b/units/g; s/\bout\b/result/' base.route >renamed.route
+        s/loss reconstruction/loss aa/; s/loss certificate/loss bb/; s/quality/zz/; s/\bwidth\b/units/g' base.route >renamed.route
 grep -q 'encoder\|decoder\|left' renamed.route && fail "not all names were replaced"
 $tool rename "$init" renamed.safetensors encoder.fc1=squeeze.first encoder.fc2=squeeze.second decoder.fc1=spread.first \
   decoder.fc2=spread.second probe.fc1=witness.first probe.fc2=witness.second || fail rename
