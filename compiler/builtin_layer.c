@@ -2,6 +2,7 @@
  * builtin_layer.c -- layers: functions with parameters, and dropout. Parameters are logical, as in PyTorch:
  * linear [out, in], conv2d [out, in, kh, kw], norms [n], embedding [vocab, d]. */
 #include "builtin_impl.h"
+#include "fault.h"
 #include <math.h>
 #include <string.h>
 #include <xxhash.h>
@@ -34,7 +35,7 @@ bool init_spec(Elab *e, Scope *s, const Ast *a, int64_t fan_in, int64_t fan_out,
                                       "glorot_uniform", "glorot_normal", "kaiming_uniform", "kaiming_normal"};
   enum { N = sizeof words / sizeof *words };
   double in = (double)fan_in, both = (double)fan_in + (double)fan_out;
-  double bound = 1 / sqrt(in);
+  double bound = 1 / sqrt(fault("init-fan-out") ? (double)fan_out : in);
   *out = (InitSpec){INIT_UNIFORM, -bound, bound, true};
   if (!a) return true;
   const Ast *head = ast_is(a, AST_CALL) ? a->kids[0] : a;
@@ -74,10 +75,6 @@ bool init_spec(Elab *e, Scope *s, const Ast *a, int64_t fan_in, int64_t fan_out,
 }
 
 /* ---- names and parameters of a layer ---- */
-static Scope *layer_scope(BuiltinCall *c, const char *layer) {
-  Entry *n = strmap_get(&c->s->owner->entries, layer);
-  return n && n->kind == ENTRY_LAYER ? n->scope : NULL;
-}
 
 /* The layer's name; declares it in its body. NULL after an error. */
 static const char *layer_begin(BuiltinCall *c) {
@@ -85,15 +82,8 @@ static const char *layer_begin(BuiltinCall *c) {
   Scope *o = c->s->owner;
   const char *layer = c->layer ? c->layer : layer_name(e, c->s, c->call, c->fn->name);
   if (!layer) return NULL;
-  Entry *before = strmap_get(&o->entries, layer);
-  if (before) {
-    Diag *g = err(e->m, E0203, c->span, layer);
-    if (before->bind) diag_also(e->m->diags, g, before->bind->span, "already bound here");
-    diag_help(e->m->diags, g, "a module that is called twice shares its parameters; a layer is written once");
-    return NULL;
-  }
-  scope_add(e, o, ENTRY_LAYER, layer)->scope = scope_create(e, SCOPE_LAYER, NULL, c->s->file, "", "");
-  return layer;
+  Scope *inside = scope_create(e, SCOPE_LAYER, NULL, c->s->file, "", arena_printf(e->m->a, "%s%s.", o->vpath, layer));
+  return layer_declare(e, o, layer, inside, c->span) ? layer : NULL;
 }
 
 ValueId layer_param(BuiltinCall *c, const char *layer, const char *which, const Shape *shape, const InitSpec *init) {
@@ -101,7 +91,7 @@ ValueId layer_param(BuiltinCall *c, const char *layer, const char *which, const 
   const char *path = arena_printf(e->m->a, "%s%s.%s", c->s->owner->ppath, layer, which);
   if (!shape_ok(e, c->span, shape, arena_printf(e->m->a, "parameter `%s`", path))) return 0;
   ValueId id = param_use(e, path, shape, init->kind, init->a, init->b, c->span);
-  Scope *k = layer_scope(c, layer);
+  Scope *k = layer_inside(c->s->owner, layer);
   if (id && k) scope_add(e, k, ENTRY_VALUE, which)->val = val_tensor(e, c->span, id);
   return id;
 }
@@ -111,7 +101,7 @@ Val *layer_out(BuiltinCall *c, const char *layer, Val *v) {
   e->unnamed = c->layer ? NULL : c->call;
   place_add(e, arena_printf(e->m->a, "%s%s.out", c->s->owner->vpath, layer), v, c->span);
   e->unnamed = NULL;
-  Scope *k = layer_scope(c, layer);
+  Scope *k = layer_inside(c->s->owner, layer);
   if (k) scope_add(e, k, ENTRY_VALUE, "out")->val = v;
   return v;
 }
@@ -151,7 +141,7 @@ Val *bi_linear(BuiltinCall *c) {
   if (!c->v[2] || c->i[2]) {
     ValueId b = layer_param(c, layer, "bias", &sb, &ib);
     if (!b) return poison(c);
-    v = add_bias(e, v, b, s.rank - 1);
+    if (!fault("skip-bias")) v = add_bias(e, v, b, s.rank - 1);
   }
   Val *r = val_like(e, c->span, v, x);
   r->axis[s.rank - 1] = NULL;
@@ -313,7 +303,7 @@ Val *bi_dropout(BuiltinCall *c) {
     err(e->m, E0336, c->v[1]->span, "`p` of `dropout`", number_text(e->m->a, c->r[1]), "0", "below 1");
     return poison(c);
   }
-  if (!e->training || c->r[1] == 0) return val_like(e, c->span, x->id, x);
+  if ((!e->training && !fault("dropout-in-evaluation")) || c->r[1] == 0) return val_like(e, c->span, x->id, x);
   const char *key = arena_printf(e->m->a, "%sdropout%u", c->s->vpath, ++e->n_dropouts);
   int64_t stream = (int64_t)(XXH64(key, strlen(key), 0) & 0x7fffffff);
   Shape s = *val_shape(e, x);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * builtin_reduce.c -- reductions, softmax, correlation, losses and metrics. */
 #include "builtin_impl.h"
+#include "fault.h"
 #include <string.h>
 
 static const char *arg_what(BuiltinCall *c) { return arena_printf(c->e->m->a, "`%s`", c->fn->name); }
@@ -139,7 +140,7 @@ static ValueId deviations(Elab *e, ValueId x, ValueId *inverse) {
   ValueId n = rows_f32(e), one = f32_const(e, g->v[x].span, 1), zero = f32_const(e, g->v[x].span, 0);
   ValueId mean = ir_bin(g, OP_DIV, ir_reduce(g, OP_SUM, x, (int64_t[]){0}, 1), n);
   ValueId d = ir_bin(g, OP_SUB, x, bi_spread(e, mean, &s, 0));
-  ValueId free = ir_bin(g, OP_MAX, ir_bin(g, OP_SUB, n, one), one);
+  ValueId free = ir_bin(g, OP_MAX, fault("biased-deviation") ? n : ir_bin(g, OP_SUB, n, one), one);
   ValueId var = ir_bin(g, OP_DIV, ir_reduce(g, OP_SUM, ir_bin(g, OP_MUL, d, d), (int64_t[]){0}, 1), free);
   ValueId alive = ir_bin(g, OP_LT, zero, var);
   ValueId safe = ir_where(g, alive, var, one);

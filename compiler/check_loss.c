@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * check_loss.c -- losses and regularizers: a number for each datum, an explicit denominator, one origin each. */
 #include "model.h"
+#include "fault.h"
 #include <string.h>
 
 /* ---- denominators: sums over the datum axis ---- */
@@ -10,7 +11,7 @@ static ValueId sum_rows(Elab *e, ValueId x) { return ir_reduce(e->g, OP_SUM, x, 
 static ValueId subset_mean(Elab *e, ValueId x, ValueId c, Span at) {
   Graph *g = e->g;
   ValueId zero = f32_const(e, at, 0), one = f32_const(e, at, 1);
-  ValueId count = sum_rows(e, ir_cast(g, c, DT_F32));
+  ValueId count = fault("mean-over-batch") ? rows_f32(e) : sum_rows(e, ir_cast(g, c, DT_F32));
   return ir_bin(g, OP_DIV, sum_rows(e, ir_where(g, c, x, zero)), ir_bin(g, OP_MAX, count, one));
 }
 

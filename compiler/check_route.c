@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * check_route.c -- routes: arms to factors, TAPs for gradients, MASKs for forward values. */
 #include "model.h"
+#include "fault.h"
 #include <math.h>
 #include <string.h>
 
@@ -42,7 +43,7 @@ static int part_index(Elab *e, const Parts *p, const Ast *name, const char *plac
   Diag *g = err(e->m, E0323, name->span, place, text ? text : ast_source_text(e->m, name));
   if (text) {
     const char **names = ARENA_NEWS(e->m->a, const char *, p->n + 2);
-    memcpy(names, p->names, sizeof *names * p->n);
+    if (p->n) memcpy(names, p->names, sizeof *names * p->n);
     names[p->n] = "all", names[p->n + 1] = "none";
     diag_suggest(e->m->diags, g, text, names, p->n + 2);
   }
@@ -172,7 +173,10 @@ static ValueId spread_weights(Elab *e, const Parts *p, const double *w, const Va
   const Split *sp = p->split;
   double *data = ARENA_NEWS(e->m->a, double, sp->extent);
   for (uint32_t i = 0; i < sp->n_parts; i++)
-    for (int64_t k = 0; k < sp->parts[i].n; k++) data[sp->parts[i].units[k]] = w[i];
+    for (int64_t k = 0; k < sp->parts[i].n; k++) {
+      int64_t unit = fault("shift-split") ? (sp->parts[i].units[k] + 1) % sp->extent : sp->parts[i].units[k];
+      data[unit] = fault("fraction-as-one") ? w[i] != 0 : w[i];
+    }
   Shape row = shape_of(1, sp->extent);
   int64_t map[IR_MAX_RANK];
   for (int i = 0; i < s.rank; i++) map[i] = i == sp->axis ? 0 : -1;
@@ -208,6 +212,7 @@ static ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val
     Val *c = val_tensor(e, arms[i].ast->kids[0]->span, arms[i].cond);
     ValueId cond;
     if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
+    if (fault("swap-arms")) cond = ir_un(e->g, OP_NOT, cond);
     m = ir_where(e->g, cond, spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v), m);
   }
   if (r->strength) m = with_strength(e, r, m, r->strength->span);
@@ -243,8 +248,11 @@ static bool routable(Elab *e, const RouteDecl *r, const Val *v, const Place *p) 
     Diag *g = err(m, E0330, r->place.span, r->place.text);
     Span at = {p->unnamed->span.file, p->unnamed->span.start, p->unnamed->span.start};
     diag_also(m->diags, g, p->unnamed->span, "this layer has no name of its own");
-    diag_help(m->diags, g, "name it: `|> name: %s`", ast_source_text(m, p->unnamed));
-    if (is_stage(m, p->unnamed)) diag_fix(m->diags, g, at, "name: ");
+    const char *end = strrchr(p->path, '.'), *start = end;
+    while (start > p->path && start[-1] != '.') start--;
+    const char *name = arena_strndup(m->a, start, (size_t)(end - start)); /* the number it has now keeps the place valid */
+    diag_help(m->diags, g, "name it: `|> %s: %s`", name, ast_source_text(m, p->unnamed));
+    if (is_stage(m, p->unnamed)) diag_fix(m->diags, g, at, "%s: ", name);
     return false;
   }
   if (val_dtype(e, v) == DT_F32 && val_has_rows(e, v)) return true;
@@ -261,14 +269,14 @@ static void check_also(Elab *e, const RouteDecl *r, const RouteDecl *before, con
   diag_help(e->m->diags, g, "factors of several routes multiply; say that it is meant: `{ ... } { also }`");
 }
 
-ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
+/* Routes at one place, in the order of the text. */
+typedef struct Found { RouteDecl **v; ValueId *factor; uint32_t n; } Found;
+
+static Found routes_at(Elab *e, const char *path, const Val *v, const Place *p) {
   Model *m = e->m;
-  ValueId id = v->id;
+  Found f = {0};
   const RouteDecl *before[3] = {NULL, NULL, NULL};
-  RouteDecl *found[64];
-  uint32_t n = 0;
-  if (!e->training || (v->n_items && v->kind == VAL_TENSOR && !split_of_place(e, &(Place){.path = path, .under = p->under}))) return id;
-  for (uint32_t i = 0; i < m->n_route && n < 64; i++) {
+  for (uint32_t i = 0; i < m->n_route; i++) {
     RouteDecl *r = &m->route[i];
     if (!r->ok || !path_matches(e, &r->place, path)) continue;
     r->matched = true;
@@ -276,62 +284,53 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
     int k = (int)r->decl->ast->num;
     check_also(e, r, before[k], path);
     if (!before[k]) before[k] = r;
-    found[n++] = r;
+    *PUSH(m->a, f.v, f.n) = r;
   }
-  if (!n) return id;
-  Place here = *p;
-  here.path = path;
-  Parts parts = {.split = split_of_place(e, &here)};
-  if (parts.split) {
-    parts.split->decl->used = true;
-    if (!split_resolve(e, parts.split, v)) return id;
-    parts.n = parts.split->n_parts;
-    parts.names = ARENA_NEWS(m->a, const char *, parts.n + 1);
-    for (uint32_t i = 0; i < parts.n; i++) parts.names[i] = parts.split->parts[i].name;
-  }
-  ValueId factors[64];
-  for (uint32_t i = 0; i < n; i++) {
-    factors[i] = route_factor(e, found[i], &parts, v, -1);
-    if (!factors[i] || (int)found[i]->decl->ast->num != ROUTE_VALUE) continue;
-    id = ir_make(e->g, OP_MASK, found[i]->decl->ast->span, (ValueId[]){id, factors[i]}, 2, NULL, 0, 0, NULL, DT_NONE);
-  }
-  if (!before[ROUTE_GRADIENT] && !before[ROUTE_VALUE]) return id;
-  uint32_t tap = add_tap(e, path, &id, p->span);
-  for (uint32_t i = 0; i < n; i++)
-    if (factors[i]) add_route(e, found[i], tap, (int)found[i]->decl->ast->num == ROUTE_VALUE ? 0 : factors[i]);
+  f.factor = ARENA_NEWS(m->a, ValueId, f.n + 1);
+  return f;
+}
+
+/* MASKs of `value of` routes, then one TAP under which all routes of the place are recorded. */
+static ValueId masks_and_tap(Elab *e, const Found *f, const char *name, ValueId id, Span span) {
+  for (uint32_t i = 0; i < f->n; i++)
+    if (f->factor[i] && (int)f->v[i]->decl->ast->num == ROUTE_VALUE)
+      id = ir_make(e->g, OP_MASK, f->v[i]->decl->ast->span, (ValueId[]){id, f->factor[i]}, 2, NULL, 0, 0, NULL, DT_NONE);
+  uint32_t tap = add_tap(e, name, &id, span);
+  for (uint32_t i = 0; i < f->n; i++)
+    if (f->factor[i]) add_route(e, f->v[i], tap, (int)f->v[i]->decl->ast->num == ROUTE_VALUE ? 0 : f->factor[i]);
   return id;
 }
 
-void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n, Span span) {
+ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
   Model *m = e->m;
-  RouteDecl *found[64];
-  const RouteDecl *before[3] = {NULL, NULL, NULL};
-  uint32_t n_found = 0;
+  if (!e->training) return v->id;
+  Place here = *p;
+  here.path = path;
+  Split *split = split_of_place(e, &here);
+  if (v->n_items && !split) return v->id; /* a mix: its operands were routed */
+  Found f = routes_at(e, path, v, p);
+  if (!f.n) return v->id;
+  Parts parts = {.split = split};
+  if (split) {
+    split->decl->used = true;
+    if (!split_resolve(e, split, v)) return v->id;
+    parts.n = split->n_parts;
+    parts.names = ARENA_NEWS(m->a, const char *, parts.n + 1);
+    for (uint32_t i = 0; i < parts.n; i++) parts.names[i] = split->parts[i].name;
+  }
+  for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], &parts, v, -1);
+  return masks_and_tap(e, &f, path, v->id, p->span);
+}
+
+void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n, Span span) {
   Place self = {.path = path, .span = span};
   if (!e->training || split_of_place(e, &self)) return;
-  for (uint32_t i = 0; i < m->n_route && n_found < 64; i++) {
-    RouteDecl *r = &m->route[i];
-    if (!r->ok || !path_matches(e, &r->place, path)) continue;
-    r->matched = true;
-    if (!routable(e, r, mix, &self)) continue;
-    int k = (int)r->decl->ast->num;
-    check_also(e, r, before[k], path);
-    if (!before[k]) before[k] = r;
-    found[n_found++] = r;
-  }
+  Found f = routes_at(e, path, mix, &self);
   Parts parts = {.names = names, .n = n};
-  for (uint32_t k = 0; k < n && n_found; k++) {
-    ValueId id = operands[k]->id, factors[64];
-    for (uint32_t i = 0; i < n_found; i++) {
-      factors[i] = route_factor(e, found[i], &parts, operands[k], (int)k);
-      if (!factors[i] || (int)found[i]->decl->ast->num != ROUTE_VALUE) continue;
-      id = ir_make(e->g, OP_MASK, found[i]->decl->ast->span, (ValueId[]){id, factors[i]}, 2, NULL, 0, 0, NULL, DT_NONE);
-    }
-    uint32_t tap = add_tap(e, arena_printf(m->a, "%s.%s", path, names[k]), &id, span);
-    for (uint32_t i = 0; i < n_found; i++)
-      if (factors[i]) add_route(e, found[i], tap, (int)found[i]->decl->ast->num == ROUTE_VALUE ? 0 : factors[i]);
+  for (uint32_t k = 0; k < n && f.n; k++) {
+    for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], &parts, operands[k], (int)k);
     operands[k] = val_at(e, operands[k], operands[k]->span);
-    operands[k]->id = id;
+    operands[k]->id = masks_and_tap(e, &f, arena_printf(e->m->a, "%s.%s", path, names[k]), operands[k]->id, span);
   }
 }
 
@@ -342,6 +341,7 @@ static void place_missing(Elab *e, const PathPat *pat, DiagCode code) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < e->n_places && n < 4000; i++) names[n++] = e->places[i]->path;
   const Entry *root = pat->v[0].name ? strmap_get(&e->model->entries, pat->v[0].name) : NULL;
+  if (e->broken && root) return;
   Diag *g = code == E0320 ? err(m, E0320, pat->span, pat->text) : err(m, E0311, pat->span, pat->text, "the model has no such value");
   const char *out = arena_printf(m->a, "%s.out", pat->text);
   for (uint32_t i = 0; i < n; i++)
@@ -416,7 +416,7 @@ void routes_set_origins(Elab *e) {
   const char **names = ARENA_NEWS(m->a, const char *, p->n_origins + 1);
   for (uint32_t i = 0; i < p->n_origins; i++) {
     names[i] = p->origins[i].name;
-    if (p->origins[i].routed) all |= (OriginSet)1 << i;
+    if (p->origins[i].routed || fault("route-regularizers")) all |= (OriginSet)1 << i;
   }
   for (uint32_t i = 0; i < m->n_route; i++) {
     const Ast *list = ast_kid(m->route[i].decl->ast, 1);

@@ -81,17 +81,18 @@ void check_splits(Model *m) {
   m->n_split = m->splits.n;
   m->split = ARENA_NEWS(m->a, Split, m->n_split + 1);
   Elab *e = elab_create(m, "splits", false, NO_DATA);
+  StrMap places = {0};
   for (uint32_t i = 0; i < m->n_split; i++) {
     Split *s = &m->split[i];
     s->decl = m->splits.v[i];
     const Ast *block = ast_kid(s->decl->ast, 1);
     s->place_ok = path_pattern(e, s->decl->ast->kids[0], &s->place);
-    for (uint32_t k = 0; k < i && s->place_ok; k++)
-      if (!strcmp(m->splits.v[k]->name, s->decl->name)) {
-        Diag *g = err(m, E0203, s->place.span, s->decl->name);
-        diag_also(m->diags, g, m->split[k].place.span, "already split here");
-        s->bad = true;
-      }
+    const Split *twin = strmap_get(&places, s->decl->name);
+    if (twin) {
+      Diag *g = err(m, E0203, s->place.span, s->decl->name);
+      diag_also(m->diags, g, twin->place.span, "already split here");
+      s->bad = true;
+    } else if (s->place_ok) strmap_put(m->a, &places, s->decl->name, s);
     s->parts = ARENA_NEWS(m->a, SplitPart, block ? block->n_kids + 1 : 1);
     StrMap seen = {0};
     for (uint32_t k = 0; block && k < block->n_kids; k++) {

@@ -25,6 +25,7 @@ Elab *elab_create(Model *m, const char *name, bool training, uint32_t data) {
 Scope *scope_create(Elab *e, ScopeKind k, Scope *up, FileScope *file, const char *ppath, const char *vpath) {
   Scope *s = ARENA_NEW(e->m->a, Scope);
   s->kind = k, s->up = up, s->file = file, s->ppath = ppath, s->vpath = vpath, s->owner = s;
+  e->n_expressions += 64;
   return s;
 }
 
@@ -202,6 +203,7 @@ static Val *elab_bind(Elab *e, Scope *s, Entry *n) {
   e->bind_ast = saved_ast, e->bind_entry = saved_entry, e->bind_path = saved_path;
   if (val_bad(v)) return v;
   v = val_at(e, v, v->span);
+  if (!v->scope) v->scope = n->scope; /* a layer of the binding's name */
   if (!check_type(e, s, ast_kid(n->bind, 1), v, arena_printf(m->a, "`%s`", n->name), NULL)) return val_poison(e, v->span);
   if (ast_kid(n->bind, 2)) err(m, E0407, n->bind->kids[2]->span, n->name, "a range is for params and for fields of data");
   if (v->kind == VAL_TENSOR) place_add(e, path, v, ast_kid(n->bind, 3 + n->target)->span);
@@ -283,6 +285,7 @@ Val *elab_entry(Elab *e, Scope *s, Entry *n, Span use) {
 void elab_model(Elab *e) {
   Model *m = e->m;
   if (!m->model) return;
+  uint32_t before = m->diags->n_errors;
   e->model->stmt = UINT32_MAX;
   declare_body(e, e->model, ast_kid(m->model, 0));
   if (!e->training) return; /* an evaluation makes only what it reads */
@@ -290,9 +293,28 @@ void elab_model(Elab *e) {
     Entry *n = e->model->order[i];
     if (n->kind != ENTRY_LAYER && n->bind) elab_entry(e, e->model, n, n->bind->span);
   }
+  e->broken = m->diags->n_errors > before;
 }
 
 /* ---- module instances and calls ---- */
+bool layer_declare(Elab *e, Scope *owner, const char *name, Scope *inside, Span span) {
+  Entry *n = strmap_get(&owner->entries, name);
+  if (!n) scope_add(e, owner, ENTRY_LAYER, name)->scope = inside;
+  else if (n->kind == ENTRY_BIND && n->busy && !n->scope) n->scope = inside;
+  else {
+    Diag *g = err(e->m, E0203, span, name);
+    if (n->bind) diag_also(e->m->diags, g, n->bind->span, "already bound here");
+    diag_help(e->m->diags, g, "a module that is called twice shares its parameters; a layer is written once");
+    return false;
+  }
+  return true;
+}
+
+Scope *layer_inside(Scope *owner, const char *name) {
+  const Entry *n = strmap_get(&owner->entries, name);
+  return n ? n->scope : NULL;
+}
+
 Inst *inst_get(Elab *e, Scope *s, const char *name, Decl *module, Span span) {
   Scope *o = s->owner;
   Entry *n = strmap_get(&o->entries, name);
@@ -412,11 +434,7 @@ Val *elab_module_call(Elab *e, Scope *s, const Ast *call, Inst *inst, Val **args
   k->module = d, k->inst = inst;
   if (e->bind_ast == call && e->bind_entry) e->bind_entry->scope = k;
   inst_add_call(e, inst, k, call->span);
-  if (call_name) {
-    Entry *n = strmap_get(&s->owner->entries, call_name);
-    if (n) err(m, E0203, call->span, call_name);
-    else scope_add(e, s->owner, ENTRY_LAYER, call_name)->scope = k;
-  }
+  if (call_name && (!e->bind_entry || e->bind_entry->scope != k)) layer_declare(e, s->owner, call_name, k, call->span);
   Symbols sym = {0};
   CallArgs c = {args, arg_ast, arg_names, n_args};
   if (!bind_formals(e, k, d->name, call->span, ast_kid(ast, 0), ast->name_span, &c, true, &sym)) return val_poison(e, call->span);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * lower_expr.c -- expressions: names, members, subscripts, operators, calls, pipes. */
 #include "model.h"
+#include "fault.h"
 #include "builtin.h"
 #include <math.h>
 #include <string.h>
@@ -153,7 +154,7 @@ static Scope *inst_scope(Elab *e, Inst *inst, Span span) {
     if (n->kind == ENTRY_BIND && !n->busy && !n->val && mentions(n->bind->kids[0], name)) elab_entry(e, e->model, n, span);
   }
   if (!inst->n_calls) {
-    err(m, E0333, span, name);
+    if (!e->broken) err(m, E0333, span, name);
     return NULL;
   }
   note_inst_use(e, inst, span);
@@ -377,7 +378,7 @@ static Val *elab_in(Elab *e, Scope *s, const Ast *a) {
   Val *both = NULL;
   if (set->kids[0]) both = elab_binary(e, a, ">=", x, elab(e, s, set->kids[0]));
   if (ast_kid(set, 1)) {
-    Val *top = elab_binary(e, a, ints && !strcmp(set->text, "..") ? "<" : "<=", x, elab(e, s, set->kids[1]));
+    Val *top = elab_binary(e, a, (ints && !strcmp(set->text, "..")) != (fault("shift-label") != 0) ? "<" : "<=", x, elab(e, s, set->kids[1]));
     both = both ? elab_binary(e, a, "and", both, top) : top;
   }
   return both ? both : val_bool(e, a->span, true);
@@ -527,14 +528,10 @@ static Inst *callee_target(Elab *e, Scope *s, const Ast *callee, Decl **def) {
 static Val *name_stage(Elab *e, Scope *s, const char *layer, Val *v, Span span) {
   Model *m = e->m;
   if (val_bad(v) || v->kind != VAL_TENSOR) return v;
-  if (strmap_get(&s->entries, layer)) {
-    err(m, E0203, span, layer);
-    return v;
-  }
-  Scope *k = scope_create(e, SCOPE_LAYER, NULL, s->file, "", "");
-  scope_add(e, s, ENTRY_LAYER, layer)->scope = k;
+  Scope *k = scope_create(e, SCOPE_LAYER, NULL, s->file, "", arena_printf(m->a, "%s%s.", s->owner->vpath, layer));
+  if (!layer_declare(e, s->owner, layer, k, span)) return v;
   v = val_at(e, v, v->span);
-  place_add(e, arena_printf(m->a, "%s%s.out", s->vpath, layer), v, span);
+  place_add(e, arena_printf(m->a, "%sout", k->vpath), v, span);
   scope_add(e, k, ENTRY_VALUE, "out")->val = v;
   return v;
 }
@@ -628,7 +625,7 @@ static Val *elab_kind(Elab *e, Scope *s, const Ast *a) {
 
 Val *elab(Elab *e, Scope *s, const Ast *a) {
   if (!a) return val_poison(e, (Span){0, 0, 0});
-  if (e->depth >= MAX_DEPTH || e->g->n > MAX_VALUES || ++e->n_expressions > MAX_EXPRESSIONS) {
+  if (e->depth >= MAX_DEPTH || e->g->n > MAX_VALUES || e->n_expressions++ > MAX_EXPRESSIONS) {
     if (!e->m->too_big) err(e->m, E0335, a->span);
     e->m->too_big = true;
     return val_poison(e, a->span);

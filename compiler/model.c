@@ -54,7 +54,7 @@ static void walk(Model *m) {
     Decl *d = m->classes.v[i];
     bool used = d->used;
     Ast name = {.kind = AST_NAME, .text = d->name, .span = d->ast->name_span, .name_span = d->ast->name_span};
-    if (m->data.n == 1 || data != NO_DATA) elab(e, e->model, &name);
+    elab(e, e->model, &name);
     d->used = used;
   }
   routes_finish(e);

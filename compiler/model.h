@@ -203,6 +203,7 @@ struct Elab {
   uint32_t depth, n_expressions;
   uint32_t n_dropouts;
   bool in_condition;    /* of an arm */
+  bool broken;          /* the model has errors: places that are not there may be their fault */
   ValueId clocks[4];    /* by ClockKind */
   const Ast *unnamed;   /* set around place_add for the output of a layer without a name */
   StrMap params;        /* path -> ParamUse*: one PARAM value per parameter and graph */
@@ -322,6 +323,10 @@ Val *elab_entry(Elab *e, Scope *s, Entry *n, Span use);
 void elab_body(Elab *e, Scope *s, const Ast *block);
 Val *elab_module_call(Elab *e, Scope *s, const Ast *call, Inst *inst, Val **args, const Ast **arg_ast,
                       const char **arg_names, uint32_t n_args, const char *call_name);
+/* Makes `name` the inside of a layer or a named call. A binding may have the name of a layer in its own expression:
+ * `q = x |> q: linear(8)` binds the result, and `q.out` and `q.weight` are the layer's. false after an error. */
+bool layer_declare(Elab *e, Scope *owner, const char *name, Scope *inside, Span span);
+Scope *layer_inside(Scope *owner, const char *name); /* NULL: none of that name */
 Inst *inst_get(Elab *e, Scope *s, const char *name, Decl *module, Span span);
 Place *place_add(Elab *e, const char *path, Val *v, Span span);
 const char *layer_name(Elab *e, Scope *s, const Ast *call, const char *kind);
@@ -376,6 +381,6 @@ ValueId rows_f32(Elab *e);
 ValueId clock_f64(Elab *e, ClockKind k);
 #define MAX_ELEMENTS ((int64_t)1 << 40)
 #define MAX_VALUES 500000u
-#define MAX_EXPRESSIONS 4000000u /* elaborated for one graph */
+#define MAX_EXPRESSIONS 1500000u /* elaborated for one graph; a scope counts as 64 */
 #define MAX_DEPTH 2500u
 #endif

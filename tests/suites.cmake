@@ -23,4 +23,6 @@ endforeach()
 
 if(ROUTEC_FAULTS)
   routec_script_test(faults 1800 bash ${CMAKE_CURRENT_SOURCE_DIR}/faults.sh)
+  set_property(TEST faults APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")
+  set_tests_properties(faults PROPERTIES RUN_SERIAL ON)
 endif()

@@ -2,6 +2,7 @@
  * build.c -- the small words of emission: constants, splats, 16-lane loads and stores, loops, thread shares.
  */
 #include "emit.h"
+#include "fault.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,7 @@ void em_store16(Emit *e, LLVMValueRef v, LLVMValueRef ptr, LLVMValueRef mask) {
 LLVMValueRef em_tail_mask(Emit *e, LLVMValueRef count) {
   LLVMValueRef lane[EMIT_LANES], args[2] = {count, em_i64(e, EMIT_LANES)};
   for (unsigned i = 0; i < EMIT_LANES; i++) lane[i] = LLVMConstInt(e->i32, i, 0);
+  if (fault("tail-short")) args[0] = LLVMBuildNSWSub(e->b, count, em_i64(e, 1), "");
   LLVMValueRef clamped = em_intrinsic(e, "llvm.smin", e->i64, args, 2);
   LLVMValueRef n = LLVMBuildTrunc(e->b, clamped, e->i32, "lanes");
   return LLVMBuildICmp(e->b, LLVMIntSLT, LLVMConstVector(lane, EMIT_LANES), em_splat(e, n), "tail");

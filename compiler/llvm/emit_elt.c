@@ -2,6 +2,7 @@
  * emit_elt.c -- element-wise operations on scalars and 16 lanes alike. The meaning of each is that of
  * compiler/ir/ops_scalar.c; NaNs pass where they pass there. */
 #include "kernel.h"
+#include "fault.h"
 #include <math.h>
 
 static bool is_float(Dtype t) { return t == DT_F32 || t == DT_F64; }
@@ -174,6 +175,7 @@ static LLVMValueRef emit_pow(Kernel *k, const Value *v, LLVMValueRef x, LLVMValu
 
 /* f == 0 gives +0.0 whatever x is; 1 * x is x to the bit, so that f * x serves the other two cases. */
 static LLVMValueRef emit_mask(Emit *e, LLVMValueRef x, LLVMValueRef f) {
+  if (fault("mask-multiplies")) return LLVMBuildFMul(e->b, f, x, "");
   LLVMValueRef none = LLVMBuildFCmp(e->b, LLVMRealOEQ, f, real(e, f, 0), "none");
   return LLVMBuildSelect(e->b, none, real(e, x, 0), LLVMBuildFMul(e->b, f, x, ""), "masked");
 }
@@ -185,7 +187,9 @@ static LLVMValueRef emit_binary(Kernel *k, const Value *v, ValueId id, Dtype t, 
   bool f = is_float(t);
   switch (v->op) {
   case OP_ADD: return f ? LLVMBuildFAdd(b, x, y, "add") : LLVMBuildAdd(b, x, y, "add");
-  case OP_SUB: return f ? LLVMBuildFSub(b, x, y, "sub") : LLVMBuildSub(b, x, y, "sub");
+  case OP_SUB:
+    if (f && fault("swap-operands")) return LLVMBuildFSub(b, y, x, "sub");
+    return f ? LLVMBuildFSub(b, x, y, "sub") : LLVMBuildSub(b, x, y, "sub");
   case OP_MUL: return f ? LLVMBuildFMul(b, x, y, "mul") : LLVMBuildMul(b, x, y, "mul");
   case OP_DIV: return LLVMBuildFDiv(b, x, y, "div");
   case OP_MIN: return emit_min_max(e, false, t, x, y);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * emit_nest.c -- loops over some axes of a space, the last of them in 16 lanes, and STEP_MAP. */
 #include "kernel.h"
+#include "fault.h"
 
 #define SHARE_ROWS    8 /* an outer axis of at least so many is what threads share */
 #define SHARE_COLUMNS 128
@@ -23,6 +24,7 @@ static void run_loop(Nest *n, int pos, uint8_t axis) {
 
 static LLVMValueRef constant_tail(Emit *e, int64_t count) {
   LLVMValueRef lane[EMIT_LANES];
+  if (fault("constant-tail-short")) count--;
   for (int i = 0; i < EMIT_LANES; i++) lane[i] = LLVMConstInt(e->i1, i < count, 0);
   return LLVMConstVector(lane, EMIT_LANES);
 }

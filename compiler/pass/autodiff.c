@@ -8,6 +8,7 @@
  * only if some tap at or above it (towards the parameters) does; everywhere else their adjoints are added
  * and travel as one. Partition labels: origins with equal labels travel together. */
 #include "compiler.h"
+#include "fault.h"
 #include "ops.h"
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,7 @@ static void contribute(Autodiff *ad, ValueId v, OriginSet origins, ValueId value
   int block = label[__builtin_ctzll(origins)];
   for (uint32_t i = 0; i < l->n; i++) {
     if (label[__builtin_ctzll(l->items[i].origins)] != block) continue;
+    if (fault("lose-second-use")) return;
     ValueId sum = ir_bin(ad->g, OP_ADD, l->items[i].value, value);
     l->items[i].origins |= origins;
     l->items[i].value = sum;

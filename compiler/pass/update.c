@@ -129,7 +129,7 @@ static Next next_adam(Update *u, uint32_t i, ValueId w, ValueId d, bool own_coun
 static void update_param(Update *u, uint32_t i, ValueId d) {
   Graph *g = u->g;
   ProgParam *p = &u->p->params[i];
-  ValueId reached = p->policy == MASKED_ZERO_GRAD ? SUPPORT_ALL : support_of(u->support, d);
+  ValueId reached = p->policy == MASKED_ZERO_GRAD || fault("never-freeze") ? SUPPORT_ALL : support_of(u->support, d);
   if (reached == SUPPORT_NONE) return; /* nothing declared ever reaches it */
   ValueId w = leaf(g, OP_PARAM, i, 0, p), before = w;
   if (u->clip_scale) d = mul(g, d, u->clip_scale);
@@ -139,6 +139,7 @@ static void update_param(Update *u, uint32_t i, ValueId d) {
   if (decay && kind == OPTIM_ADAMW) w = sub(g, w, mul(g, w, mul(g, u->lr, u->wd)));
   bool freeze = reached != SUPPORT_ALL && p->policy == MASKED_FREEZE;
   Next n = kind == OPTIM_SGD ? next_sgd(u, i, w, d) : next_adam(u, i, w, d, freeze);
+  if (decay && fault("decay-leaks")) before = sub(g, before, mul(g, before, u->wd));
   if (reached != SUPPORT_ALL) {
     Shape shape = p->shape;
     ValueId zero = ir_const(g, p->span, 0, &shape, DT_F32), active = ir_bin(g, OP_LT, zero, reached);

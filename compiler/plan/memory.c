@@ -4,6 +4,7 @@
  * last: the steps of a wave run without a barrier between them. requires: w->schedule, w->wave, buffers with
  * bytes   changes: offset, first, last; the function's work_bytes */
 #include "plan_work.h"
+#include "fault.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,7 @@ static int by_offset(const void *a, const void *b, void *all) {
 }
 
 static bool alive_together(const Buffer *a, const Buffer *b) {
+  if (fault("overlap-buffers")) return a->first < b->last && b->first < a->last;
   return a->first <= b->last && b->first <= a->last;
 }
 

@@ -25,6 +25,17 @@ expect 0 eval spec.route --checkpoint "$(weights_of a)"
 expect 2 eval spec.route
 says "--checkpoint"
 
+# the same on real digits, where products are blocked, rows are left over and reductions are shared
+sed "s|../data/|$ROUTEC_ROOT/data/|; s/^expect.*//; s/^train.*/train { batch = 61; for = 40 steps }/" \
+  "$ROUTEC_ROOT/examples/digits_split.route" >digits.route
+expect 0 run digits.route --run-dir d1 --threads 1
+for threads in 2 3 4; do
+  expect 0 run digits.route --run-dir d$threads --threads $threads
+  same_tensors "$(weights_of d1)" "$(weights_of d$threads)"
+done
+expect 0 run digits.route --run-dir dv3 --target=x86-64-v3 --threads 2
+same_tensors "$(weights_of d1)" "$(weights_of dv3)"
+
 # the default folder: a second run never overwrites the first
 expect 0 run spec.route
 expect 0 run spec.route

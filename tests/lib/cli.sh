@@ -18,10 +18,15 @@ fail() {
 skip() { echo "SKIPPED: $*"; exit 77; }
 pass() { n_checks=$((n_checks + 1)); }
 
-# expect CODE arguments...: runs routec and compares its exit code.
+# expect CODE arguments...: runs routec and compares its exit code. One thread unless said otherwise: tests run side by
+# side, and threads that wait for a CPU that another test holds wait long.
 expect() {
   local want=$1 got=0
   shift
+  case "${1:-} $*" in
+  *--threads* | *--help*) ;;
+  run* | resume* | eval*) set -- "$@" --threads 1 ;;
+  esac
   "$ROUTEC" "$@" >"$work/.out" 2>"$work/.err" </dev/null || got=$?
   [ "$got" = "$want" ] || fail "routec $*: exit code $got, not $want"
   pass

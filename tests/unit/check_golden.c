@@ -87,6 +87,38 @@ static void test_goldens(void **state) {
   assert_int_equal(wrong, 0);
 }
 
+/* A suggestion, once applied, parses, and the error that made it is gone. */
+static void test_fixes(void **state) {
+  (void)state;
+  char *names[1024];
+  assert_int_equal(chdir(TEST_ROOT "/tests/check"), 0);
+  size_t n = specs(names, 1024), fixes = 0;
+  for (size_t i = 0; i < n; i++, free(names[i - 1])) {
+    Arena *a = arena_create();
+    Sources *s = sources_create(a);
+    Diags *d = diags_create(a, s);
+    const char *why = NULL;
+    uint32_t file = sources_add_file(s, names[i], &why);
+    ParseResult r = dsl_parse(a, s, file, d);
+    model_check(a, s, &r, NULL, 0, d);
+    for (uint32_t k = 0; k < d->n; k++) {
+      const Diag *g = d->items[k];
+      if (!g->fix_text || g->fix_span.file != file) continue;
+      const SourceFile *f = s->files[file];
+      const char *text = arena_printf(a, "%.*s%s%s", (int)g->fix_span.start, f->text, g->fix_text, f->text + g->fix_span.end);
+      Diags *d2 = diags_create(a, s);
+      uint32_t again = sources_add_text(s, names[i], text, strlen(text));
+      r = dsl_parse(a, s, again, d2);
+      if (d2->n_errors) fail_msg("%s: the fix `%s` does not parse", names[i], g->fix_text);
+      model_check(a, s, &r, NULL, 0, d2);
+      if (g->level == DIAG_ERROR && d2->n_errors >= d->n_errors) fail_msg("%s: the fix `%s` cures nothing", names[i], g->fix_text);
+      fixes++;
+    }
+    arena_destroy(a);
+  }
+  assert_true(fixes > 40);
+}
+
 /* Every code of this stage has a spec that raises it, and a page of its own. */
 static void test_codes_covered(void **state) {
   (void)state;
@@ -113,6 +145,6 @@ static void test_codes_covered(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_goldens), cmocka_unit_test(test_codes_covered)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_goldens), cmocka_unit_test(test_fixes), cmocka_unit_test(test_codes_covered)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

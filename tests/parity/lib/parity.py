@@ -77,7 +77,7 @@ class Steps:
         self.initial = weights or random_weights(spec)
         safetensors.save(os.path.join(at, 'init.safetensors'), self.initial)
         run = os.path.join(at, 'run')
-        routec('run', spec, '--init', os.path.join(at, 'init.safetensors'), '--seed', str(seed), '--run-dir', run, '-q', *arguments)
+        routec('run', spec, '--init', os.path.join(at, 'init.safetensors'), '--seed', str(seed), '--run-dir', run, '-q', '--threads', '1', *arguments)
         with open(os.path.join(run, 'metrics.jsonl')) as f:
             lines = [json.loads(line) for line in f]
         self.losses = {line['step']: line['loss'] for line in lines if 'loss' in line}
