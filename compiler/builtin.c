@@ -26,7 +26,11 @@ bool builtin_is_layer(const char *name) {
 }
 
 /* One word of a row's argument list. */
-typedef struct ArgRow { char name[24]; char kind; bool optional; } ArgRow;
+typedef struct ArgRow {
+  char name[24];
+  char kind;
+  bool optional;
+} ArgRow;
 
 static uint32_t read_rows(const char *args, ArgRow *rows, bool *star, bool *at) {
   uint32_t n = 0;
@@ -103,7 +107,8 @@ static bool bind(BuiltinCall *c, Val *first, const ArgRow *rows, uint32_t n, boo
     const Ast *arg = c->call->kids[k], *value = ast_is(arg, AST_ARG) ? arg->kids[0] : arg;
     uint32_t slot = n;
     if (ast_is(arg, AST_ARG)) {
-      for (slot = 0; slot < n && strcmp(rows[slot].name, arg->text) != 0; slot++) {}
+      for (slot = 0; slot < n && strcmp(rows[slot].name, arg->text) != 0; slot++) {
+      }
       if (slot == n && !at) bad_argument(c, arg, rows, n), ok = false;
       else if (slot == n) add_more(c, arg->text, elab(c->e, c->s, value));
     } else if (pos < n && !(star && rows[pos].optional)) slot = pos++;

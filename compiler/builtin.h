@@ -11,22 +11,25 @@
 
 #define BUILTIN_MAX_ARGS 10
 typedef struct BuiltinCall {
-  Elab *e; Scope *s;
-  const Ast *call;          /* for spans */
+  Elab *e;
+  Scope *s;
+  const Ast *call; /* for spans */
   Span span;
-  const char *layer;        /* `fc1` of `fc1: linear(...)`, or NULL */
+  const char *layer; /* `fc1` of `fc1: linear(...)`, or NULL */
   const struct Builtin *fn;
   Val *v[BUILTIN_MAX_ARGS]; /* by position in the row; NULL when left out */
   const Ast *ast[BUILTIN_MAX_ARGS];
   int64_t i[BUILTIN_MAX_ARGS];
   double r[BUILTIN_MAX_ARGS];
-  Val **more; const char **more_names; uint32_t n_more;
+  Val **more;
+  const char **more_names;
+  uint32_t n_more;
 } BuiltinCall;
 
 typedef struct Builtin {
   const char *name, *signature, *args;
   Val *(*lower)(BuiltinCall *c);
-  int aux;                  /* an Op, or a variant of the lowering */
+  int aux; /* an Op, or a variant of the lowering */
   const char *doc;
 } Builtin;
 
@@ -37,9 +40,14 @@ bool builtin_is_layer(const char *name);
 Val *builtin_call(Elab *e, Scope *s, const Builtin *b, const Ast *call, Val *first, const char *layer);
 
 /* Initial values of a parameter: kind and two numbers, from an `init =` expression or NULL for PyTorch's. */
-typedef struct InitSpec { InitKind kind; double a, b; bool is_default; } InitSpec;
+typedef struct InitSpec {
+  InitKind kind;
+  double a, b;
+  bool is_default;
+} InitSpec;
 bool init_spec(Elab *e, Scope *s, const Ast *a, int64_t fan_in, int64_t fan_out, InitSpec *out);
-ValueId layer_param(BuiltinCall *c, const char *layer, const char *which, const Shape *shape, const InitSpec *init);
+ValueId layer_param(BuiltinCall *c, const char *layer, const char *which, const Shape *shape,
+                    const InitSpec *init);
 /* Ends a layer: gives the value its path `X.out`. */
 Val *layer_out(BuiltinCall *c, const char *layer, Val *v);
 #endif

@@ -56,7 +56,8 @@ Val *bi_unary(BuiltinCall *c) {
       err(e->m, E0336, x->span, arg_what(c), number_text(e->m->a, x->num), "where it is finite", "there");
       return poison(c);
     }
-    Val *v = val_num(e, c->span, y, y == floor(y) && (x->is_int || op == OP_FLOOR || op == OP_SIGN) && fabs(y) < 9e15);
+    Val *v = val_num(e, c->span, y,
+                     y == floor(y) && (x->is_int || op == OP_FLOOR || op == OP_SIGN) && fabs(y) < 9e15);
     v->deps = x->deps;
     if (x->id) v->id = ir_un(e->g, op, x->id);
     return v;
@@ -89,7 +90,8 @@ Val *bi_gelu(BuiltinCall *c) {
     inner = ir_un(g, OP_TANH, ir_bin(g, OP_MUL, poly, f32_const(c->e, c->span, 0.79788456080286535588)));
   } else inner = ir_un(g, OP_ERF, ir_bin(g, OP_MUL, x, f32_const(c->e, c->span, 0.70710678118654752440)));
   ValueId half = ir_bin(g, OP_MUL, x, f32_const(c->e, c->span, 0.5));
-  return val_like(c->e, c->span, ir_bin(g, OP_MUL, half, ir_bin(g, OP_ADD, inner, f32_const(c->e, c->span, 1))), c->v[0]);
+  return val_like(c->e, c->span,
+                  ir_bin(g, OP_MUL, half, ir_bin(g, OP_ADD, inner, f32_const(c->e, c->span, 1))), c->v[0]);
 }
 
 Val *bi_square(BuiltinCall *c) { return elab_binary(c->e, c->call, "*", c->v[0], c->v[0]); }
@@ -115,7 +117,8 @@ Val *bi_stop(BuiltinCall *c) {
 Val *bi_pow(BuiltinCall *c) {
   Elab *e = c->e;
   const Val *y = c->v[1];
-  if (c->v[0]->kind == VAL_NUM || y->kind != VAL_NUM || y->id || y->num != floor(y->num) || y->num < 1 || y->num > 8)
+  if (c->v[0]->kind == VAL_NUM || y->kind != VAL_NUM || y->id || y->num != floor(y->num) || y->num < 1 ||
+      y->num > 8)
     return elab_binary(e, c->call, "pow", c->v[0], c->v[1]);
   use_static(e, y); /* a small constant power is a product: exact for any sign of the base */
   ValueId x = bi_f32(c, 0), r = x;
@@ -145,7 +148,8 @@ Val *bi_normalize(BuiltinCall *c) {
   const Val *std = c->v[2];
   if (std->kind == VAL_NUM && !(std->num > 0)) {
     use_static(e, std);
-    err(e->m, E0336, std->span, "`std` of `normalize`", number_text(e->m->a, std->num), "above 0", "infinity");
+    err(e->m, E0336, std->span, "`std` of `normalize`", number_text(e->m->a, std->num), "above 0",
+        "infinity");
     return poison(c);
   }
   return elab_binary(e, c->call, "/", elab_binary(e, c->call, "-", c->v[0], c->v[1]), c->v[2]);

@@ -11,7 +11,8 @@ static const char *arg_what(BuiltinCall *c) { return arena_printf(c->e->m->a, "`
 static Val *poison(BuiltinCall *c) { return val_poison(c->e, c->span); }
 
 /* ---- initial values ---- */
-static bool init_numbers(Elab *e, Scope *s, const Ast *call, const char *const *names, double *v, uint32_t n) {
+static bool init_numbers(Elab *e, Scope *s, const Ast *call, const char *const *names, double *v,
+                         uint32_t n) {
   Model *m = e->m;
   uint32_t pos = 0;
   for (uint32_t k = 1; call->kind == AST_CALL && k < call->n_kids; k++) {
@@ -21,7 +22,8 @@ static bool init_numbers(Elab *e, Scope *s, const Ast *call, const char *const *
       for (i = 0; i < n && strcmp(names[i], arg->text) != 0;) i++;
     else pos++;
     if (i >= n) {
-      Diag *g = err(m, E0207, arg->span, call->kids[0]->text, arg->text ? arg->text : ast_source_text(m, arg));
+      Diag *g =
+          err(m, E0207, arg->span, call->kids[0]->text, arg->text ? arg->text : ast_source_text(m, arg));
       if (ast_is(arg, AST_ARG)) diag_suggest(m->diags, g, arg->text, names, n);
       return false;
     }
@@ -31,8 +33,10 @@ static bool init_numbers(Elab *e, Scope *s, const Ast *call, const char *const *
 }
 
 bool init_spec(Elab *e, Scope *s, const Ast *a, int64_t fan_in, int64_t fan_out, InitSpec *out) {
-  static const char *const words[] = {"torch", "zeros", "ones", "constant", "uniform", "normal", "xavier_uniform", "xavier_normal",
-                                      "glorot_uniform", "glorot_normal", "kaiming_uniform", "kaiming_normal"};
+  static const char *const words[] = {"torch",          "zeros",           "ones",
+                                      "constant",       "uniform",         "normal",
+                                      "xavier_uniform", "xavier_normal",   "glorot_uniform",
+                                      "glorot_normal",  "kaiming_uniform", "kaiming_normal"};
   enum { N = sizeof words / sizeof *words };
   double in = (double)fan_in, both = (double)fan_in + (double)fan_out;
   double bound = 1 / sqrt(fault("init-fan-out") ? (double)fan_out : in);
@@ -49,12 +53,14 @@ bool init_spec(Elab *e, Scope *s, const Ast *a, int64_t fan_in, int64_t fan_out,
     return false;
   }
   double v[2] = {w == 4 ? -1 : w == 5 ? 0 : w == 2 ? 1 : w >= 6 ? 1 : 0, 1};
-  static const char *const c_args[] = {"value"}, *const u_args[] = {"a", "b"}, *const n_args[] = {"mean", "std"}, *const g_args[] = {"gain"};
+  static const char *const c_args[] = {"value"}, *const u_args[] = {"a", "b"},
+                           *const n_args[] = {"mean", "std"}, *const g_args[] = {"gain"};
   const char *const *names = w == 4 ? u_args : w == 5 ? n_args : w >= 6 ? g_args : c_args;
   if (!init_numbers(e, s, a, names, v, w == 4 || w == 5 ? 2 : w == 3 || w >= 6 ? 1 : 0)) return false;
   out->is_default = w == 0;
   if (w == 4 && !(v[0] < v[1])) {
-    err(e->m, E0336, a->span, "`uniform`", number_text(e->m->a, v[0]), "below its upper bound", number_text(e->m->a, v[1]));
+    err(e->m, E0336, a->span, "`uniform`", number_text(e->m->a, v[0]), "below its upper bound",
+        number_text(e->m->a, v[1]));
     return false;
   }
   if (w == 5 && v[1] < 0) {
@@ -63,12 +69,22 @@ bool init_spec(Elab *e, Scope *s, const Ast *a, int64_t fan_in, int64_t fan_out,
   }
   switch (w) {
   case 0: break;
-  case 1: case 2: case 3: *out = (InitSpec){INIT_CONSTANT, v[0], 0, false}; break;
+  case 1:
+  case 2:
+  case 3: *out = (InitSpec){INIT_CONSTANT, v[0], 0, false}; break;
   case 4: *out = (InitSpec){INIT_UNIFORM, v[0], v[1], false}; break;
   case 5: *out = (InitSpec){INIT_NORMAL, v[0], v[1], false}; break;
-  case 6: case 8: bound = v[0] * sqrt(6 / both); *out = (InitSpec){INIT_UNIFORM, -bound, bound, false}; break;
-  case 7: case 9: *out = (InitSpec){INIT_NORMAL, 0, v[0] * sqrt(2 / both), false}; break;
-  case 10: bound = v[0] * sqrt(6 / in); *out = (InitSpec){INIT_UNIFORM, -bound, bound, false}; break; /* He et al. 2015, for ReLU */
+  case 6:
+  case 8:
+    bound = v[0] * sqrt(6 / both);
+    *out = (InitSpec){INIT_UNIFORM, -bound, bound, false};
+    break;
+  case 7:
+  case 9: *out = (InitSpec){INIT_NORMAL, 0, v[0] * sqrt(2 / both), false}; break;
+  case 10:
+    bound = v[0] * sqrt(6 / in);
+    *out = (InitSpec){INIT_UNIFORM, -bound, bound, false};
+    break; /* He et al. 2015, for ReLU */
   default: *out = (InitSpec){INIT_NORMAL, 0, v[0] * sqrt(2 / in), false}; break;
   }
   return true;
@@ -82,11 +98,13 @@ static const char *layer_begin(BuiltinCall *c) {
   Scope *o = c->s->owner;
   const char *layer = c->layer ? c->layer : layer_name(e, c->s, c->call, c->fn->name);
   if (!layer) return NULL;
-  Scope *inside = scope_create(e, SCOPE_LAYER, NULL, c->s->file, "", arena_printf(e->m->a, "%s%s.", o->vpath, layer));
+  Scope *inside =
+      scope_create(e, SCOPE_LAYER, NULL, c->s->file, "", arena_printf(e->m->a, "%s%s.", o->vpath, layer));
   return layer_declare(e, o, layer, inside, c->span) ? layer : NULL;
 }
 
-ValueId layer_param(BuiltinCall *c, const char *layer, const char *which, const Shape *shape, const InitSpec *init) {
+ValueId layer_param(BuiltinCall *c, const char *layer, const char *which, const Shape *shape,
+                    const InitSpec *init) {
   Elab *e = c->e;
   const char *path = arena_printf(e->m->a, "%s%s.%s", c->s->owner->ppath, layer, which);
   if (!shape_ok(e, c->span, shape, arena_printf(e->m->a, "parameter `%s`", path))) return 0;
@@ -125,10 +143,12 @@ Val *bi_linear(BuiltinCall *c) {
   Val *x = bi_tensor(c, 0);
   if (!x || !units_ok(c, 1, "the number of units of `linear`")) return poison(c);
   Shape s = *val_shape(e, x);
-  if (!s.rank || s.d[s.rank - 1] == DIM_ROWS) return bi_error_rank(c, x, "an axis of features for each datum");
+  if (!s.rank || s.d[s.rank - 1] == DIM_ROWS)
+    return bi_error_rank(c, x, "an axis of features for each datum");
   int64_t in = s.d[s.rank - 1], n = c->i[1];
   InitSpec iw, ib;
-  if (!init_spec(e, c->s, c->ast[3], in, n, &iw) || !init_spec(e, c->s, c->ast[4], in, n, &ib)) return poison(c);
+  if (!init_spec(e, c->s, c->ast[3], in, n, &iw) || !init_spec(e, c->s, c->ast[4], in, n, &ib))
+    return poison(c);
   Shape out = s;
   out.d[s.rank - 1] = n;
   if (!shape_ok(e, c->span, &out, "the result of `linear`")) return poison(c);
@@ -154,7 +174,8 @@ static bool two_ints(BuiltinCall *c, int slot, const char *what, int64_t def, in
   out[0] = out[1] = def;
   if (!v) return true;
   if (v->kind == VAL_LIST && v->n_items == 2)
-    return static_int(c->e, v->items[0], what, lo, 1 << 20, &out[0]) && static_int(c->e, v->items[1], what, lo, 1 << 20, &out[1]);
+    return static_int(c->e, v->items[0], what, lo, 1 << 20, &out[0]) &&
+           static_int(c->e, v->items[1], what, lo, 1 << 20, &out[1]);
   if (!static_int(c->e, v, what, lo, 1 << 20, &out[0])) return false;
   out[1] = out[0];
   return true;
@@ -178,10 +199,13 @@ Val *bi_conv2d(BuiltinCall *c) {
   Val *x = bi_tensor(c, 0);
   int64_t k[2], st[2], pad[2], di[2];
   if (!x || !units_ok(c, 1, "the number of filters of `conv2d`")) return poison(c);
-  if (val_shape(e, x)->rank != 4 || !val_has_rows(e, x)) return bi_error_rank(c, x, "[channels, height, width] for each datum");
-  if (!two_ints(c, 2, "`kernel` of `conv2d`", 1, 1, k) || !two_ints(c, 3, "`stride` of `conv2d`", 1, 1, st)) return poison(c);
+  if (val_shape(e, x)->rank != 4 || !val_has_rows(e, x))
+    return bi_error_rank(c, x, "[channels, height, width] for each datum");
+  if (!two_ints(c, 2, "`kernel` of `conv2d`", 1, 1, k) || !two_ints(c, 3, "`stride` of `conv2d`", 1, 1, st))
+    return poison(c);
   if (!two_ints(c, 5, "`dilation` of `conv2d`", 1, 1, di) || !conv_padding(c, k, di, pad)) return poison(c);
-  int64_t ints[8] = {k[0], k[1], st[0], st[1], pad[0], pad[1], di[0], di[1]}, n = c->i[1], ch = val_shape(e, x)->d[1];
+  int64_t ints[8] = {k[0], k[1], st[0], st[1], pad[0], pad[1], di[0], di[1]}, n = c->i[1],
+          ch = val_shape(e, x)->d[1];
   const char *why = ir_check_args(g, OP_UNFOLD, &x->id, 1, ints, 8, NULL, DT_NONE);
   if (why) {
     Diag *d = err(e->m, E0307, x->span, arg_what(c), val_text(e, x));
@@ -190,11 +214,14 @@ Val *bi_conv2d(BuiltinCall *c) {
   }
   InitSpec iw, ib;
   int64_t fan_in = ch * k[0] * k[1], fan_out = n * k[0] * k[1];
-  if (!init_spec(e, c->s, c->ast[7], fan_in, fan_out, &iw) || !init_spec(e, c->s, NULL, fan_in, fan_out, &ib)) return poison(c);
+  if (!init_spec(e, c->s, c->ast[7], fan_in, fan_out, &iw) || !init_spec(e, c->s, NULL, fan_in, fan_out, &ib))
+    return poison(c);
   Shape sw = shape_of(4, n, ch, k[0], k[1]), sb = shape_of(1, n);
   ValueId cols = ir_make(g, OP_UNFOLD, c->span, &x->id, 1, ints, 8, 0, NULL, DT_NONE);
   Shape big = g->v[cols].shape, out = shape_of(4, DIM_ROWS, n, big.d[1], big.d[2]);
-  if (!shape_ok(e, c->span, &big, "the windows of `conv2d`") || !shape_ok(e, c->span, &out, "the result of `conv2d`")) return poison(c);
+  if (!shape_ok(e, c->span, &big, "the windows of `conv2d`") ||
+      !shape_ok(e, c->span, &out, "the result of `conv2d`"))
+    return poison(c);
   const char *layer = layer_begin(c);
   ValueId w = layer ? layer_param(c, layer, "weight", &sw, &iw) : 0;
   if (!w) return poison(c);
@@ -273,13 +300,15 @@ Val *bi_rms_norm(BuiltinCall *c) {
 Val *bi_embedding(BuiltinCall *c) {
   Elab *e = c->e;
   ValueId idx = as_i32(e, c->v[0], arg_what(c));
-  if (!idx || !units_ok(c, 1, "`vocab` of `embedding`") || !units_ok(c, 2, "`d` of `embedding`")) return poison(c);
+  if (!idx || !units_ok(c, 1, "`vocab` of `embedding`") || !units_ok(c, 2, "`d` of `embedding`"))
+    return poison(c);
   InitSpec init = {INIT_NORMAL, 0, 1, true};
   if (c->ast[3] && !init_spec(e, c->s, c->ast[3], c->i[2], c->i[1], &init)) return poison(c);
   for (uint32_t i = 0; i < e->n_finite; i++) {
     const Field *f = e->finite[i].field;
     if (e->finite[i].id != c->v[0]->id || !f->has_range || (f->lo >= 0 && f->hi < (double)c->i[1])) continue;
-    err(e->m, E0337, c->v[0]->span, f->name, number_text(e->m->a, f->lo), number_text(e->m->a, f->hi), (long long)c->i[1]);
+    err(e->m, E0337, c->v[0]->span, f->name, number_text(e->m->a, f->lo), number_text(e->m->a, f->hi),
+        (long long)c->i[1]);
     return poison(c);
   }
   Shape st = shape_of(2, c->i[1], c->i[2]), out = e->g->v[idx].shape;
@@ -289,12 +318,14 @@ Val *bi_embedding(BuiltinCall *c) {
   const char *layer = layer_begin(c);
   ValueId t = layer ? layer_param(c, layer, "weight", &st, &init) : 0;
   if (!t) return poison(c);
-  Val *v = val_tensor(e, c->span, ir_make(e->g, OP_GATHER, c->span, (ValueId[]){t, idx}, 2, NULL, 0, 0, NULL, DT_NONE));
+  Val *v = val_tensor(e, c->span,
+                      ir_make(e->g, OP_GATHER, c->span, (ValueId[]){t, idx}, 2, NULL, 0, 0, NULL, DT_NONE));
   for (int i = 0; i + 1 < out.rank; i++) v->axis[i] = c->v[0]->axis[i];
   return layer_out(c, layer, v);
 }
 
-/* A draw for each element, keyed by the stream: the body's path and the place in it, so that other draws don't move it. */
+/* A draw for each element, keyed by the stream: the body's path and the place in it, so that other draws
+ * don't move it. */
 Val *bi_dropout(BuiltinCall *c) {
   Elab *e = c->e;
   Val *x = bi_tensor(c, 0);
@@ -303,7 +334,8 @@ Val *bi_dropout(BuiltinCall *c) {
     err(e->m, E0336, c->v[1]->span, "`p` of `dropout`", number_text(e->m->a, c->r[1]), "0", "below 1");
     return poison(c);
   }
-  if ((!e->training && !fault("dropout-in-evaluation")) || c->r[1] == 0) return val_like(e, c->span, x->id, x);
+  if ((!e->training && !fault("dropout-in-evaluation")) || c->r[1] == 0)
+    return val_like(e, c->span, x->id, x);
   const char *key = arena_printf(e->m->a, "%sdropout%u", c->s->vpath, ++e->n_dropouts);
   int64_t stream = (int64_t)(XXH64(key, strlen(key), 0) & 0x7fffffff);
   Shape s = *val_shape(e, x);

@@ -72,7 +72,8 @@ Val *bi_minmax(BuiltinCall *c) {
   int n = x ? over_axes(c, x, 2, axes) : -1;
   if (n < 0) return poison(c);
   if (c->fn->aux == OP_MAX) return reduce_val(e, c->span, x, OP_AMAX, axes, (uint32_t)n, false);
-  Val *r = reduce_val(e, c->span, val_like(e, c->span, ir_un(e->g, OP_NEG, x->id), x), OP_AMAX, axes, (uint32_t)n, false);
+  Val *r = reduce_val(e, c->span, val_like(e, c->span, ir_un(e->g, OP_NEG, x->id), x), OP_AMAX, axes,
+                      (uint32_t)n, false);
   r->id = ir_un(e->g, OP_NEG, r->id);
   return r;
 }
@@ -114,7 +115,8 @@ Val *bi_softmax(BuiltinCall *c) {
   Val *x = bi_tensor(c, 0);
   int axis = x ? bi_axis(c, x, 1) : -1;
   if (axis < 0) return poison(c);
-  return val_like(c->e, c->span, c->fn->aux ? bi_log_softmax(c->e, x->id, axis) : bi_softmax_of(c->e, x->id, axis), x);
+  return val_like(c->e, c->span,
+                  c->fn->aux ? bi_log_softmax(c->e, x->id, axis) : bi_softmax_of(c->e, x->id, axis), x);
 }
 
 /* Sum over units of the mean over the batch of |x| or x^2; of a parameter: the plain sum. */
@@ -132,8 +134,8 @@ Val *bi_norm(BuiltinCall *c) {
 }
 
 /* ---- correlation ---- */
-/* Deviations from the batch mean, and per unit 1 / (unbiased standard deviation), 0 for a unit without variance. The inner
- * WHERE keeps the derivative of the unused branch finite. */
+/* Deviations from the batch mean, and per unit 1 / (unbiased standard deviation), 0 for a unit without
+ * variance. The inner WHERE keeps the derivative of the unused branch finite. */
 static ValueId deviations(Elab *e, ValueId x, ValueId *inverse) {
   Graph *g = e->g;
   Shape s = g->v[x].shape;
@@ -152,13 +154,18 @@ Val *bi_correlation(BuiltinCall *c) {
   Elab *e = c->e;
   Graph *g = e->g;
   if (!ast_is_name(c->ast[2], "example")) {
-    err(e->m, E0306, c->ast[2]->span, ast_source_text(e->m, c->ast[2]), "a correlation, which is taken over `example`");
+    err(e->m, E0306, c->ast[2]->span, ast_source_text(e->m, c->ast[2]),
+        "a correlation, which is taken over `example`");
     return poison(c);
   }
   Val *x = bi_tensor(c, 0), *y = bi_tensor(c, 1);
   if (!x || !y) return poison(c);
-  if (val_shape(e, x)->rank != 2 || !val_has_rows(e, x)) return bi_error_rank(c, x, "one axis of units for each datum");
-  if (val_shape(e, y)->rank != 2 || !val_has_rows(e, y)) return bi_error_rank(c, y, "one axis of units for each datum");
+  if (val_shape(e, x)->rank != 2 || !val_has_rows(e, x))
+    return bi_error_rank(c, x, "one axis of units for each datum");
+  if (val_shape(e, y)->rank != 2 || !val_has_rows(e, y))
+    return bi_error_rank(c, y, "one axis of units for each datum");
+  Shape out = shape_of(2, val_shape(e, x)->d[1], val_shape(e, y)->d[1]);
+  if (!shape_ok(e, c->span, &out, "the correlation")) return poison(c);
   ValueId ix, iy, dx = deviations(e, x->id, &ix), dy = deviations(e, y->id, &iy);
   ValueId r = ir_dot(g, dx, dy, NULL, NULL, 0, (int64_t[]){0}, (int64_t[]){0}, 1);
   Shape s = g->v[r].shape;
@@ -175,7 +182,8 @@ Val *bi_distance(BuiltinCall *c) {
   ValueId ix, iy;
   if (!x || !y || !broadcast_pair(e, c->span, arg_what(c), x, y, &ix, &iy, &axes)) return poison(c);
   ValueId d = ir_bin(e->g, OP_SUB, ix, iy);
-  return val_tensor(e, c->span, mean_rest(e, c->fn->aux == 1 ? ir_un(e->g, OP_ABS, d) : ir_bin(e->g, OP_MUL, d, d)));
+  return val_tensor(e, c->span,
+                    mean_rest(e, c->fn->aux == 1 ? ir_un(e->g, OP_ABS, d) : ir_bin(e->g, OP_MUL, d, d)));
 }
 
 /* index == label along a new last axis of extent n: BOOL. */
@@ -193,7 +201,8 @@ static bool labels_fit(BuiltinCall *c, const Val *label, int64_t n) {
   for (uint32_t i = 0; i < e->n_finite; i++) {
     const Field *f = e->finite[i].field;
     if (e->finite[i].id != label->id || !f->has_range || (f->lo >= 0 && f->hi < (double)n)) continue;
-    Diag *g = err(e->m, E0337, label->span, f->name, number_text(e->m->a, f->lo), number_text(e->m->a, f->hi), (long long)n);
+    Diag *g = err(e->m, E0337, label->span, f->name, number_text(e->m->a, f->lo), number_text(e->m->a, f->hi),
+                  (long long)n);
     diag_also(e->m->diags, g, f->bind->span, "its range is declared here");
     return false;
   }
@@ -242,7 +251,8 @@ Val *bi_cross_entropy(BuiltinCall *c) {
     Val *t = bi_tensor(c, 1);
     ValueId ix, it;
     x = bi_tensor(c, 0);
-    if (!x || !t || bi_axis(c, x, 2) < 0 || !broadcast_pair(e, c->span, arg_what(c), x, t, &ix, &it, &axes)) return poison(c);
+    if (!x || !t || bi_axis(c, x, 2) < 0 || !broadcast_pair(e, c->span, arg_what(c), x, t, &ix, &it, &axes))
+      return poison(c);
     lp = bi_log_softmax(e, ix, g->v[ix].shape.rank - 1);
     picked = ir_bin(g, OP_MUL, it, lp);
   } else {
@@ -269,7 +279,8 @@ Val *bi_bce(BuiltinCall *c) {
   Elab *e = c->e;
   Val *x = bi_tensor(c, 0), *axes = NULL, *t = c->v[1];
   if (!x) return poison(c);
-  if (val_dtype(e, t) == DT_BOOL) t = val_like(e, t->span, ir_cast(e->g, as_bool(e, t, arg_what(c)), DT_F32), t);
+  if (val_dtype(e, t) == DT_BOOL)
+    t = val_like(e, t->span, ir_cast(e->g, as_bool(e, t, arg_what(c)), DT_F32), t);
   else t = bi_tensor(c, 1);
   ValueId ix, it;
   if (!t || !broadcast_pair(e, c->span, arg_what(c), x, t, &ix, &it, &axes)) return poison(c);

@@ -4,7 +4,9 @@
 
 static const char *arg_what(BuiltinCall *c) { return arena_printf(c->e->m->a, "`%s`", c->fn->name); }
 static Val *poison(BuiltinCall *c) { return val_poison(c->e, c->span); }
-static ValueId f64_const(BuiltinCall *c, double x) { return ir_const(c->e->g, c->span, x, &(Shape){0}, DT_F64); }
+static ValueId f64_const(BuiltinCall *c, double x) {
+  return ir_const(c->e->g, c->span, x, &(Shape){0}, DT_F64);
+}
 
 ValueId schedule_steps(Elab *e, Scope *s, const Ast *a, const char *what) {
   if (!a || ast_is_name(a, "all")) return clock_f64(e, CLOCK_TOTAL_STEPS);
@@ -41,19 +43,23 @@ Val *bi_ramp(BuiltinCall *c) {
     ValueId turn = ir_un(g, OP_COS, ir_bin(g, OP_MUL, w, f64_const(c, 3.14159265358979323846)));
     w = ir_bin(g, OP_MUL, ir_bin(g, OP_SUB, f64_const(c, 1), turn), f64_const(c, 0.5));
   }
-  return val_tensor(c->e, c->span, ir_bin(g, OP_ADD, from, ir_bin(g, OP_MUL, ir_bin(g, OP_SUB, to, from), w)));
+  return val_tensor(c->e, c->span,
+                    ir_bin(g, OP_ADD, from, ir_bin(g, OP_MUL, ir_bin(g, OP_SUB, to, from), w)));
 }
 
 Val *bi_step_decay(BuiltinCall *c) {
   Graph *g = c->e->g;
   double factor = c->v[1] ? c->r[1] : 0.1;
-  ValueId from = as_f64_scalar(c->e, c->v[0], arg_what(c)), every = schedule_steps(c->e, c->s, c->ast[2], "`every` of `step_decay`");
+  ValueId from = as_f64_scalar(c->e, c->v[0], arg_what(c)),
+          every = schedule_steps(c->e, c->s, c->ast[2], "`every` of `step_decay`");
   if (!from || !every) return poison(c);
   if (!(factor > 0)) {
-    err(c->e->m, E0336, c->v[1]->span, "`factor` of `step_decay`", number_text(c->e->m->a, factor), "above 0", "infinity");
+    err(c->e->m, E0336, c->v[1]->span, "`factor` of `step_decay`", number_text(c->e->m->a, factor), "above 0",
+        "infinity");
     return poison(c);
   }
-  ValueId k = ir_un(g, OP_FLOOR, ir_bin(g, OP_DIV, clock_f64(c->e, CLOCK_STEP), ir_bin(g, OP_MAX, every, f64_const(c, 1))));
+  ValueId k = ir_un(
+      g, OP_FLOOR, ir_bin(g, OP_DIV, clock_f64(c->e, CLOCK_STEP), ir_bin(g, OP_MAX, every, f64_const(c, 1))));
   return val_tensor(c->e, c->span, ir_bin(g, OP_MUL, from, ir_bin(g, OP_POW, f64_const(c, factor), k)));
 }
 
@@ -63,5 +69,6 @@ Val *bi_warmup(BuiltinCall *c) {
   ValueId n = schedule_steps(c->e, c->s, c->ast[0], "`warmup`"), one = f64_const(c, 1);
   if (!n) return poison(c);
   ValueId step = ir_bin(g, OP_ADD, clock_f64(c->e, CLOCK_STEP), one);
-  return val_tensor(c->e, c->span, ir_bin(g, OP_MIN, one, ir_bin(g, OP_DIV, step, ir_bin(g, OP_MAX, n, one))));
+  return val_tensor(c->e, c->span,
+                    ir_bin(g, OP_MIN, one, ir_bin(g, OP_DIV, step, ir_bin(g, OP_MAX, n, one))));
 }

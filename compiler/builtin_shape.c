@@ -8,6 +8,7 @@ static Val *poison(BuiltinCall *c) { return val_poison(c->e, c->span); }
 
 /* Slot i as a tensor of any type. */
 static Val *any_tensor(BuiltinCall *c, int i) {
+  if (val_dtype(c->e, c->v[i]) == DT_F64) return bi_tensor(c, i); /* a schedule: f64 has no axes */
   Val *v = as_tensor(c->e, c->v[i], arg_what(c));
   return val_bad(v) ? NULL : v;
 }
@@ -30,7 +31,8 @@ Val *bi_reshape(BuiltinCall *c) {
   if (!x) return poison(c);
   bool rows = val_has_rows(e, x);
   if (!ast_is(list, AST_LIST) || list->n_kids + rows > IR_MAX_RANK) {
-    err(e->m, E0302, list->span, "`shape` of `reshape`", "a list of extents for each datum", ast_source_text(e->m, list));
+    err(e->m, E0302, list->span, "`shape` of `reshape`", "a list of extents for each datum",
+        ast_source_text(e->m, list));
     return poison(c);
   }
   Shape to = {0};
@@ -44,8 +46,8 @@ Val *bi_reshape(BuiltinCall *c) {
   if (!shape_ok(e, list->span, &to, "this shape")) return poison(c);
   if (shape_count(&to, 1) != shape_count(val_shape(e, x), 1)) {
     Diag *g = err(e->m, E0301, list->span, arg_what(c), val_text(e, x), ast_source_text(e->m, list));
-    diag_note(e->m->diags, g, "each datum has %lld elements, the new shape %lld", (long long)shape_count(val_shape(e, x), 1),
-              (long long)shape_count(&to, 1));
+    diag_note(e->m->diags, g, "each datum has %lld elements, the new shape %lld",
+              (long long)shape_count(val_shape(e, x), 1), (long long)shape_count(&to, 1));
     return poison(c);
   }
   Val *v = val_tensor(e, c->span, ir_reshape(e->g, x->id, &to));
@@ -76,7 +78,8 @@ Val *bi_transpose(BuiltinCall *c) {
       perm[first + (int)i] = k;
     }
     if (!ok) {
-      err(e->m, E0302, list->span, "`axes` of `transpose`", arena_printf(e->m->a, "a list that names each of the %d axes of a datum once", n),
+      err(e->m, E0302, list->span, "`axes` of `transpose`",
+          arena_printf(e->m->a, "a list that names each of the %d axes of a datum once", n),
           ast_source_text(e->m, list));
       return poison(c);
     }
@@ -117,7 +120,8 @@ Val *bi_concat(BuiltinCall *c) {
   Shape to = *val_shape(e, xs[0]);
   to.d[axis] = total < (double)MAX_ELEMENTS ? (int64_t)total : INT64_MAX;
   if (!shape_ok(e, c->span, &to, "the joined tensor")) return poison(c);
-  return val_like(e, c->span, ir_make(e->g, OP_CONCAT, c->span, ids, n, (int64_t[]){axis}, 1, 0, NULL, DT_NONE), xs[0]);
+  return val_like(e, c->span,
+                  ir_make(e->g, OP_CONCAT, c->span, ids, n, (int64_t[]){axis}, 1, 0, NULL, DT_NONE), xs[0]);
 }
 
 Val *bi_gather(BuiltinCall *c) {
@@ -125,22 +129,27 @@ Val *bi_gather(BuiltinCall *c) {
   Val *t = bi_tensor(c, 0);
   ValueId idx = as_i32(e, c->v[1], arg_what(c));
   if (!t || !idx) return poison(c);
-  if (!val_shape(e, t)->rank || val_has_rows(e, t)) return bi_error_rank(c, t, "a table without the datum axis");
+  if (!val_shape(e, t)->rank || val_has_rows(e, t))
+    return bi_error_rank(c, t, "a table without the datum axis");
   Shape to = e->g->v[idx].shape;
-  if (to.rank + val_shape(e, t)->rank - 1 > IR_MAX_RANK) return bi_error_rank(c, t, "at most eight axes in the result");
+  if (to.rank + val_shape(e, t)->rank - 1 > IR_MAX_RANK)
+    return bi_error_rank(c, t, "at most eight axes in the result");
   for (int i = 1; i < val_shape(e, t)->rank; i++) to.d[to.rank++] = val_shape(e, t)->d[i];
   if (!shape_ok(e, c->span, &to, "the gathered rows")) return poison(c);
-  return val_tensor(e, c->span, ir_make(e->g, OP_GATHER, c->span, (ValueId[]){t->id, idx}, 2, NULL, 0, 0, NULL, DT_NONE));
+  return val_tensor(e, c->span,
+                    ir_make(e->g, OP_GATHER, c->span, (ValueId[]){t->id, idx}, 2, NULL, 0, 0, NULL, DT_NONE));
 }
 
-/* x [B.., m, k] times y [B.., k, n], or y [k, n] for all: [B.., m, n]. A missing datum axis of y means the same y for all. */
+/* x [B.., m, k] times y [B.., k, n], or y [k, n] for all: [B.., m, n]. A missing datum axis of y means the
+ * same y for all. */
 Val *bi_matmul(BuiltinCall *c) {
   Elab *e = c->e;
   Val *x = bi_tensor(c, 0), *y = bi_tensor(c, 1);
   if (!x || !y) return poison(c);
   Shape sx = *val_shape(e, x), sy = *val_shape(e, y);
   int rows_x = val_has_rows(e, x), rows_y = val_has_rows(e, y);
-  if (sx.rank - rows_x < 1 || sy.rank < 2) return bi_error_rank(c, sx.rank - rows_x < 1 ? x : y, "matrices in its last two axes");
+  if (sx.rank - rows_x < 1 || sy.rank < 2)
+    return bi_error_rank(c, sx.rank - rows_x < 1 ? x : y, "matrices in its last two axes");
   int64_t bx[IR_MAX_RANK], by[IR_MAX_RANK];
   uint32_t nb = 0;
   bool ok = sx.d[sx.rank - 1] == sy.d[sy.rank - 2] && sy.d[sy.rank - 2] != DIM_ROWS;
@@ -151,11 +160,14 @@ Val *bi_matmul(BuiltinCall *c) {
   if (!ok) {
     Diag *g = err(e->m, E0301, y->span, arg_what(c), val_text(e, x), val_text(e, y));
     diag_also(e->m->diags, g, x->span, "this is %s", val_text(e, x));
-    diag_note(e->m->diags, g, "[.., m, k] times [.., k, n]: the inner extents and all leading ones must be equal");
+    diag_note(e->m->diags, g,
+              "[.., m, k] times [.., k, n]: the inner extents and all leading ones must be equal");
     return poison(c);
   }
+  Shape out = sx;
+  out.d[sx.rank - 1] = sy.d[sy.rank - 1];
+  if (!shape_ok(e, c->span, &out, "the product")) return poison(c);
   ValueId r = ir_dot(e->g, x->id, y->id, bx, by, nb, (int64_t[]){sx.rank - 1}, (int64_t[]){sy.rank - 2}, 1);
-  if (!shape_ok(e, c->span, &e->g->v[r].shape, "the product")) return poison(c);
   Val *v = val_like(e, c->span, r, x);
   v->axis[sx.rank - 1] = y->axis[sy.rank - 1];
   return v;
@@ -177,7 +189,8 @@ static Val *weight_of(BuiltinCall *c, Val *w) {
   return v;
 }
 
-/* Weight number i of n: its own tensor, 1 - w for the last of two, or column i of a single tensor of n weights. */
+/* Weight number i of n: its own tensor, 1 - w for the last of two, or column i of a single tensor of n
+ * weights. */
 static Val *mix_weight(BuiltinCall *c, Val **ws, uint32_t nw, uint32_t i, uint32_t n) {
   Elab *e = c->e;
   if (nw == n) return ws[i];
@@ -211,7 +224,9 @@ Val *bi_mix(BuiltinCall *c) {
   columns = columns || (nw == 1 && n == 2 && sw->rank > 1 && sw->d[sw->rank - 1] == 2);
   if (n < 2 || !(nw == n || nw == n - 1 || columns)) {
     Diag *g = err(m, E0338, c->span, nw, plural(nw, "weight", "weights"), n);
-    diag_note(m->diags, g, "give one weight for each operand, one less than that, or one tensor whose last axis has an entry for each");
+    diag_note(m->diags, g,
+              "give one weight for each operand, one less than that, or one tensor whose last axis has an "
+              "entry for each");
     return poison(c);
   }
   for (uint32_t i = 0; i < n; i++) {

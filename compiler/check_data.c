@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* What a reader's arguments mean. Columns are known (mnist), named by arguments (idx, npy, csv) or free (npz). */
+/* What a reader's arguments mean. Columns are known (mnist), named by arguments (idx, npy, csv) or free
+ * (npz). */
 struct Reader {
   const char *name, *signature;
   bool path;          /* a positional path */
@@ -15,7 +16,8 @@ struct Reader {
 static const Reader readers[] = {
     {"mnist", "mnist(\"folder\")", true, false, false, true},
     {"idx", "idx(name = \"file\", ..., holdout = n)", false, true, false, false},
-    {"csv", "csv(\"file\", name = column, other = first .. past, skip = lines, holdout = n)", true, true, false, false},
+    {"csv", "csv(\"file\", name = column, other = first .. past, skip = lines, holdout = n)", true, true,
+     false, false},
     {"npy", "npy(name = \"file\", ..., holdout = n)", false, true, false, false},
     {"npz", "npz(\"file\", holdout = n)", true, false, true, false},
 };
@@ -78,7 +80,9 @@ static void data_fields(Model *m, Data *d) {
   }
 }
 
-bool data_has_part(const Data *d, const char *part) { return !strcmp(part, "train") || (!strcmp(part, "test") && d->has_test); }
+bool data_has_part(const Data *d, const char *part) {
+  return !strcmp(part, "train") || (!strcmp(part, "test") && d->has_test);
+}
 
 /* ---- arguments of a reader ---- */
 static bool source_arg(Elab *e, Scope *s, Data *d, const Ast *arg, uint32_t pos, ProgSourceArg *out) {
@@ -86,10 +90,12 @@ static bool source_arg(Elab *e, Scope *s, Data *d, const Ast *arg, uint32_t pos,
   const Ast *value = ast_is(arg, AST_ARG) ? arg->kids[0] : arg;
   out->key = ast_is(arg, AST_ARG) ? arg->text : "path";
   bool option = ast_is(arg, AST_ARG) && option_arg(d->reader, out->key);
-  if ((!ast_is(arg, AST_ARG) && (!d->reader->path || pos > 0)) || (ast_is(arg, AST_ARG) && !option && !d->reader->columns_named)) {
+  if ((!ast_is(arg, AST_ARG) && (!d->reader->path || pos > 0)) ||
+      (ast_is(arg, AST_ARG) && !option && !d->reader->columns_named)) {
     const char *const *keys;
     uint32_t n_keys = n_options(d->reader, &keys);
-    Diag *g = err(m, E0207, arg->name_span.file ? arg->name_span : arg->span, d->reader->name, ast_is(arg, AST_ARG) ? arg->text : ast_source_text(m, arg));
+    Diag *g = err(m, E0207, arg->name_span.file ? arg->name_span : arg->span, d->reader->name,
+                  ast_is(arg, AST_ARG) ? arg->text : ast_source_text(m, arg));
     if (ast_is(arg, AST_ARG)) diag_suggest(m->diags, g, arg->text, keys, n_keys);
     diag_note(m->diags, g, "it is `%s`", d->reader->signature);
     return false;
@@ -97,7 +103,8 @@ static bool source_arg(Elab *e, Scope *s, Data *d, const Ast *arg, uint32_t pos,
   if (ast_is(value, AST_RANGE)) {
     int64_t lo = 0, hi = 0;
     if (!static_int(e, elab(e, s, ast_kid(value, 0)), "the first column", 0, 1 << 24, &lo)) return false;
-    if (!static_int(e, elab(e, s, ast_kid(value, 1)), "the end of the columns", 0, 1 << 24, &hi)) return false;
+    if (!static_int(e, elab(e, s, ast_kid(value, 1)), "the end of the columns", 0, 1 << 24, &hi))
+      return false;
     if (!strcmp(value->text, "..=")) hi++;
     if (hi <= lo) {
       err(m, E0315, value->span, ast_source_text(m, value));
@@ -113,8 +120,11 @@ static bool source_arg(Elab *e, Scope *s, Data *d, const Ast *arg, uint32_t pos,
   else if (v->kind == VAL_NUM) out->num = v->num, out->num2 = v->num + 1;
   bool wants_text = !option && strcmp(d->reader->name, "csv") != 0;
   if (!strcmp(out->key, "path")) wants_text = true;
-  if (wants_text ? v->kind != VAL_STRING : v->kind != VAL_NUM || v->num < 0 || (strcmp(out->key, "holdout") != 0 && v->num != floor(v->num))) {
-    err(m, E0302, v->span, arena_printf(m->a, "`%s` of `%s`", out->key, d->reader->name), wants_text ? "a path in quotes" : "a number from 0", val_text(e, v));
+  if (wants_text ? v->kind != VAL_STRING
+                 : v->kind != VAL_NUM || v->num < 0 ||
+                       (strcmp(out->key, "holdout") != 0 && v->num != floor(v->num))) {
+    err(m, E0302, v->span, arena_printf(m->a, "`%s` of `%s`", out->key, d->reader->name),
+        wants_text ? "a path in quotes" : "a number from 0", val_text(e, v));
     return false;
   }
   return true;
@@ -153,7 +163,8 @@ void check_data_names(Model *m) {
     Data *d = &m->datas[i];
     d->decl = m->data.v[i];
     data_fields(m, d);
-    if (!d->source) err(m, E0406, d->decl->ast->name_span, arena_printf(m->a, "data `%s`", d->decl->name), "`source`");
+    if (!d->source)
+      err(m, E0406, d->decl->ast->name_span, arena_printf(m->a, "data `%s`", d->decl->name), "`source`");
     else d->reader = find_reader(m, d->source);
   }
 }
@@ -166,12 +177,14 @@ void check_data(Model *m) {
 }
 
 /* ---- columns ---- */
-static uint32_t program_column(Elab *e, uint32_t data, const char *name, Dtype t, const Shape *shape, Span span) {
+static uint32_t program_column(Elab *e, uint32_t data, const char *name, Dtype t, const Shape *shape,
+                               Span span) {
   Model *m = e->m;
   Program *p = m->p;
   for (uint32_t i = 0; i < p->n_columns; i++)
     if (p->columns[i].source == data && !strcmp(p->columns[i].name, name)) return i;
-  *PUSH(m->a, p->columns, p->n_columns) = (ProgColumn){.source = data, .name = name, .dtype = t, .shape = *shape, .span = span};
+  *PUSH(m->a, p->columns, p->n_columns) =
+      (ProgColumn){.source = data, .name = name, .dtype = t, .shape = *shape, .span = span};
   return p->n_columns - 1;
 }
 
@@ -195,7 +208,8 @@ static bool annotated(Elab *e, const Data *d, const Ast *type, Shape *shape, Dty
   shape->rank = 1, shape->d[0] = DIM_ROWS;
   for (uint32_t i = 0; i < type->n_kids; i++) {
     const Ast *dim = ast_is(type->kids[i], AST_ARG) ? type->kids[i]->kids[0] : type->kids[i];
-    if (!static_int(e, elab(e, s, dim), "a dimension", 1, MAX_ELEMENTS, &shape->d[shape->rank++])) return false;
+    if (!static_int(e, elab(e, s, dim), "a dimension", 1, MAX_ELEMENTS, &shape->d[shape->rank++]))
+      return false;
   }
   return shape_ok(e, type->span, shape, "a field");
 }
@@ -262,14 +276,17 @@ Val *data_source_member(Elab *e, uint32_t data, const Ast *member, const Ast *ty
   bool csv = !strcmp(d->reader->name, "csv");
   if (!known && !type) {
     for (uint32_t i = 0; i < m->p->n_columns; i++) /* typed by another field */
-      if (m->p->columns[i].source == data && !strcmp(m->p->columns[i].name, member->text)) return val_tensor(e, member->span, column_once(e, i, member->span));
+      if (m->p->columns[i].source == data && !strcmp(m->p->columns[i].name, member->text))
+        return val_tensor(e, member->span, column_once(e, i, member->span));
     Diag *g = err(m, E0403, member->span, member->text);
-    diag_help(m->diags, g, "bind it to a field of its own with a type: `raw: f32[28, 28] = source.%s`", member->text);
+    diag_help(m->diags, g, "bind it to a field of its own with a type: `raw: f32[28, 28] = source.%s`",
+              member->text);
     return val_poison(e, member->span);
   }
   if (!known || (csv && type)) {
     if (known && !shape_equal(&shape, &want)) {
-      Diag *g = err(m, E0305, member->span, arena_printf(m->a, "`%s`", f->name), ast_source_text(m, type), shape_text(e, &shape, wt, NULL));
+      Diag *g = err(m, E0305, member->span, arena_printf(m->a, "`%s`", f->name), ast_source_text(m, type),
+                    shape_text(e, &shape, wt, NULL));
       diag_also(m->diags, g, type->span, "declared here");
       return val_poison(e, member->span);
     }
@@ -278,12 +295,15 @@ Val *data_source_member(Elab *e, uint32_t data, const Ast *member, const Ast *ty
   uint32_t column = program_column(e, data, member->text, t, &shape, member->span);
   const ProgColumn *c = &m->p->columns[column];
   if (type && !known && (c->dtype != t || !shape_equal(&c->shape, &shape))) {
-    Diag *g = err(m, E0305, member->span, arena_printf(m->a, "`%s`", f->name), ast_source_text(m, type), shape_text(e, &c->shape, c->dtype, NULL));
+    Diag *g = err(m, E0305, member->span, arena_printf(m->a, "`%s`", f->name), ast_source_text(m, type),
+                  shape_text(e, &c->shape, c->dtype, NULL));
     diag_also(m->diags, g, c->span, "this field gives the column another type");
     return val_poison(e, member->span);
   }
   Val *v = val_tensor(e, member->span, column_once(e, column, member->span));
-  if (type && !strcmp(type->text, "bool")) v = val_tensor(e, member->span, ir_bin(e->g, OP_NE, v->id, ir_const(e->g, member->span, 0, &(Shape){0}, DT_I32)));
+  if (type && !strcmp(type->text, "bool"))
+    v = val_tensor(e, member->span,
+                   ir_bin(e->g, OP_NE, v->id, ir_const(e->g, member->span, 0, &(Shape){0}, DT_I32)));
   return v;
 }
 
@@ -322,7 +342,8 @@ static void prove_range(Elab *e, const Field *f, const Val *v) {
   Finite fin;
   double x;
   if (!finite_collect(e, &v->id, 1, &fin)) {
-    Diag *g = err(e->m, E0407, f->bind->kids[2]->span, f->name, "the data cannot be checked against the range of a computed field");
+    Diag *g = err(e->m, E0407, f->bind->kids[2]->span, f->name,
+                  "the data cannot be checked against the range of a computed field");
     diag_help(e->m->diags, g, "give ranges to the fields that it is computed from, or leave this one out");
     return;
   }
@@ -335,7 +356,9 @@ static void prove_range(Elab *e, const Field *f, const Val *v) {
   }
 }
 
-static bool direct_column(const Ast *value) { return ast_is(value, AST_MEMBER) && ast_is_name(value->kids[0], "source"); }
+static bool direct_column(const Ast *value) {
+  return ast_is(value, AST_MEMBER) && ast_is_name(value->kids[0], "source");
+}
 
 static Val *elab_field(Elab *e, uint32_t data, Field *f) {
   Model *m = e->m;
@@ -348,14 +371,16 @@ static Val *elab_field(Elab *e, uint32_t data, Field *f) {
   scope_add(e, s, ENTRY_VALUE, "source")->val = src;
   for (uint32_t i = 0; i < d->n_fields; i++)
     if (e->fields[data][i] || e->field_busy[data][i]) /* busy: the cycle was reported */
-      scope_add(e, s, ENTRY_VALUE, d->fields[i].name)->val = e->fields[data][i] ? e->fields[data][i] : val_poison(e, f->bind->span);
+      scope_add(e, s, ENTRY_VALUE, d->fields[i].name)->val =
+          e->fields[data][i] ? e->fields[data][i] : val_poison(e, f->bind->span);
   bool direct = direct_column(value);
   Val *v = direct ? data_source_member(e, data, value, type, f) : elab(e, s, value);
   if (val_bad(v)) return v;
   v = as_tensor(e, v, arena_printf(m->a, "field `%s`", f->name));
   if (val_bad(v)) return v;
   v = val_at(e, v, f->bind->span);
-  if (!check_type(e, s, type, v, arena_printf(m->a, "`%s`", f->name), NULL)) return val_poison(e, value->span);
+  if (!check_type(e, s, type, v, arena_printf(m->a, "`%s`", f->name), NULL))
+    return val_poison(e, value->span);
   if (!val_has_rows(e, v)) {
     err(m, E0404, value->span, f->name);
     return val_poison(e, value->span);
@@ -367,7 +392,8 @@ static Val *elab_field(Elab *e, uint32_t data, Field *f) {
     if (c->source == data && !strcmp(c->name, value->text)) c->has_range = true, c->lo = f->lo, c->hi = f->hi;
   }
   f->is_bool = val_dtype(e, v) == DT_BOOL;
-  if (val_shape(e, v)->rank == 1 && ((f->has_range && direct) || (f->is_bool && direct))) add_finite(e, v->id, f);
+  if (val_shape(e, v)->rank == 1 && ((f->has_range && direct) || (f->is_bool && direct)))
+    add_finite(e, v->id, f);
   if (!e->g->v[v->id].name) e->g->v[v->id].name = f->name;
   Place *p = ARENA_NEW(m->a, Place);
   p->path = f->name, p->value = v->id, p->span = ast_kid(f->bind, 3)->span;
@@ -388,7 +414,9 @@ Val *data_field(Elab *e, uint32_t data, uint32_t field, Span use) {
   Data *d = &m->datas[data];
   Field *f = &d->fields[field];
   if (e->data != data && e->data != NO_DATA) {
-    Diag *g = err(m, E0418, use, f->name, arena_printf(m->a, "it is of data `%s`, the rows here are of `%s`", d->decl->name, m->datas[e->data].decl->name));
+    Diag *g = err(m, E0418, use, f->name,
+                  arena_printf(m->a, "it is of data `%s`, the rows here are of `%s`", d->decl->name,
+                               m->datas[e->data].decl->name));
     diag_also(m->diags, g, f->bind->span, "declared here");
     return val_poison(e, use);
   }

@@ -27,29 +27,40 @@ static bool declare_in(Model *m, StrMap *map, Decl *d) {
 
 static void declare_single(Model *m, const Ast **slot, const Ast *d, const char *what) {
   if (*slot) {
-    Diag *g = err(m, E0203, (Span){d->span.file, d->span.start, d->span.start + (uint32_t)strlen(what)}, what);
-    diag_also(m->diags, g, (Span){(*slot)->span.file, (*slot)->span.start, (*slot)->span.start + (uint32_t)strlen(what)}, "already declared here");
+    Diag *g =
+        err(m, E0203, (Span){d->span.file, d->span.start, d->span.start + (uint32_t)strlen(what)}, what);
+    diag_also(m->diags, g,
+              (Span){(*slot)->span.file, (*slot)->span.start, (*slot)->span.start + (uint32_t)strlen(what)},
+              "already declared here");
     return;
   }
   *slot = d;
 }
 
 static void declare(Model *m, FileScope *file, const Ast *a) {
-  static const struct { AstKind ast; DeclKind kind; } kinds[] = {
-      {AST_PARAM, DECL_PARAM}, {AST_DATA, DECL_DATA}, {AST_MODULE, DECL_MODULE}, {AST_DEF, DECL_DEF}, {AST_CLASS, DECL_CLASS},
-      {AST_SPLIT, DECL_SPLIT}, {AST_ROUTE, DECL_ROUTE}, {AST_LOSS, DECL_ORIGIN}, {AST_REGULARIZE, DECL_ORIGIN},
-      {AST_EVALUATE, DECL_EVAL}, {AST_SWEEP, DECL_SWEEP}, {AST_EXPECT, DECL_EXPECT}};
+  static const struct {
+    AstKind ast;
+    DeclKind kind;
+  } kinds[] = {{AST_PARAM, DECL_PARAM},   {AST_DATA, DECL_DATA},   {AST_MODULE, DECL_MODULE},
+               {AST_DEF, DECL_DEF},       {AST_CLASS, DECL_CLASS}, {AST_SPLIT, DECL_SPLIT},
+               {AST_ROUTE, DECL_ROUTE},   {AST_LOSS, DECL_ORIGIN}, {AST_REGULARIZE, DECL_ORIGIN},
+               {AST_EVALUATE, DECL_EVAL}, {AST_SWEEP, DECL_SWEEP}, {AST_EXPECT, DECL_EXPECT}};
   if (a->kind == AST_MODEL) declare_single(m, &m->model, a, "model");
   if (a->kind == AST_OPTIMIZE) declare_single(m, &m->optimize, a, "optimize");
   if (a->kind == AST_TRAIN) declare_single(m, &m->train, a, "train");
   for (uint32_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (kinds[i].ast != a->kind) continue;
     Decl *d = decl_new(m, file, kinds[i].kind, a, a->text);
-    DeclList *lists[] = {[DECL_PARAM] = &m->params, [DECL_DATA] = &m->data, [DECL_MODULE] = &m->modules, [DECL_DEF] = &m->defs,
-                         [DECL_CLASS] = &m->classes, [DECL_USE] = NULL, [DECL_SPLIT] = &m->splits, [DECL_ROUTE] = &m->routes,
-                         [DECL_ORIGIN] = &m->origins, [DECL_EVAL] = &m->evals, [DECL_SWEEP] = &m->sweeps, [DECL_EXPECT] = &m->expects};
-    StrMap *map = d->kind <= DECL_USE ? &file->names : d->kind == DECL_ROUTE ? &m->route_names : d->kind == DECL_ORIGIN ? &m->origin_names
-                  : d->kind == DECL_EVAL ? &m->eval_names : d->kind == DECL_SWEEP ? &m->sweep_names : NULL;
+    DeclList *lists[] = {[DECL_PARAM] = &m->params, [DECL_DATA] = &m->data,     [DECL_MODULE] = &m->modules,
+                         [DECL_DEF] = &m->defs,     [DECL_CLASS] = &m->classes, [DECL_USE] = NULL,
+                         [DECL_SPLIT] = &m->splits, [DECL_ROUTE] = &m->routes,  [DECL_ORIGIN] = &m->origins,
+                         [DECL_EVAL] = &m->evals,   [DECL_SWEEP] = &m->sweeps,  [DECL_EXPECT] = &m->expects};
+    StrMap *map = d->kind <= DECL_USE      ? &file->names
+                  : d->kind == DECL_ROUTE  ? &m->route_names
+                  : d->kind == DECL_ORIGIN ? &m->origin_names
+                  : d->kind == DECL_EVAL   ? &m->eval_names
+                  : d->kind == DECL_SWEEP  ? &m->sweep_names
+                                           : NULL;
     if (d->kind == DECL_SPLIT) d->name = ast_source_text(m, a->kids[0]);
     if (map && !declare_in(m, map, d)) return;
     decl_push(m, lists[d->kind], d);
@@ -72,8 +83,12 @@ void check_declarations(Model *m, FileScope *file, Ast *const *decls, uint32_t n
 
 /* ---- params ---- */
 static const char *const type_words[] = {"int", "real", "bool", "text", "quantity", "f32"};
-static const char *const type_names[] = {[PT_INT] = "an integer", [PT_REAL] = "a number", [PT_BOOL] = "`true` or `false`",
-                                         [PT_STRING] = "a text", [PT_QUANTITY] = "a length such as `10 epochs`", [PT_LIST] = "a list"};
+static const char *const type_names[] = {[PT_INT] = "an integer",
+                                         [PT_REAL] = "a number",
+                                         [PT_BOOL] = "`true` or `false`",
+                                         [PT_STRING] = "a text",
+                                         [PT_QUANTITY] = "a length such as `10 epochs`",
+                                         [PT_LIST] = "a list"};
 
 static bool declared_type(Model *m, const Ast *type, ParamType *out) {
   static const ParamType types[] = {PT_INT, PT_REAL, PT_BOOL, PT_STRING, PT_QUANTITY, PT_REAL};
@@ -98,7 +113,9 @@ static bool type_of_value(const Val *v, ParamType *out) {
   }
 }
 
-bool param_in_range(const Param *p, double x) { return !p->has_range || (x >= p->lo && (p->lo_open ? x < p->hi : x <= p->hi)); }
+bool param_in_range(const Param *p, double x) {
+  return !p->has_range || (x >= p->lo && (p->lo_open ? x < p->hi : x <= p->hi));
+}
 
 static bool value_fits(ParamType t, const Val *v) {
   ParamType got;
@@ -107,9 +124,11 @@ static bool value_fits(ParamType t, const Val *v) {
 
 static void out_of_range(Model *m, const Param *p, Span at, double x, bool set) {
   Diag *g = err(m, E0417, at, p->name, number_text(m->a, x));
-  diag_note(m->diags, g, "its range is %s to %s%s", number_text(m->a, p->lo), number_text(m->a, p->hi), p->lo_open ? ", without the end" : "");
+  diag_note(m->diags, g, "its range is %s to %s%s", number_text(m->a, p->lo), number_text(m->a, p->hi),
+            p->lo_open ? ", without the end" : "");
   if (set) diag_note(m->diags, g, "it was given by `--set %s=%s`", p->name, p->override);
-  if (at.file != p->decl->ast->span.file || at.start != p->decl->ast->span.start) diag_also(m->diags, g, p->decl->ast->kids[1]->span, "declared here");
+  if (at.file != p->decl->ast->span.file || at.start != p->decl->ast->span.start)
+    diag_also(m->diags, g, p->decl->ast->kids[1]->span, "declared here");
 }
 
 /* The text of --set as a value. NULL if it is none of the type. */
@@ -118,9 +137,11 @@ static Val *override_value(Elab *e, const Param *p, const char *text) {
   char *end = NULL;
   while (*text == ' ') text++;
   switch (p->type) {
-  case PT_INT: case PT_REAL: {
+  case PT_INT:
+  case PT_REAL: {
     double x = strtod(text, &end);
-    if (end == text || *end || !isfinite(x) || (p->type == PT_INT && (x != floor(x) || fabs(x) > 9e15))) return NULL;
+    if (end == text || *end || !isfinite(x) || (p->type == PT_INT && (x != floor(x) || fabs(x) > 9e15)))
+      return NULL;
     return val_num(e, at, x, p->type == PT_INT);
   }
   case PT_BOOL:
@@ -156,8 +177,10 @@ static bool param_range(Elab *e, Param *p) {
   p->lo = -INFINITY, p->hi = INFINITY;
   p->has_range = true;
   p->lo_open = p->type == PT_INT && !strcmp(r->text, "..") && ast_kid(r, 1);
-  if (ast_kid(r, 0) && !static_num(e, elab(e, s, r->kids[0]), "the lower end", -1e300, 1e300, &p->lo)) return false;
-  if (ast_kid(r, 1) && !static_num(e, elab(e, s, r->kids[1]), "the upper end", -1e300, 1e300, &p->hi)) return false;
+  if (ast_kid(r, 0) && !static_num(e, elab(e, s, r->kids[0]), "the lower end", -1e300, 1e300, &p->lo))
+    return false;
+  if (ast_kid(r, 1) && !static_num(e, elab(e, s, r->kids[1]), "the upper end", -1e300, 1e300, &p->hi))
+    return false;
   if (p->lo <= p->hi && !(p->lo_open && p->lo == p->hi)) return true;
   err(e->m, E0315, r->span, ast_source_text(e->m, r));
   return false;
@@ -187,7 +210,8 @@ static void param_resolve(Elab *e, Param *p) {
   }
   if (type && !declared_type(m, type, &p->type)) return;
   if (!value_fits(p->type, v)) {
-    Diag *g = err(m, E0305, v->span, arena_printf(m->a, "the default of `%s`", p->name), type->text, val_text(e, v));
+    Diag *g = err(m, E0305, v->span, arena_printf(m->a, "the default of `%s`", p->name), type->text,
+                  val_text(e, v));
     diag_also(m->diags, g, type->span, "declared here");
     return;
   }
@@ -221,7 +245,8 @@ static uint32_t scalar_of(Elab *e, Param *p) {
   if (p->scalar) return p->scalar - 1;
   double hi = p->has_range ? p->hi : INFINITY;
   if (p->has_range && p->lo_open) hi -= 1;
-  *PUSH(m->a, prog->scalars, prog->n_scalars) = (ProgScalar){p->name, p->value->num, p->has_range ? p->lo : -INFINITY, hi, p->type == PT_INT, p->decl->ast->span};
+  *PUSH(m->a, prog->scalars, prog->n_scalars) = (ProgScalar){
+      p->name, p->value->num, p->has_range ? p->lo : -INFINITY, hi, p->type == PT_INT, p->decl->ast->span};
   p->scalar = prog->n_scalars;
   return p->scalar - 1;
 }
@@ -250,7 +275,8 @@ static void bind_overrides(Model *m) {
     if (!strcmp(o->name, "seed")) {
       char *end;
       unsigned long long x = strtoull(o->value, &end, 10);
-      if (end == o->value || *end || o->value[0] == '-') err(m, E0210, (Span){0, 0, 0}, "seed", o->value, "an integer from 0");
+      if (end == o->value || *end || o->value[0] == '-')
+        err(m, E0210, (Span){0, 0, 0}, "seed", o->value, "an integer from 0");
       else m->seed = x, m->seed_set = true;
     } else if (!p) {
       Diag *g = err(m, E0205, (Span){0, 0, 0}, o->name);
@@ -273,9 +299,11 @@ void check_params(Model *m) {
   for (uint32_t i = 0; i < m->n_param; i++) {
     Param *p = &m->param[i];
     if (!p->value) param_resolve(e, p);
-    if (i >= 64 || (p->value->kind != VAL_NUM && p->value->kind != VAL_POISON)) m->structural |= i < 64 ? (uint64_t)1 << i : 0;
+    if (i >= 64 || (p->value->kind != VAL_NUM && p->value->kind != VAL_POISON))
+      m->structural |= i < 64 ? (uint64_t)1 << i : 0;
     if (strcmp(p->name, "seed") != 0 || m->seed_set || p->value->kind != VAL_NUM) continue;
-    if (!p->value->is_int || p->value->num < 0) err(m, E0302, p->value->span, "`seed`", "an integer from 0", val_text(e, p->value));
+    if (!p->value->is_int || p->value->num < 0)
+      err(m, E0302, p->value->span, "`seed`", "an integer from 0", val_text(e, p->value));
     else m->seed = (uint64_t)p->value->num;
   }
 }
@@ -285,7 +313,8 @@ static void unused(Model *m, const DeclList *l, DiagCode code, const char *skip)
   for (uint32_t i = 0; i < l->n; i++) {
     Decl *d = l->v[i];
     if (d->used || !d->file->is_spec || (skip && !strcmp(d->name, skip))) continue;
-    if (d->ast->span.file != m->spec_file) continue; /* of an extended file: what its variants drop is not its fault */
+    if (d->ast->span.file != m->spec_file)
+      continue; /* of an extended file: what its variants drop is not its fault */
     err(m, code, d->kind == DECL_SPLIT ? d->ast->kids[0]->span : name_span(d->ast), d->name);
   }
 }
@@ -300,7 +329,8 @@ void check_unused(Model *m) {
   if (!m->model || !m->step) return;
   for (uint32_t i = 0; i < m->step->model->n_order; i++) {
     const Entry *n = m->step->model->order[i];
-    if (n->kind != ENTRY_BIND || n->bind->span.file != m->spec_file || strmap_get(&m->model_used, n->name)) continue;
+    if (n->kind != ENTRY_BIND || n->bind->span.file != m->spec_file || strmap_get(&m->model_used, n->name))
+      continue;
     err(m, W0205, ast_kid(n->bind, 3 + n->target)->span, n->name);
   }
 }

@@ -4,9 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct EvalState { Elab *e; ValueId key; } EvalState;
+typedef struct EvalState {
+  Elab *e;
+  ValueId key;
+} EvalState;
 
-static bool is_setting(const char *key) { return !strcmp(key, "on") || !strcmp(key, "by") || !strcmp(key, "picture"); }
+static bool is_setting(const char *key) {
+  return !strcmp(key, "on") || !strcmp(key, "by") || !strcmp(key, "picture");
+}
 
 /* ---- group keys ---- */
 static void eval_key(Elab *e, ProgEval *ev, const Ast *by, ValueId *key) {
@@ -50,7 +55,9 @@ static void eval_metric(Elab *e, ProgEval *ev, const Ast *set) {
   }
   Val *v = elab(e, e->model, value);
   if (val_bad(v)) return;
-  ValueId id = val_dtype(e, v) == DT_BOOL && v->kind == VAL_TENSOR ? ir_cast(e->g, v->id, DT_F32) : as_f32(e, v, arena_printf(m->a, "metric `%s`", set->text));
+  ValueId id = val_dtype(e, v) == DT_BOOL && v->kind == VAL_TENSOR
+                   ? ir_cast(e->g, v->id, DT_F32)
+                   : as_f32(e, v, arena_printf(m->a, "metric `%s`", set->text));
   if (!id) return;
   const Shape *s = &e->g->v[id].shape;
   if (s->rank != 1 || s->d[0] != DIM_ROWS) {
@@ -63,7 +70,10 @@ static void eval_metric(Elab *e, ProgEval *ev, const Ast *set) {
 }
 
 /* ---- pictures ---- */
-typedef struct Grid { int64_t height, width, rows; double low, high; } Grid;
+typedef struct Grid {
+  int64_t height, width, rows;
+  double low, high;
+} Grid;
 
 static bool grid_options(Elab *e, const Ast *call, Grid *g) {
   static const char *const keys[] = {"height", "width", "low", "high", "rows"};
@@ -145,7 +155,8 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
     if (!data_part_of(scratch, on->kids[0], &data, &ev->part)) return;
   } else {
     Diag *g = err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "`on`");
-    diag_help(m->diags, g, "say on which part of the data: `on = %s.test`", m->data.n ? m->data.v[0]->name : "digits");
+    diag_help(m->diags, g, "say on which part of the data: `on = %s.test`",
+              m->data.n ? m->data.v[0]->name : "digits");
     return;
   }
   ev->source = data;
@@ -171,7 +182,13 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
 }
 
 /* ---- expect ---- */
-typedef struct ExpectCtx { Model *m; EvalState *st; Elab *scratch; ExpectInsn *code; uint32_t n; } ExpectCtx;
+typedef struct ExpectCtx {
+  Model *m;
+  EvalState *st;
+  Elab *scratch;
+  ExpectInsn *code;
+  uint32_t n;
+} ExpectCtx;
 typedef enum ExpectType { EXT_ERROR, EXT_NUMBER, EXT_TRUTH } ExpectType;
 
 static ExpectInsn *emit(ExpectCtx *c, ExpectOp op) {
@@ -203,14 +220,17 @@ static bool expect_keys(ExpectCtx *c, uint32_t eval, const Ast *sub, ExpectInsn 
   in.kids = eq.kids = kids;
   const Ast *cond = sub;
   if (ast_is(sub, AST_RANGE) || ast_is(sub, AST_LIST)) cond = &in;
-  else if (ast_is(sub, AST_NUMBER) || ast_is(sub, AST_UNARY)) cond = ast_is(sub, AST_NUMBER) || !strcmp(sub->text, "-") ? &eq : sub;
+  else if (ast_is(sub, AST_NUMBER) || ast_is(sub, AST_UNARY))
+    cond = ast_is(sub, AST_NUMBER) || !strcmp(sub->text, "-") ? &eq : sub;
   Val *v = elab(e, e->model, cond);
   ValueId id = as_bool(e, v, "the subscript of a table");
   if (!id) return false;
   for (int64_t k = ev->key_lo; k <= ev->key_hi; k++) {
     double x;
     if (!finite_eval_fixed(e, c->st[eval].key, (double)k, id, &x)) {
-      err(m, E0414, sub->span, arena_printf(m->a, "the rows of `%s` are by `%s`: its subscript may use nothing else", ev->name, ev->key_name));
+      err(m, E0414, sub->span,
+          arena_printf(m->a, "the rows of `%s` are by `%s`: its subscript may use nothing else", ev->name,
+                       ev->key_name));
       return false;
     }
     if (x != 0) out->keys[out->n_keys++] = k;
@@ -255,18 +275,25 @@ static ExpectType expect_metric(ExpectCtx *c, const Ast *a) {
 static ExpectType expect_expr(ExpectCtx *c, const Ast *a);
 
 static ExpectType expect_binary(ExpectCtx *c, const Ast *a) {
-  static const struct { const char *text; ExpectOp op; ExpectType arg, result; } ops[] = {
-      {"+", EX_ADD, EXT_NUMBER, EXT_NUMBER}, {"-", EX_SUB, EXT_NUMBER, EXT_NUMBER}, {"*", EX_MUL, EXT_NUMBER, EXT_NUMBER},
-      {"/", EX_DIV, EXT_NUMBER, EXT_NUMBER}, {"<", EX_LT, EXT_NUMBER, EXT_TRUTH},   {"<=", EX_LE, EXT_NUMBER, EXT_TRUTH},
-      {">", EX_GT, EXT_NUMBER, EXT_TRUTH},   {">=", EX_GE, EXT_NUMBER, EXT_TRUTH},  {"==", EX_EQ, EXT_NUMBER, EXT_TRUTH},
-      {"!=", EX_NE, EXT_NUMBER, EXT_TRUTH},  {"and", EX_AND, EXT_TRUTH, EXT_TRUTH}, {"or", EX_OR, EXT_TRUTH, EXT_TRUTH}};
+  static const struct {
+    const char *text;
+    ExpectOp op;
+    ExpectType arg, result;
+  } ops[] = {{"+", EX_ADD, EXT_NUMBER, EXT_NUMBER}, {"-", EX_SUB, EXT_NUMBER, EXT_NUMBER},
+             {"*", EX_MUL, EXT_NUMBER, EXT_NUMBER}, {"/", EX_DIV, EXT_NUMBER, EXT_NUMBER},
+             {"<", EX_LT, EXT_NUMBER, EXT_TRUTH},   {"<=", EX_LE, EXT_NUMBER, EXT_TRUTH},
+             {">", EX_GT, EXT_NUMBER, EXT_TRUTH},   {">=", EX_GE, EXT_NUMBER, EXT_TRUTH},
+             {"==", EX_EQ, EXT_NUMBER, EXT_TRUTH},  {"!=", EX_NE, EXT_NUMBER, EXT_TRUTH},
+             {"and", EX_AND, EXT_TRUTH, EXT_TRUTH}, {"or", EX_OR, EXT_TRUTH, EXT_TRUTH}};
   for (uint32_t i = 0; i < sizeof ops / sizeof *ops; i++) {
     if (strcmp(ops[i].text, a->text) != 0) continue;
     for (uint32_t k = 0; k < 2; k++) {
       ExpectType t = expect_expr(c, a->kids[k]);
       if (t == EXT_ERROR) return t;
       if (t == ops[i].arg) continue;
-      err(c->m, E0414, a->kids[k]->span, arena_printf(c->m->a, "`%s` compares or combines %s", a->text, ops[i].arg == EXT_NUMBER ? "numbers" : "claims"));
+      err(c->m, E0414, a->kids[k]->span,
+          arena_printf(c->m->a, "`%s` compares or combines %s", a->text,
+                       ops[i].arg == EXT_NUMBER ? "numbers" : "claims"));
       return EXT_ERROR;
     }
     emit(c, ops[i].op);
@@ -293,7 +320,8 @@ static ExpectType expect_expr(ExpectCtx *c, const Ast *a) {
   bool param = ast_is(a, AST_NAME) && strmap_get(&m->param_names, a->text);
   if (ast_is(a, AST_NUMBER) || param) {
     double x;
-    if (!static_num(c->scratch, elab(c->scratch, c->scratch->model, a), "here", -1e300, 1e300, &x)) return EXT_ERROR;
+    if (!static_num(c->scratch, elab(c->scratch, c->scratch->model, a), "here", -1e300, 1e300, &x))
+      return EXT_ERROR;
     emit(c, EX_CONST)->num = x;
     return EXT_NUMBER;
   }
@@ -325,13 +353,19 @@ void check_evals(Model *m) {
 /* ---- sweeps ---- */
 static void sweep_value(Elab *e, ProgSweep *s, const Param *p, const Val *v) {
   Model *m = e->m;
-  const char *text = v->kind == VAL_NUM ? number_text(m->a, v->num) : v->kind == VAL_BOOL ? (v->num != 0 ? "true" : "false")
-                     : v->kind == VAL_QUANTITY ? arena_printf(m->a, "%s %s", number_text(m->a, v->num), v->text) : v->text;
+  const char *text = v->kind == VAL_NUM    ? number_text(m->a, v->num)
+                     : v->kind == VAL_BOOL ? (v->num != 0 ? "true" : "false")
+                     : v->kind == VAL_QUANTITY
+                         ? arena_printf(m->a, "%s %s", number_text(m->a, v->num), v->text)
+                         : v->text;
   bool seed = !p || !strcmp(p->name, "seed");
   bool fits = seed ? v->kind == VAL_NUM && v->is_int && v->num >= 0
-                   : (v->kind == VAL_NUM && (p->type == PT_REAL || (p->type == PT_INT && v->is_int))) || (v->kind == VAL_BOOL && p->type == PT_BOOL) ||
-                         (v->kind == VAL_QUANTITY && p->type == PT_QUANTITY) || (v->kind == VAL_STRING && p->type == PT_STRING);
-  if (!fits) err(m, E0415, v->span, s->name, arena_printf(m->a, "%s does not fit `%s`", val_text(e, v), s->param));
+                   : (v->kind == VAL_NUM && (p->type == PT_REAL || (p->type == PT_INT && v->is_int))) ||
+                         (v->kind == VAL_BOOL && p->type == PT_BOOL) ||
+                         (v->kind == VAL_QUANTITY && p->type == PT_QUANTITY) ||
+                         (v->kind == VAL_STRING && p->type == PT_STRING);
+  if (!fits)
+    err(m, E0415, v->span, s->name, arena_printf(m->a, "%s does not fit `%s`", val_text(e, v), s->param));
   else if (p && v->kind == VAL_NUM && !param_in_range(p, v->num)) err(m, E0417, v->span, p->name, text);
   else s->values[s->n++] = arena_strdup(m->a, text);
 }
@@ -353,7 +387,8 @@ static void sweep_values(Elab *e, ProgSweep *s, const Param *p, const Ast *a) {
     return;
   }
   if (!static_int(e, elab(e, e->model, a->kids[0]), "the first value", -(1LL << 40), 1LL << 40, &lo)) return;
-  if (!static_int(e, elab(e, e->model, a->kids[1]), "the end of the values", -(1LL << 40), 1LL << 40, &hi)) return;
+  if (!static_int(e, elab(e, e->model, a->kids[1]), "the end of the values", -(1LL << 40), 1LL << 40, &hi))
+    return;
   if (!strcmp(a->text, "..=")) hi++;
   if (hi <= lo || hi - lo > 100000) {
     err(m, E0415, a->span, s->name, hi <= lo ? "the range is empty" : "more than 100,000 runs");

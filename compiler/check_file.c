@@ -1,14 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_file.c -- several files: `use`, `extend`, `replace`, `drop`. Works on the trees, before anything has a meaning. */
+ * check_file.c -- several files: `use`, `extend`, `replace`, `drop`. Works on the trees, before anything has
+ * a meaning. */
 #include "model.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Files being read, innermost last, by real path: to find cycles. */
-typedef struct Chain { const char *real; Span from; struct Chain *up; } Chain;
-typedef struct AstList { Ast **v; uint32_t n; } AstList;
-typedef struct Loader { Model *m; StrMap used; /* real path -> FileScope */ uint32_t depth; } Loader;
+typedef struct Chain {
+  const char *real;
+  Span from;
+  struct Chain *up;
+} Chain;
+typedef struct AstList {
+  Ast **v;
+  uint32_t n;
+} AstList;
+typedef struct Loader {
+  Model *m;
+  StrMap used; /* real path -> FileScope */
+  uint32_t depth;
+} Loader;
 
 static void list_push(Model *m, AstList *l, Ast *n) { *PUSH(m->a, l->v, l->n) = n; }
 
@@ -45,7 +57,8 @@ static const Ast *load(Loader *l, const Ast *at, Chain *up, Chain *self) {
   }
   uint32_t file = sources_add_file(m->sources, path, &why);
   if (!file) {
-    Diag *g = err(m, E0211, at->name_span.file ? at->name_span : at->span, at->text, why ? why : "cannot read it");
+    Diag *g =
+        err(m, E0211, at->name_span.file ? at->name_span : at->span, at->text, why ? why : "cannot read it");
     if (strcmp(path, at->text) != 0) diag_note(m->diags, g, "looked for `%s`", path);
     return NULL;
   }
@@ -62,7 +75,10 @@ static const char *decl_label(Model *m, const Ast *d) {
   case AST_SPLIT: return ast_source_text(m, d->kids[0]);
   case AST_EXPECT: return "expect";
   case AST_USE: return ast_kid(d, 0) ? d->kids[0]->text : d->text;
-  case AST_EDITION: case AST_EXTEND: case AST_REPLACE: case AST_DROP: return NULL;
+  case AST_EDITION:
+  case AST_EXTEND:
+  case AST_REPLACE:
+  case AST_DROP: return NULL;
   default: return d->text;
   }
 }
@@ -100,7 +116,8 @@ static int find_item(const Ast *block, const char *name) {
   return -1;
 }
 
-static void not_found(Model *m, AstList *l, const Ast *path, const Ast *block, const char *name, const char *what) {
+static void not_found(Model *m, AstList *l, const Ast *path, const Ast *block, const char *name,
+                      const char *what) {
   const char **names = ARENA_NEWS(m->a, const char *, l->n + (block ? 2 * block->n_kids : 0) + 1);
   uint32_t n = 0;
   for (uint32_t i = 0; !block && i < l->n; i++)
@@ -117,8 +134,13 @@ static void not_found(Model *m, AstList *l, const Ast *path, const Ast *block, c
 
 static int value_slot(AstKind k) {
   switch (k) {
-  case AST_PARAM: case AST_DEF: return 2;
-  case AST_CLASS: case AST_LOSS: case AST_REGULARIZE: case AST_OPTIMIZE: case AST_EXPECT: return 0;
+  case AST_PARAM:
+  case AST_DEF: return 2;
+  case AST_CLASS:
+  case AST_LOSS:
+  case AST_REGULARIZE:
+  case AST_OPTIMIZE:
+  case AST_EXPECT: return 0;
   default: return -1;
   }
 }
@@ -168,7 +190,8 @@ static void replace_decl(Model *m, AstList *l, const Ast *rep) {
   uint32_t n = 0;
   for (uint32_t i = 0; i < l->n && n < 256; i++)
     if (l->v[i]->kind == with->kind && decl_label(m, l->v[i])) names[n++] = decl_label(m, l->v[i]);
-  Diag *g = err(m, E0213, with->name_span.file ? with->name_span : with->span, "replace", label ? label : ast_kind_name(with->kind));
+  Diag *g = err(m, E0213, with->name_span.file ? with->name_span : with->span, "replace",
+                label ? label : ast_kind_name(with->kind));
   if (label) diag_suggest(m->diags, g, label, names, n);
   diag_help(m->diags, g, "to add it, leave out `replace`");
 }
@@ -219,14 +242,16 @@ static void gather(Loader *l, const Ast *file, Chain *chain, AstList *out) {
     const Ast *d = file->kids[i];
     if (!ast_is(d, AST_REPLACE) && !ast_is(d, AST_DROP)) continue;
     if (!extended) {
-      Diag *g = err(m, E0213, d->span, d->kind == AST_DROP ? "drop" : "replace", ast_source_text(m, d->kids[0]));
+      Diag *g =
+          err(m, E0213, d->span, d->kind == AST_DROP ? "drop" : "replace", ast_source_text(m, d->kids[0]));
       diag_note(m->diags, g, "`replace` and `drop` change what a file extends; this one extends nothing");
     } else if (d->kind == AST_DROP) drop(m, out, d);
     else if (ast_kid(d, 1)) replace_value(m, out, d);
     else replace_decl(m, out, d);
   }
   for (uint32_t i = 0; i < file->n_kids; i++)
-    if (file->kids[i] && file->kids[i]->kind != AST_REPLACE && file->kids[i]->kind != AST_DROP && file->kids[i]->kind != AST_EXTEND)
+    if (file->kids[i] && file->kids[i]->kind != AST_REPLACE && file->kids[i]->kind != AST_DROP &&
+        file->kids[i]->kind != AST_EXTEND)
       list_push(m, out, file->kids[i]);
 }
 
@@ -238,7 +263,8 @@ static void use(Loader *l, FileScope *fs, const Ast *d, Chain *chain) {
   if (!as) {
     const char *slash = strrchr(d->text, '/'), *base = slash ? slash + 1 : d->text, *dot = strchr(base, '.');
     Diag *g = err(m, E0217, d->span, d->text);
-    diag_fix(m->diags, g, (Span){d->span.file, d->span.end, d->span.end}, " as %.*s", dot ? (int)(dot - base) : (int)strlen(base), base);
+    diag_fix(m->diags, g, (Span){d->span.file, d->span.end, d->span.end}, " as %.*s",
+             dot ? (int)(dot - base) : (int)strlen(base), base);
     return;
   }
   Chain self;

@@ -4,14 +4,32 @@
 #include <math.h>
 #include <string.h>
 
-#define MAX_VARS 16u
+#define MAX_VARS  16u
 #define MAX_CASES 1e6
 
 static bool pointwise(const Value *v) {
   switch (v->op) {
   case OP_CONST: return !v->data;
-  case OP_NEG: case OP_ABS: case OP_SIGN: case OP_FLOOR: case OP_NOT: case OP_CAST: case OP_STOP: case OP_ADD: case OP_SUB: case OP_MUL:
-  case OP_DIV: case OP_MIN: case OP_MAX: case OP_LT: case OP_LE: case OP_EQ: case OP_NE: case OP_AND: case OP_OR: case OP_WHERE:
+  case OP_NEG:
+  case OP_ABS:
+  case OP_SIGN:
+  case OP_FLOOR:
+  case OP_NOT:
+  case OP_CAST:
+  case OP_STOP:
+  case OP_ADD:
+  case OP_SUB:
+  case OP_MUL:
+  case OP_DIV:
+  case OP_MIN:
+  case OP_MAX:
+  case OP_LT:
+  case OP_LE:
+  case OP_EQ:
+  case OP_NE:
+  case OP_AND:
+  case OP_OR:
+  case OP_WHERE:
   case OP_BCAST: return true;
   case OP_SCALAR: return true; /* at its value now: the param becomes structural */
   default: return false;
@@ -24,7 +42,11 @@ static struct FieldOf *field_of(Elab *e, ValueId id) {
   return NULL;
 }
 
-typedef struct Walk { Elab *e; uint8_t *seen; Finite *f; } Walk;
+typedef struct Walk {
+  Elab *e;
+  uint8_t *seen;
+  Finite *f;
+} Walk;
 
 static bool walk(Walk *w, ValueId id) {
   if (w->seen[id]) return true;
@@ -63,7 +85,11 @@ bool finite_collect(Elab *e, const ValueId *ids, uint32_t n, Finite *out) {
 }
 
 /* ---- one case ---- */
-typedef struct Case { Elab *e; double *value; uint32_t *stamp, epoch; } Case;
+typedef struct Case {
+  Elab *e;
+  double *value;
+  uint32_t *stamp, epoch;
+} Case;
 
 static double apply(const Elab *e, const Value *v, const double *x) {
   switch (v->op) {
@@ -108,9 +134,11 @@ static double var_value(const struct FieldOf *v, double *k) {
 }
 
 void finite_eval(Elab *e, Finite *f, double k, const ValueId *ids, uint32_t n, double *out) {
-  if (!f->value) f->value = ARENA_NEWS(e->m->a, double, e->g->n), f->stamp = ARENA_NEWS(e->m->a, uint32_t, e->g->n);
+  if (!f->value)
+    f->value = ARENA_NEWS(e->m->a, double, e->g->n), f->stamp = ARENA_NEWS(e->m->a, uint32_t, e->g->n);
   Case c = {e, f->value, f->stamp, ++f->epoch};
-  for (uint32_t i = 0; i < f->n_vars; i++) c.value[f->vars[i].id] = var_value(&f->vars[i], &k), c.stamp[f->vars[i].id] = c.epoch;
+  for (uint32_t i = 0; i < f->n_vars; i++)
+    c.value[f->vars[i].id] = var_value(&f->vars[i], &k), c.stamp[f->vars[i].id] = c.epoch;
   for (uint32_t i = 0; i < n; i++) out[i] = value_in(&c, ids[i]);
 }
 
@@ -119,8 +147,10 @@ const char *finite_describe(Elab *e, const Finite *f, double k) {
   for (uint32_t i = 0; i < f->n_vars; i++) {
     double x = var_value(&f->vars[i], &k);
     const char *name = f->vars[i].field->name;
-    t = f->vars[i].field->is_bool ? arena_printf(e->m->a, "%s%s%s", t, i ? " and " : "", x != 0 ? name : arena_printf(e->m->a, "not %s", name))
-                                  : arena_printf(e->m->a, "%s%s%s == %s", t, i ? " and " : "", name, number_text(e->m->a, x));
+    t = f->vars[i].field->is_bool
+            ? arena_printf(e->m->a, "%s%s%s", t, i ? " and " : "",
+                           x != 0 ? name : arena_printf(e->m->a, "not %s", name))
+            : arena_printf(e->m->a, "%s%s%s == %s", t, i ? " and " : "", name, number_text(e->m->a, x));
   }
   return *t ? t : "always";
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_loss.c -- losses and regularizers: a number for each datum, an explicit denominator, one origin each. */
+ * check_loss.c -- losses and regularizers: a number for each datum, an explicit denominator, one origin each.
+ */
 #include "model.h"
 #include "fault.h"
 #include <string.h>
@@ -21,7 +22,8 @@ static const struct FieldOf *finite_field(Elab *e, ValueId id) {
   return NULL;
 }
 
-/* Sum of the means over the groups that `by` makes: a class has two, a field of integers one for each value. */
+/* Sum of the means over the groups that `by` makes: a class has two, a field of integers one for each value.
+ */
 static ValueId group_means(Elab *e, ValueId x, const Val *by, const Ast *at) {
   Graph *g = e->g;
   Model *m = e->m;
@@ -31,7 +33,8 @@ static ValueId group_means(Elab *e, ValueId x, const Val *by, const Ast *at) {
   }
   const struct FieldOf *f = finite_field(e, by->id);
   if (by->kind != VAL_TENSOR || !f || f->field->is_bool || f->field->hi - f->field->lo > 1000) {
-    err(m, E0302, at->span, "`mean_by`", "a class, or a field of integers with a range of at most a thousand", val_text(e, by));
+    err(m, E0302, at->span, "`mean_by`", "a class, or a field of integers with a range of at most a thousand",
+        val_text(e, by));
     return 0;
   }
   ValueId total = 0;
@@ -130,8 +133,11 @@ static void must_say_gradient(Elab *e, const Decl *d, const ProgTap *tap) {
   const Ast *block = ast_kid(d->ast, 1), *expr = d->ast->kids[0];
   Diag *g = err(m, E0326, d->ast->name_span, d->name, tap->name);
   diag_also(m->diags, g, tap->span, "`%s` is routed", tap->name);
-  diag_help(m->diags, g, "`gradient = unrouted` lets it act on every unit; with `gradient = routed` the route masks it too");
-  Span end = block ? (Span){block->span.file, block->span.end - 1, block->span.end - 1} : (Span){expr->span.file, expr->span.end, expr->span.end};
+  diag_help(
+      m->diags, g,
+      "`gradient = unrouted` lets it act on every unit; with `gradient = routed` the route masks it too");
+  Span end = block ? (Span){block->span.file, block->span.end - 1, block->span.end - 1}
+                   : (Span){expr->span.file, expr->span.end, expr->span.end};
   diag_fix(m->diags, g, end, block ? "; gradient = unrouted " : " { gradient = unrouted }");
 }
 

@@ -16,7 +16,9 @@ void check_routes(Model *m) {
     const Ast *a = r->decl->ast, *block = ast_kid(a, 3);
     if ((int)a->num == ROUTE_PARAMETERS) {
       Diag *g = err(m, E0324, a->kids[0]->span, "`parameters of` routes");
-      diag_note(m->diags, g, "a route of this kind masks parameters' gradients per datum; `gradient of` and `value of` are there");
+      diag_note(m->diags, g,
+                "a route of this kind masks parameters' gradients per datum; `gradient of` and `value of` "
+                "are there");
       continue;
     }
     block_check_keys(m, block, "a route", keys, 2);
@@ -30,9 +32,14 @@ void check_routes(Model *m) {
 /* ---- arms ---- */
 typedef struct Parts { /* what targets may name: of a split, or the operands of a mix */
   Split *split;
-  const char **names; uint32_t n;
+  const char **names;
+  uint32_t n;
 } Parts;
-typedef struct Arm { const Ast *ast; ValueId cond; double *weight; /* [part] */ } Arm;
+typedef struct Arm {
+  const Ast *ast;
+  ValueId cond;
+  double *weight; /* [part] */
+} Arm;
 
 static int part_index(Elab *e, const Parts *p, const Ast *name, const char *place) {
   const char *text = ast_is(name, AST_NAME) ? name->text : NULL;
@@ -69,7 +76,9 @@ static bool arm_weights(Elab *e, const Parts *p, const Ast *target, const char *
     const Ast *set = target->kids[k];
     Ast name = {.kind = AST_NAME, .text = set->text, .span = set->name_span, .name_span = set->name_span};
     int i = part_index(e, p, &name, place);
-    if (i < 0 || !ast_kid(set, 0) || !static_num(e, elab(e, e->model, set->kids[0]), "a weight", -1e6, 1e6, &w[i])) ok = false;
+    if (i < 0 || !ast_kid(set, 0) ||
+        !static_num(e, elab(e, e->model, set->kids[0]), "a weight", -1e6, 1e6, &w[i]))
+      ok = false;
   }
   return ok;
 }
@@ -87,7 +96,8 @@ static bool arm_condition(Elab *e, Arm *arm) {
   return false;
 }
 
-/* Tries all values of the fields that the conditions read: overlaps without `ordered`, arms that nothing reaches. */
+/* Tries all values of the fields that the conditions read: overlaps without `ordered`, arms that nothing
+ * reaches. */
 static void check_arms(Elab *e, const RouteDecl *r, const Arm *arms, uint32_t n) {
   Model *m = e->m;
   Finite f;
@@ -105,8 +115,11 @@ static void check_arms(Elab *e, const RouteDecl *r, const Arm *arms, uint32_t n)
       if (first >= 0 && !r->decl->ast->flag) {
         Diag *g = err(m, E0322, arms[i].ast->kids[0]->span, r->decl->name);
         diag_label(m->diags, g, "holds too where %s", finite_describe(e, &f, k));
-        diag_also(m->diags, g, arms[first].ast->kids[0]->span, "this condition holds where %s", finite_describe(e, &f, k));
-        diag_help(m->diags, g, "make them exclude each other, or write `ordered` before the braces: then the first match wins");
+        diag_also(m->diags, g, arms[first].ast->kids[0]->span, "this condition holds where %s",
+                  finite_describe(e, &f, k));
+        diag_help(
+            m->diags, g,
+            "make them exclude each other, or write `ordered` before the braces: then the first match wins");
         return;
       }
       if (first < 0) first = (int)i, reached[i] = true;
@@ -115,7 +128,9 @@ static void check_arms(Elab *e, const RouteDecl *r, const Arm *arms, uint32_t n)
   for (uint32_t i = 0; i < n && !m->walk; i++)
     if (!reached[i]) {
       Diag *g = err(m, W0301, arms[i].ast->span, r->decl->name);
-      diag_note(m->diags, g, "over all values of the fields that it reads, its condition is false or an earlier arm takes the datum");
+      diag_note(m->diags, g,
+                "over all values of the fields that it reads, its condition is false or an earlier arm takes "
+                "the datum");
     }
 }
 
@@ -153,7 +168,9 @@ static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, d
   if (!last) {
     Diag *g = err(m, E0321, r->decl->ast->name_span, r->decl->name, "`otherwise` is missing");
     diag_help(m->diags, g, "say where every other datum goes: `otherwise to all`");
-    if (arms) diag_fix(m->diags, g, (Span){arms->span.file, arms->span.end - 1, arms->span.end - 1}, "; otherwise to all ");
+    if (arms)
+      diag_fix(m->diags, g, (Span){arms->span.file, arms->span.end - 1, arms->span.end - 1},
+               "; otherwise to all ");
     ok = false;
   }
   if (ok && !r->arms_checked) {
@@ -213,7 +230,10 @@ static ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val
     ValueId cond;
     if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
     if (fault("swap-arms")) cond = ir_un(e->g, OP_NOT, cond);
-    m = ir_where(e->g, cond, spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v), m);
+    m = ir_where(e->g, cond,
+                 spread_weights(e, only < 0 ? parts : &(Parts){0},
+                                only < 0 ? arms[i].weight : arms[i].weight + only, v),
+                 m);
   }
   if (r->strength) m = with_strength(e, r, m, r->strength->span);
   for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = r->decl->ast->span;
@@ -230,8 +250,11 @@ static uint32_t add_tap(Elab *e, const char *name, ValueId *v, Span span) {
 
 static void add_route(Elab *e, const RouteDecl *r, uint32_t tap, ValueId factor) {
   Program *p = e->m->p;
-  *PUSH(e->m->a, p->routes, p->n_routes) = (ProgRoute){.name = r->decl->name, .primitive = (RoutePrimitive)(int)r->decl->ast->num, .tap = tap, .factor = factor,
-                                         .span = r->decl->ast->span};
+  *PUSH(e->m->a, p->routes, p->n_routes) = (ProgRoute){.name = r->decl->name,
+                                                       .primitive = (RoutePrimitive)(int)r->decl->ast->num,
+                                                       .tap = tap,
+                                                       .factor = factor,
+                                                       .span = r->decl->ast->span};
 }
 
 /* Is the call written right after `|>`? */
@@ -250,7 +273,8 @@ static bool routable(Elab *e, const RouteDecl *r, const Val *v, const Place *p) 
     diag_also(m->diags, g, p->unnamed->span, "this layer has no name of its own");
     const char *end = strrchr(p->path, '.'), *start = end;
     while (start > p->path && start[-1] != '.') start--;
-    const char *name = arena_strndup(m->a, start, (size_t)(end - start)); /* the number it has now keeps the place valid */
+    const char *name =
+        arena_strndup(m->a, start, (size_t)(end - start)); /* the number it has now keeps the place valid */
     diag_help(m->diags, g, "name it: `|> %s: %s`", name, ast_source_text(m, p->unnamed));
     if (is_stage(m, p->unnamed)) diag_fix(m->diags, g, at, "%s: ", name);
     return false;
@@ -270,7 +294,11 @@ static void check_also(Elab *e, const RouteDecl *r, const RouteDecl *before, con
 }
 
 /* Routes at one place, in the order of the text. */
-typedef struct Found { RouteDecl **v; ValueId *factor; uint32_t n; } Found;
+typedef struct Found {
+  RouteDecl **v;
+  ValueId *factor;
+  uint32_t n;
+} Found;
 
 static Found routes_at(Elab *e, const char *path, const Val *v, const Place *p) {
   Model *m = e->m;
@@ -294,10 +322,12 @@ static Found routes_at(Elab *e, const char *path, const Val *v, const Place *p) 
 static ValueId masks_and_tap(Elab *e, const Found *f, const char *name, ValueId id, Span span) {
   for (uint32_t i = 0; i < f->n; i++)
     if (f->factor[i] && (int)f->v[i]->decl->ast->num == ROUTE_VALUE)
-      id = ir_make(e->g, OP_MASK, f->v[i]->decl->ast->span, (ValueId[]){id, f->factor[i]}, 2, NULL, 0, 0, NULL, DT_NONE);
+      id = ir_make(e->g, OP_MASK, f->v[i]->decl->ast->span, (ValueId[]){id, f->factor[i]}, 2, NULL, 0, 0,
+                   NULL, DT_NONE);
   uint32_t tap = add_tap(e, name, &id, span);
   for (uint32_t i = 0; i < f->n; i++)
-    if (f->factor[i]) add_route(e, f->v[i], tap, (int)f->v[i]->decl->ast->num == ROUTE_VALUE ? 0 : f->factor[i]);
+    if (f->factor[i])
+      add_route(e, f->v[i], tap, (int)f->v[i]->decl->ast->num == ROUTE_VALUE ? 0 : f->factor[i]);
   return id;
 }
 
@@ -322,7 +352,8 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
   return masks_and_tap(e, &f, path, v->id, p->span);
 }
 
-void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n, Span span) {
+void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n,
+                     Span span) {
   Place self = {.path = path, .span = span};
   if (!e->training || split_of_place(e, &self)) return;
   Found f = routes_at(e, path, mix, &self);
@@ -330,7 +361,8 @@ void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const 
   for (uint32_t k = 0; k < n && f.n; k++) {
     for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], &parts, operands[k], (int)k);
     operands[k] = val_at(e, operands[k], operands[k]->span);
-    operands[k]->id = masks_and_tap(e, &f, arena_printf(e->m->a, "%s.%s", path, names[k]), operands[k]->id, span);
+    operands[k]->id =
+        masks_and_tap(e, &f, arena_printf(e->m->a, "%s.%s", path, names[k]), operands[k]->id, span);
   }
 }
 
@@ -342,7 +374,8 @@ static void place_missing(Elab *e, const PathPat *pat, DiagCode code) {
   for (uint32_t i = 0; i < e->n_places && n < 4000; i++) names[n++] = e->places[i]->path;
   const Entry *root = pat->v[0].name ? strmap_get(&e->model->entries, pat->v[0].name) : NULL;
   if (e->broken && root) return;
-  Diag *g = code == E0320 ? err(m, E0320, pat->span, pat->text) : err(m, E0311, pat->span, pat->text, "the model has no such value");
+  Diag *g = code == E0320 ? err(m, E0320, pat->span, pat->text)
+                          : err(m, E0311, pat->span, pat->text, "the model has no such value");
   const char *out = arena_printf(m->a, "%s.out", pat->text);
   for (uint32_t i = 0; i < n; i++)
     if (!strcmp(names[i], out)) {
@@ -356,8 +389,11 @@ static void place_missing(Elab *e, const PathPat *pat, DiagCode code) {
     for (uint32_t k = 0; k < s->n_parts; k++)
       if (!strcmp(arena_printf(m->a, "%s.%s", s->decl->name, s->parts[k].name), pat->text)) sp = s;
   }
-  if (sp) diag_help(m->diags, g, "a route's place is the whole tensor `%s`; its parts are what arms name", sp->decl->name);
-  else if (root && root->kind == ENTRY_INST && pat->n == 1) diag_help(m->diags, g, "`%s` is a module; its result is `%s.out`", pat->text, pat->text);
+  if (sp)
+    diag_help(m->diags, g, "a route's place is the whole tensor `%s`; its parts are what arms name",
+              sp->decl->name);
+  else if (root && root->kind == ENTRY_INST && pat->n == 1)
+    diag_help(m->diags, g, "`%s` is a module; its result is `%s.out`", pat->text, pat->text);
   else {
     uint32_t few = 0;
     for (uint32_t i = 0; i < n && pat->n == 1; i++)
@@ -372,7 +408,8 @@ static void check_ambiguous(Elab *e, const PathPat *pat) {
   const Entry *n = strmap_get(&e->model->entries, pat->v[0].name);
   if (!n || n->kind != ENTRY_INST || !n->inst || n->inst->n_calls < 2) return;
   Diag *g = err(m, E0331, pat->span, n->name, n->inst->n_calls);
-  diag_help(m->diags, g, "name the call by its binding or `|> name: %s`, and write `name.%s`", n->name, strchr(pat->text, '.') ? strchr(pat->text, '.') + 1 : "");
+  diag_help(m->diags, g, "name the call by its binding or `|> name: %s`, and write `name.%s`", n->name,
+            strchr(pat->text, '.') ? strchr(pat->text, '.') + 1 : "");
 }
 
 void routes_finish(Elab *e) {
@@ -408,7 +445,8 @@ void check_inst_uses(Elab *e) {
   }
 }
 
-/* Which origins' adjoints each route masks: all losses, and regularizers that say `routed`; or those that `for` names. */
+/* Which origins' adjoints each route masks: all losses, and regularizers that say `routed`; or those that
+ * `for` names. */
 void routes_set_origins(Elab *e) {
   Model *m = e->m;
   Program *p = m->p;

@@ -14,8 +14,10 @@ static bool pattern_index(Elab *e, const Ast *index, PathPart *out) {
   }
   if (ast_is(sub, AST_STAR)) return true;
   if (ast_is(sub, AST_RANGE)) {
-    if (ast_kid(sub, 0) && !static_int(e, elab(e, e->model, sub->kids[0]), "a round", 0, 1 << 20, &out->lo)) return false;
-    if (ast_kid(sub, 1) && !static_int(e, elab(e, e->model, sub->kids[1]), "a round", 0, 1 << 20, &out->hi)) return false;
+    if (ast_kid(sub, 0) && !static_int(e, elab(e, e->model, sub->kids[0]), "a round", 0, 1 << 20, &out->lo))
+      return false;
+    if (ast_kid(sub, 1) && !static_int(e, elab(e, e->model, sub->kids[1]), "a round", 0, 1 << 20, &out->hi))
+      return false;
     if (ast_kid(sub, 1) && !strcmp(sub->text, "..=")) out->hi++;
     return true;
   }
@@ -29,7 +31,8 @@ bool path_pattern(Elab *e, const Ast *place, PathPat *out) {
   uint32_t n = 0;
   for (const Ast *a = place; a; a = a->kind == AST_NAME ? NULL : a->kids[0]) {
     if (a->kind != AST_NAME && a->kind != AST_MEMBER && a->kind != AST_INDEX) {
-      err(m, E0311, place->span, ast_source_text(m, place), "a place is a path such as `z`, `encoder.fc1.out` or `blocks[*].h`");
+      err(m, E0311, place->span, ast_source_text(m, place),
+          "a place is a path such as `z`, `encoder.fc1.out` or `blocks[*].h`");
       return false;
     }
     n++;
@@ -70,7 +73,8 @@ bool path_matches(Elab *e, const PathPat *pat, const char *path) {
   if (!pat->n) return false;
   if (match_from(pat, 0, path)) return true;
   if (pat->n < 2 || !pat->v[0].name) return false;
-  const Entry *n = strmap_get(&e->model->entries, pat->v[0].name); /* the inside of a call by the name that it is bound to */
+  const Entry *n = strmap_get(&e->model->entries,
+                              pat->v[0].name); /* the inside of a call by the name that it is bound to */
   if (!n || n->kind != ENTRY_BIND || !n->scope) return false;
   size_t skip = strlen(n->scope->vpath);
   return !strncmp(path, n->scope->vpath, skip) && match_from(pat, 1, path + skip);
@@ -113,7 +117,9 @@ void check_splits(Model *m) {
       *p = (SplitPart){.name = set->text, .ast = set->kids[0], .span = set->kids[0]->span};
       strmap_put(m->a, &seen, set->text, p);
     }
-    if (!s->n_parts && !s->bad) err(m, E0315, s->decl->ast->span, arena_printf(m->a, "the split of `%s`", s->decl->name)), s->bad = true;
+    if (!s->n_parts && !s->bad)
+      err(m, E0315, s->decl->ast->span, arena_printf(m->a, "the split of `%s`", s->decl->name)),
+          s->bad = true;
   }
 }
 
@@ -143,13 +149,17 @@ Split *split_with_part(Elab *e, const Place *p, const char *part) {
 
 /* ---- units ---- */
 #define MAX_UNITS ((int64_t)1 << 24)
-typedef struct Units { int32_t *owner; /* part number + 1 */ int64_t extent; } Units;
+typedef struct Units {
+  int32_t *owner; /* part number + 1 */
+  int64_t extent;
+} Units;
 
 static const char *units_text(Model *m, const SplitPart *p) {
   bool run = true;
   for (int64_t i = 1; i < p->n; i++) run = run && p->units[i] == p->units[i - 1] + 1;
   if (p->n == 1) return arena_printf(m->a, "unit %lld", (long long)p->units[0]);
-  if (run) return arena_printf(m->a, "units %lld to %lld", (long long)p->units[0], (long long)p->units[p->n - 1]);
+  if (run)
+    return arena_printf(m->a, "units %lld to %lld", (long long)p->units[0], (long long)p->units[p->n - 1]);
   return arena_printf(m->a, "%lld units", (long long)p->n);
 }
 
@@ -196,7 +206,8 @@ static bool bound(Elab *e, const Ast *a, int64_t extent, int64_t *out) {
 
 static bool add_units(Elab *e, Split *s, SplitPart *p, Units *u, const Ast *a) {
   Model *m = e->m;
-  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+")) return add_units(e, s, p, u, a->kids[0]) && add_units(e, s, p, u, a->kids[1]);
+  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+"))
+    return add_units(e, s, p, u, a->kids[0]) && add_units(e, s, p, u, a->kids[1]);
   if (ast_is(a, AST_LIST)) {
     for (uint32_t i = 0; i < a->n_kids; i++) {
       const Ast *k = a->kids[i];
@@ -235,7 +246,8 @@ static void not_covering(Elab *e, Split *s, const Units *u) {
   for (int64_t i = 0; i < u->extent; i++)
     if (!u->owner[i]) free++, first = first < 0 ? i : first;
   Diag *g = err(m, E0313, s->place.span, s->decl->name);
-  diag_label(m->diags, g, "%lld of %lld units are in no part, the first is %lld", (long long)free, (long long)u->extent, (long long)first);
+  diag_label(m->diags, g, "%lld of %lld units are in no part, the first is %lld", (long long)free,
+             (long long)u->extent, (long long)first);
   const Ast *block = ast_kid(s->decl->ast, 1);
   diag_help(m->diags, g, "name them: `others = rest`");
   Span end = {block->span.file, block->span.end - 1, block->span.end - 1};
@@ -286,7 +298,8 @@ bool split_resolve(Elab *e, Split *s, const Val *v) {
     s->bad = true;
     return false;
   }
-  s->axis = rows && shape->rank == 4 ? 1 : shape->rank - 1; /* feature maps [channels, height, width]: channels */
+  s->axis =
+      rows && shape->rank == 4 ? 1 : shape->rank - 1; /* feature maps [channels, height, width]: channels */
   int64_t extent = shape->d[s->axis];
   if (extent == s->extent) return true;
   if (extent > MAX_UNITS) {
@@ -303,9 +316,11 @@ bool split_resolve(Elab *e, Split *s, const Val *v) {
 Val *split_part_value(Elab *e, Split *s, const SplitPart *part, Val *v, Span span) {
   if (val_dtype(e, v) == DT_F64) return val_poison(e, span);
   Val *out = select_units(e, span, v, s->axis, part->units, part->n);
-  if (!e->g->v[out->id].name) e->g->v[out->id].name = arena_printf(e->m->a, "%s.%s", s->decl->name, part->name);
+  if (!e->g->v[out->id].name)
+    e->g->v[out->id].name = arena_printf(e->m->a, "%s.%s", s->decl->name, part->name);
   Place *p = ARENA_NEW(e->m->a, Place);
-  p->path = arena_printf(e->m->a, "%s.%s", s->decl->name, part->name), p->value = out->id, p->span = part->span;
+  p->path = arena_printf(e->m->a, "%s.%s", s->decl->name, part->name), p->value = out->id,
+  p->span = part->span;
   out->place = p;
   return out;
 }

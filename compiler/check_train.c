@@ -6,10 +6,14 @@
 
 /* ---- lengths ---- */
 bool amount_of(Elab *e, Scope *s, const Ast *a, const char *what, Amount *out) {
-  static const struct { const char *word; Unit unit; double factor; } units[] = {
-      {"step", UNIT_STEPS, 1}, {"steps", UNIT_STEPS, 1}, {"update", UNIT_STEPS, 1}, {"updates", UNIT_STEPS, 1},
-      {"epoch", UNIT_EPOCHS, 1}, {"epochs", UNIT_EPOCHS, 1}, {"second", UNIT_SECONDS, 1}, {"seconds", UNIT_SECONDS, 1},
-      {"minute", UNIT_SECONDS, 60}, {"minutes", UNIT_SECONDS, 60}, {"hour", UNIT_SECONDS, 3600}, {"hours", UNIT_SECONDS, 3600}};
+  static const struct {
+    const char *word;
+    Unit unit;
+    double factor;
+  } units[] = {{"step", UNIT_STEPS, 1},       {"steps", UNIT_STEPS, 1},     {"update", UNIT_STEPS, 1},
+               {"updates", UNIT_STEPS, 1},    {"epoch", UNIT_EPOCHS, 1},    {"epochs", UNIT_EPOCHS, 1},
+               {"second", UNIT_SECONDS, 1},   {"seconds", UNIT_SECONDS, 1}, {"minute", UNIT_SECONDS, 60},
+               {"minutes", UNIT_SECONDS, 60}, {"hour", UNIT_SECONDS, 3600}, {"hours", UNIT_SECONDS, 3600}};
   Model *m = e->m;
   Val *v = elab(e, s, a);
   if (val_bad(v)) return false;
@@ -31,7 +35,12 @@ bool amount_of(Elab *e, Scope *s, const Ast *a, const char *what, Amount *out) {
 }
 
 /* ---- optimizer ---- */
-typedef struct OptimArg { const char *name; double lo, hi; bool open; ValueId value; } OptimArg;
+typedef struct OptimArg {
+  const char *name;
+  double lo, hi;
+  bool open;
+  ValueId value;
+} OptimArg;
 
 static const Ast *find_arg(const Ast *call, const char *name) {
   for (uint32_t i = 1; ast_is(call, AST_CALL) && i < call->n_kids; i++)
@@ -71,7 +80,8 @@ static void optim_flags(Elab *e, const Ast *call, const char *kind) {
     if (known && strmap_get(&seen, k->text)) err(m, E0209, k->span, k->text);
     if (known) strmap_put(m->a, &seen, k->text, (void *)(uintptr_t)k);
     if (known) continue;
-    Diag *g = err(m, E0207, ast_is(k, AST_ARG) ? k->name_span : k->span, kind, ast_is(k, AST_ARG) ? k->text : ast_source_text(m, k));
+    Diag *g = err(m, E0207, ast_is(k, AST_ARG) ? k->name_span : k->span, kind,
+                  ast_is(k, AST_ARG) ? k->text : ast_source_text(m, k));
     if (ast_is(k, AST_ARG)) diag_choices(m, g, k->text, names, n);
     else diag_help(m->diags, g, "name it: `%s(lr = %s)`", kind, ast_source_text(m, k));
   }
@@ -79,7 +89,8 @@ static void optim_flags(Elab *e, const Ast *call, const char *kind) {
   if (!nesterov) return;
   Val *v = elab(e, e->model, nesterov->kids[0]);
   use_static(e, v);
-  if (v->kind != VAL_BOOL && !val_bad(v)) err(m, E0302, v->span, "`nesterov`", "`true` or `false`", val_text(e, v));
+  if (v->kind != VAL_BOOL && !val_bad(v))
+    err(m, E0302, v->span, "`nesterov`", "`true` or `false`", val_text(e, v));
   m->p->optim.nesterov = v->kind == VAL_BOOL && v->num != 0;
 }
 
@@ -91,7 +102,12 @@ static void optim_betas(Elab *e, const Ast *call, ProgOptim *o) {
     err(e->m, E0302, list->span, "`betas`", "a list of two numbers", ast_source_text(e->m, list));
     return;
   }
-  const Ast *first = betas ? list->kids[0] : b1 ? b1->kids[0] : NULL, *second = betas ? list->kids[1] : b2 ? b2->kids[0] : NULL;
+  const Ast *first = betas ? list->kids[0]
+                     : b1  ? b1->kids[0]
+                           : NULL,
+            *second = betas ? list->kids[1]
+                      : b2  ? b2->kids[0]
+                            : NULL;
   if (first) o->beta1 = optim_value(e, first, "beta1", 0, 1, true);
   if (second) o->beta2 = optim_value(e, second, "beta2", 0, 1, true);
 }
@@ -106,7 +122,8 @@ void check_optimize(Elab *e) {
   Model *m = e->m;
   ProgOptim *o = &m->p->optim;
   if (!m->optimize) return;
-  const Ast *call = m->optimize->kids[0], *block = ast_kid(m->optimize, 1), *callee = ast_is(call, AST_CALL) ? call->kids[0] : call;
+  const Ast *call = m->optimize->kids[0], *block = ast_kid(m->optimize, 1),
+            *callee = ast_is(call, AST_CALL) ? call->kids[0] : call;
   int kind = -1;
   for (int i = 0; i < 3; i++)
     if (ast_is_name(callee, kinds[i])) kind = i;
@@ -124,7 +141,8 @@ void check_optimize(Elab *e) {
   if (!find_arg(call, "lr") && !positional) err(m, E0208, at, kinds[kind], "needs a value for `lr`");
   o->lr = optim_arg(e, call, "lr", 0, INFINITY, false);
   o->weight_decay = optim_arg(e, call, "weight_decay", 0, INFINITY, false);
-  if (kind == 2 && !find_arg(call, "weight_decay")) o->weight_decay = ir_const(e->g, at, 0.01, &scalar, DT_F64);
+  if (kind == 2 && !find_arg(call, "weight_decay"))
+    o->weight_decay = ir_const(e->g, at, 0.01, &scalar, DT_F64);
   if (kind == 0) o->momentum = optim_arg(e, call, "momentum", 0, 1, true);
   else {
     optim_betas(e, call, o);
@@ -143,8 +161,10 @@ void check_optimize(Elab *e) {
 
 /* Policies of all parameters; after every graph is made. */
 void check_params_policy(Model *m) {
-  static const char *const words[] = {"freeze", "zero_grad", "mask_update"}, *const what[] = {"all", "weights"};
-  const Ast *block = ast_kid(m->optimize, 1), *masked = block_setting(block, "masked"), *decay = block_setting(block, "decay");
+  static const char *const words[] = {"freeze", "zero_grad", "mask_update"}, *const what[] = {"all",
+                                                                                              "weights"};
+  const Ast *block = ast_kid(m->optimize, 1), *masked = block_setting(block, "masked"),
+            *decay = block_setting(block, "decay");
   int policy = MASKED_FREEZE;
   const Ast *v = ast_kid(masked, 0);
   if (masked) {
@@ -152,7 +172,8 @@ void check_params_policy(Model *m) {
     for (int i = 0; i < 3; i++)
       if (ast_is_name(v, words[i])) policy = i;
     if (policy < 0) {
-      Diag *g = err(m, E0201, v ? v->span : masked->span, "policy for masked parameters", v ? ast_source_text(m, v) : "");
+      Diag *g = err(m, E0201, v ? v->span : masked->span, "policy for masked parameters",
+                    v ? ast_source_text(m, v) : "");
       if (v) diag_choices(m, g, ast_source_text(m, v), words, 3);
       policy = MASKED_FREEZE;
     }
@@ -221,18 +242,21 @@ static bool flag_setting(Elab *e, const Ast *block, const char *key, bool def) {
   if (!ast_kid(s, 0)) return true;
   Val *v = elab(e, e->model, s->kids[0]);
   use_static(e, v);
-  if (!val_bad(v) && v->kind != VAL_BOOL) err(e->m, E0302, v->span, arena_printf(e->m->a, "`%s`", key), "`true` or `false`", val_text(e, v));
+  if (!val_bad(v) && v->kind != VAL_BOOL)
+    err(e->m, E0302, v->span, arena_printf(e->m->a, "`%s`", key), "`true` or `false`", val_text(e, v));
   return v->kind == VAL_BOOL ? v->num != 0 : def;
 }
 
 void check_train(Elab *e) {
-  static const char *const keys[] = {"batch", "for", "on", "checkpoint", "log", "evaluate", "shuffle", "drop_last"};
+  static const char *const keys[] = {"batch", "for",      "on",      "checkpoint",
+                                     "log",   "evaluate", "shuffle", "drop_last"};
   Model *m = e->m;
   ProgTrain *t = &m->p->train;
   if (!m->train) return;
   const Ast *block = ast_kid(m->train, 1), *amount = ast_kid(m->train, 0);
   Span at = {m->train->span.file, m->train->span.start, m->train->span.start + 5};
-  *t = (ProgTrain){.present = true, .source = e->data == NO_DATA ? 0 : e->data, .shuffle = true, .span = m->train->span};
+  *t = (ProgTrain){
+      .present = true, .source = e->data == NO_DATA ? 0 : e->data, .shuffle = true, .span = m->train->span};
   bool ok = block_check_keys(m, block, "`train`", keys, 8); /* else a missing one may just be misspelt */
   if (!m->data.n) err(m, E0404, at, "train");
   else if (e->data == NO_DATA && !block_setting(block, "on")) err(m, E0406, at, "`train`", "`on`");
@@ -243,7 +267,8 @@ void check_train(Elab *e) {
   }
   const Ast *batch = block_setting(block, "batch"), *length = block_setting(block, "for");
   if (!ast_kid(batch, 0) && ok) err(m, E0406, at, "`train`", "`batch`");
-  else if (ast_kid(batch, 0)) static_int(e, elab(e, e->model, batch->kids[0]), "`batch`", 1, 1 << 24, &t->batch);
+  else if (ast_kid(batch, 0))
+    static_int(e, elab(e, e->model, batch->kids[0]), "`batch`", 1, 1 << 24, &t->batch);
   if (length && amount) err(m, E0209, length->span, "for");
   const Ast *n = amount ? amount : ast_kid(length, 0);
   if (!n && ok) err(m, E0406, at, "`train`", "`for`");

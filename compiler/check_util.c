@@ -34,7 +34,9 @@ void strmap_put(Arena *a, StrMap *m, const char *key, void *value) {
 /* ---- the tree ---- */
 bool ast_is(const Ast *n, AstKind k) { return n && n->kind == k; }
 const Ast *ast_kid(const Ast *n, uint32_t i) { return n && i < n->n_kids ? n->kids[i] : NULL; }
-bool ast_is_name(const Ast *n, const char *text) { return ast_is(n, AST_NAME) && n->text && !strcmp(n->text, text); }
+bool ast_is_name(const Ast *n, const char *text) {
+  return ast_is(n, AST_NAME) && n->text && !strcmp(n->text, text);
+}
 
 const char *ast_source_text(const Model *m, const Ast *n) {
   const Sources *s = m->sources;
@@ -63,7 +65,8 @@ const char *ast_dotted(const Model *m, const Ast *n) {
 
 const Ast *block_setting(const Ast *block, const char *key) {
   for (uint32_t i = 0; block && i < block->n_kids; i++)
-    if (ast_is(block->kids[i], AST_SETTING) && block->kids[i]->text && !strcmp(block->kids[i]->text, key)) return block->kids[i];
+    if (ast_is(block->kids[i], AST_SETTING) && block->kids[i]->text && !strcmp(block->kids[i]->text, key))
+      return block->kids[i];
   return NULL;
 }
 
@@ -112,7 +115,8 @@ void diag_choices(Model *m, Diag *g, const char *word, const char *const *names,
   if (word) diag_suggest(m->diags, g, word, names, n);
   if (g->n_helps > before || !n || n > 24) return;
   const char *list = "";
-  for (uint32_t i = 0; i < n; i++) list = arena_printf(m->a, "%s%s`%s`", list, !i ? "" : i + 1 == n ? " or " : ", ", names[i]);
+  for (uint32_t i = 0; i < n; i++)
+    list = arena_printf(m->a, "%s%s`%s`", list, !i ? "" : i + 1 == n ? " or " : ", ", names[i]);
   diag_note(m->diags, g, "it can be %s", list);
 }
 

@@ -361,7 +361,7 @@ static void print_train(FILE *f, const JobTrain *t) {
   print_amount(f, "log_every", t->log_every);
   print_amount(f, "evaluate_every", t->evaluate_every);
   print_int_field(f, "checkpoint_keep", t->checkpoint_keep);
-  fprintf(f, ".shuffle = %d, .drop_last = %d, ", t->shuffle, t->drop_last);
+  fprintf(f, ".shuffle = %d, .drop_last = %d, .thread_exact = %d, ", t->shuffle, t->drop_last, t->thread_exact);
   print_function(f, "train", &t->fn);
   fputs("},\n", f);
 }

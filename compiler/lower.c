@@ -65,7 +65,24 @@ static bool is_copies(const Ast *value) {
   return ast_is(value, AST_CALL) && ast_is_name(value->kids[0], "copies");
 }
 
-static bool carried_here(const Scope *s, const Entry *before) { return s->kind == SCOPE_ROUND && before->kind == ENTRY_VALUE && before->carry_of; }
+static bool carried_here(const Scope *s, const Entry *before) {
+  return s->kind == SCOPE_ROUND && before->kind == ENTRY_VALUE && before->carry_of;
+}
+
+/* A value of the model with the name of something that expressions outside of modules can see. */
+static bool hides(Elab *e, Scope *s, const Ast *name) {
+  Model *m = e->m;
+  const Decl *d = strmap_get(&s->file->names, name->text);
+  Span at = d ? d->ast->name_span : (Span){0, 0, 0};
+  for (uint32_t i = 0; i < m->data.n && !d; i++) {
+    const Field *f = strmap_get(&m->datas[i].by_name, name->text);
+    if (f) at = f->bind->span;
+  }
+  if (!at.file) return false;
+  Diag *g = err(m, E0203, name->span, name->text);
+  diag_also(m->diags, g, at, "already declared here");
+  return true;
+}
 
 static void declare_bind(Elab *e, Scope *s, const Ast *bind, uint32_t stmt) {
   Model *m = e->m;
@@ -78,6 +95,7 @@ static void declare_bind(Elab *e, Scope *s, const Ast *bind, uint32_t stmt) {
       if (before->bind) diag_also(m->diags, g, before->bind->span, "already bound here");
       continue;
     }
+    if (s->kind == SCOPE_MODEL && hides(e, s, name)) continue;
     Entry *n = scope_add(e, s, is_copies(bind->kids[0]) ? ENTRY_INST : ENTRY_BIND, name->text);
     n->bind = bind, n->target = i - 3, n->stmt = stmt, n->older = before;
   }
@@ -109,7 +127,9 @@ static void declare_body(Elab *e, Scope *s, const Ast *block) {
     const Ast *k = block->kids[i];
     if (ast_is(k, AST_BIND)) declare_bind(e, s, k, i);
     else if (ast_is(k, AST_REPEAT)) declare_repeat(e, s, k, i);
-    else if (k) err(e->m, E0206, k->name_span, k->text ? k->text : ast_kind_name(k->kind), "a body, which takes `name = value` and `repeat`");
+    else if (k)
+      err(e->m, E0206, k->name_span, k->text ? k->text : ast_kind_name(k->kind),
+          "a body, which takes `name = value` and `repeat`");
   }
 }
 
@@ -117,7 +137,8 @@ void elab_body(Elab *e, Scope *s, const Ast *block) {
   declare_body(e, s, block);
   for (uint32_t i = 0; i < s->n_order; i++) { /* n_order grows while layers are added */
     Entry *n = s->order[i];
-    if (n->kind == ENTRY_BIND || n->kind == ENTRY_REPEAT || (n->kind == ENTRY_VALUE && !n->val) || (n->kind == ENTRY_INST && n->bind))
+    if (n->kind == ENTRY_BIND || n->kind == ENTRY_REPEAT || (n->kind == ENTRY_VALUE && !n->val) ||
+        (n->kind == ENTRY_INST && n->bind))
       elab_entry(e, s, n, n->bind->span);
   }
   s->stmt = UINT32_MAX;
@@ -127,17 +148,20 @@ void elab_body(Elab *e, Scope *s, const Ast *block) {
 static Scope *round_scope(Elab *e, Scope *s, Entry *r, int64_t i) {
   const Ast *rep = r->bind;
   Arena *a = e->m->a;
-  Scope *k = scope_create(e, SCOPE_ROUND, s, s->file, arena_printf(a, "%s%s.%lld.", s->ppath, rep->text, (long long)i),
+  Scope *k = scope_create(e, SCOPE_ROUND, s, s->file,
+                          arena_printf(a, "%s%s.%lld.", s->ppath, rep->text, (long long)i),
                           arena_printf(a, "%s%s.%lld.", s->vpath, rep->text, (long long)i));
   k->module = s->module;
-  if (rep->kids[0] && rep->kids[0]->text) scope_add(e, k, ENTRY_VALUE, rep->kids[0]->text)->val = val_num(e, rep->kids[0]->span, (double)i, true);
+  if (rep->kids[0] && rep->kids[0]->text)
+    scope_add(e, k, ENTRY_VALUE, rep->kids[0]->text)->val = val_num(e, rep->kids[0]->span, (double)i, true);
   return k;
 }
 
 static bool repeat_bounds(Elab *e, Scope *s, const Ast *rep, int64_t *lo, int64_t *hi) {
   const Ast *range = rep->kids[1];
   if (!ast_is(range, AST_RANGE) || !range->kids[0] || !range->kids[1]) {
-    err(e->m, E0302, range ? range->span : rep->span, "the range of a repeat", "both ends, `from .. to`", ast_source_text(e->m, range));
+    err(e->m, E0302, range ? range->span : rep->span, "the range of a repeat", "both ends, `from .. to`",
+        ast_source_text(e->m, range));
     return false;
   }
   if (!static_int(e, elab(e, s, range->kids[0]), "the range of a repeat", 0, 1 << 20, lo)) return false;
@@ -172,10 +196,12 @@ static void elab_repeat(Elab *e, Scope *s, Entry *r) {
     }
     *PUSH(e->m->a, r->rounds, r->n_rounds) = k;
     elab_body(e, k, rep->kids[2]);
-    for (uint32_t j = 0; j < n_carry; j++) carry[j] = elab_entry(e, k, strmap_get(&k->entries, rep->kids[3 + j]->text), rep->span);
+    for (uint32_t j = 0; j < n_carry; j++)
+      carry[j] = elab_entry(e, k, strmap_get(&k->entries, rep->kids[3 + j]->text), rep->span);
   }
   for (uint32_t i = 0; i < s->n_order; i++)
-    if (s->order[i]->carry_of == r) s->order[i]->val = ok ? carry[s->order[i]->target] : val_poison(e, rep->span);
+    if (s->order[i]->carry_of == r)
+      s->order[i]->val = ok ? carry[s->order[i]->target] : val_poison(e, rep->span);
   s->stmt = saved;
   r->busy = false;
   r->val = val_new(e, VAL_REPEAT, rep->name_span);
@@ -204,8 +230,10 @@ static Val *elab_bind(Elab *e, Scope *s, Entry *n) {
   if (val_bad(v)) return v;
   v = val_at(e, v, v->span);
   if (!v->scope) v->scope = n->scope; /* a layer of the binding's name */
-  if (!check_type(e, s, ast_kid(n->bind, 1), v, arena_printf(m->a, "`%s`", n->name), NULL)) return val_poison(e, v->span);
-  if (ast_kid(n->bind, 2)) err(m, E0407, n->bind->kids[2]->span, n->name, "a range is for params and for fields of data");
+  if (!check_type(e, s, ast_kid(n->bind, 1), v, arena_printf(m->a, "`%s`", n->name), NULL))
+    return val_poison(e, v->span);
+  if (ast_kid(n->bind, 2))
+    err(m, E0407, n->bind->kids[2]->span, n->name, "a range is for params and for fields of data");
   if (v->kind == VAL_TENSOR) place_add(e, path, v, ast_kid(n->bind, 3 + n->target)->span);
   return v;
 }
@@ -215,7 +243,8 @@ static void elab_copies(Elab *e, Scope *s, Entry *n) {
   Model *m = e->m;
   const Ast *call = n->bind->kids[0];
   Decl *module = NULL;
-  if (call->n_kids == 2 && ast_is(call->kids[1], AST_NAME)) module = strmap_get(&s->file->names, call->kids[1]->text);
+  if (call->n_kids == 2 && ast_is(call->kids[1], AST_NAME))
+    module = strmap_get(&s->file->names, call->kids[1]->text);
   if (call->n_kids == 2 && ast_is(call->kids[1], AST_MEMBER)) {
     Val *ns = elab(e, s, call->kids[1]->kids[0]);
     if (ns->kind == VAL_NAMESPACE) module = strmap_get(&ns->decl->target->names, call->kids[1]->text);
@@ -244,7 +273,9 @@ Val *elab_entry(Elab *e, Scope *s, Entry *n, Span use) {
   if (n->busy) {
     Diag *g = err(m, E0204, use, n->name);
     diag_also(m->diags, g, n->bind->span, "`%s` is defined here, by way of itself", n->name);
-    if (e->in_condition) diag_note(m->diags, g, "a condition of a route picks data by their fields; it cannot read what it routes");
+    if (e->in_condition)
+      diag_note(m->diags, g,
+                "a condition of a route picks data by their fields; it cannot read what it routes");
     return n->val = val_poison(e, use);
   }
   if (n->kind == ENTRY_VALUE && n->carry_of && n->carry_of->busy) {
@@ -334,7 +365,8 @@ Inst *inst_get(Elab *e, Scope *s, const char *name, Decl *module, Span span) {
   return inst;
 }
 
-/* Path of the values of a call: the instance's for its first call, then the name of the call or of its binding. */
+/* Path of the values of a call: the instance's for its first call, then the name of the call or of its
+ * binding. */
 static const char *call_vpath(Elab *e, Scope *s, const Ast *call, const Inst *inst, const char *call_name) {
   Arena *a = e->m->a;
   Scope *o = s->owner;
@@ -351,7 +383,12 @@ static void inst_add_call(Elab *e, Inst *inst, Scope *k, Span span) {
   *PUSH(e->m->a, inst->calls, inst->n_calls) = k;
 }
 
-typedef struct CallArgs { Val **v; const Ast **ast; const char **names; uint32_t n; } CallArgs;
+typedef struct CallArgs {
+  Val **v;
+  const Ast **ast;
+  const char **names;
+  uint32_t n;
+} CallArgs;
 
 /* Which argument is for formal number f; -1 if none. */
 static int arg_for(const CallArgs *c, const Ast *formals, uint32_t f) {
@@ -375,7 +412,8 @@ static bool args_known(Elab *e, const char *fn, const CallArgs *c, const Ast *fo
     ok = false;
     Span at = c->ast[i] ? c->ast[i]->span : c->v[i]->span;
     Diag *g = c->names[i] ? err(m, E0207, at, fn, c->names[i])
-                          : err(m, E0208, at, fn, arena_printf(m->a, "takes %u %s", n, plural(n, "argument", "arguments")));
+                          : err(m, E0208, at, fn,
+                                arena_printf(m->a, "takes %u %s", n, plural(n, "argument", "arguments")));
     diag_also(m->diags, g, def, "`%s` is declared here", fn);
     if (c->names[i]) {
       if (c->ast[i]) g->span = c->ast[i]->name_span;
@@ -386,8 +424,8 @@ static bool args_known(Elab *e, const char *fn, const CallArgs *c, const Ast *fo
 }
 
 /* Binds formals in `k`; unifies their types. */
-static bool bind_formals(Elab *e, Scope *k, const char *fn, Span call, const Ast *formals, Span def, const CallArgs *c, bool places,
-                         Symbols *sym) {
+static bool bind_formals(Elab *e, Scope *k, const char *fn, Span call, const Ast *formals, Span def,
+                         const CallArgs *c, bool places, Symbols *sym) {
   Model *m = e->m;
   if (!args_known(e, fn, c, formals, def)) return false;
   bool ok = true;
@@ -402,23 +440,27 @@ static bool bind_formals(Elab *e, Scope *k, const char *fn, Span call, const Ast
       continue;
     }
     v = val_at(e, v, v->span);
-    if (!check_type(e, k, ast_kid(formal, 0), v, arena_printf(m->a, "argument `%s` of `%s`", formal->text, fn), sym)) ok = false;
+    if (!check_type(e, k, ast_kid(formal, 0), v,
+                    arena_printf(m->a, "argument `%s` of `%s`", formal->text, fn), sym))
+      ok = false;
     if (strmap_get(&k->entries, formal->text)) {
       err(m, E0203, formal->name_span, formal->text);
       continue;
     }
     Entry *n = scope_add(e, k, ENTRY_VALUE, formal->text);
-    if (places && ok && v->kind == VAL_TENSOR) place_add(e, arena_printf(m->a, "%s%s", k->vpath, formal->text), v, formal->span);
+    if (places && ok && v->kind == VAL_TENSOR)
+      place_add(e, arena_printf(m->a, "%s%s", k->vpath, formal->text), v, formal->span);
     n->val = v;
   }
   for (uint32_t i = 0; i < sym->n; i++)
     if (!strmap_get(&k->entries, sym->v[i].name))
-      scope_add(e, k, ENTRY_VALUE, sym->v[i].name)->val = val_num(e, sym->v[i].from, (double)sym->v[i].value, true);
+      scope_add(e, k, ENTRY_VALUE, sym->v[i].name)->val =
+          val_num(e, sym->v[i].from, (double)sym->v[i].value, true);
   return ok;
 }
 
-Val *elab_module_call(Elab *e, Scope *s, const Ast *call, Inst *inst, Val **args, const Ast **arg_ast, const char **arg_names,
-                      uint32_t n_args, const char *call_name) {
+Val *elab_module_call(Elab *e, Scope *s, const Ast *call, Inst *inst, Val **args, const Ast **arg_ast,
+                      const char **arg_names, uint32_t n_args, const char *call_name) {
   Model *m = e->m;
   Decl *d = inst->module;
   const Ast *ast = d->ast;
@@ -430,14 +472,17 @@ Val *elab_module_call(Elab *e, Scope *s, const Ast *call, Inst *inst, Val **args
   }
   for (uint32_t i = 0; i < n_args; i++)
     if (val_bad(args[i])) return val_poison(e, call->span);
-  Scope *k = scope_create(e, SCOPE_MODULE, NULL, d->file, arena_printf(m->a, "%s.", inst->path), call_vpath(e, s, call, inst, call_name));
+  Scope *k = scope_create(e, SCOPE_MODULE, NULL, d->file, arena_printf(m->a, "%s.", inst->path),
+                          call_vpath(e, s, call, inst, call_name));
   k->module = d, k->inst = inst;
   if (e->bind_ast == call && e->bind_entry) e->bind_entry->scope = k;
   inst_add_call(e, inst, k, call->span);
-  if (call_name && (!e->bind_entry || e->bind_entry->scope != k)) layer_declare(e, s->owner, call_name, k, call->span);
+  if (call_name && layer_inside(s->owner, call_name) != k)
+    layer_declare(e, s->owner, call_name, k, call->span);
   Symbols sym = {0};
   CallArgs c = {args, arg_ast, arg_names, n_args};
-  if (!bind_formals(e, k, d->name, call->span, ast_kid(ast, 0), ast->name_span, &c, true, &sym)) return val_poison(e, call->span);
+  if (!bind_formals(e, k, d->name, call->span, ast_kid(ast, 0), ast->name_span, &c, true, &sym))
+    return val_poison(e, call->span);
   d->busy = true;
   const Ast *saved_ast = e->bind_ast;
   e->bind_ast = NULL;
@@ -453,15 +498,18 @@ Val *elab_module_call(Elab *e, Scope *s, const Ast *call, Inst *inst, Val **args
   Val *v = elab_entry(e, k, out, call->span);
   if (val_bad(v)) return v;
   v = val_at(e, v, out->bind ? out->bind->span : call->span);
-  if (!check_type(e, k, ast_kid(ast, 1), v, arena_printf(m->a, "the result of `%s`", d->name), &sym)) return val_poison(e, call->span);
+  if (!check_type(e, k, ast_kid(ast, 1), v, arena_printf(m->a, "the result of `%s`", d->name), &sym))
+    return val_poison(e, call->span);
   v->span = call->span;
   v->scope = k;
   return v;
 }
 
 /* ---- functions of the language: `def f(x) = expr`, in place ---- */
-Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, const Ast **arg_ast, const char **arg_names, uint32_t n_args);
-Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, const Ast **arg_ast, const char **arg_names, uint32_t n_args) {
+Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, const Ast **arg_ast,
+                   const char **arg_names, uint32_t n_args);
+Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, const Ast **arg_ast,
+                   const char **arg_names, uint32_t n_args) {
   Model *m = e->m;
   d->used = true;
   for (uint32_t i = 0; i < n_args; i++)
@@ -476,13 +524,15 @@ Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, cons
   k->stmt = UINT32_MAX;
   Symbols sym = {0};
   CallArgs c = {args, arg_ast, arg_names, n_args};
-  if (!bind_formals(e, k, d->name, call->span, ast_kid(d->ast, 0), d->ast->name_span, &c, false, &sym)) return val_poison(e, call->span);
+  if (!bind_formals(e, k, d->name, call->span, ast_kid(d->ast, 0), d->ast->name_span, &c, false, &sym))
+    return val_poison(e, call->span);
   d->busy = true;
   Val *v = elab(e, k, ast_kid(d->ast, 2));
   d->busy = false;
   if (val_bad(v)) return v;
   v = val_at(e, v, call->span);
-  if (!check_type(e, k, ast_kid(d->ast, 1), v, arena_printf(m->a, "the result of `%s`", d->name), &sym)) return val_poison(e, call->span);
+  if (!check_type(e, k, ast_kid(d->ast, 1), v, arena_printf(m->a, "the result of `%s`", d->name), &sym))
+    return val_poison(e, call->span);
   return v;
 }
 
@@ -498,13 +548,15 @@ static void number_layers(Elab *e, StrMap *out, const Ast *n, StrMap *counts, bo
   const Ast *callee = n->kind == AST_CALL ? n->kids[0] : n;
   bool stage = n->kind == AST_CALL || n->kind == AST_NAME;
   if (n->kind == AST_CALL || n->kind == AST_PIPE || n->kind == AST_LAYER)
-    for (uint32_t i = n->kind == AST_CALL ? 1 : 0; i < n->n_kids; i++) number_layers(e, out, n->kids[i], counts, n->kind == AST_LAYER);
+    for (uint32_t i = n->kind == AST_CALL ? 1 : 0; i < n->n_kids; i++)
+      number_layers(e, out, n->kids[i], counts, n->kind == AST_LAYER);
   else
     for (uint32_t i = 0; i < n->n_kids; i++) number_layers(e, out, n->kids[i], counts, false);
   if (!stage || named || !ast_is(callee, AST_NAME) || !builtin_is_layer(callee->text)) return;
   uintptr_t k = (uintptr_t)strmap_get(counts, callee->text) + 1;
   strmap_put(a, counts, callee->text, (void *)k);
-  strmap_put(a, out, arena_printf(a, "%p", (const void *)n), arena_printf(a, "%s%u", callee->text, (unsigned)k));
+  strmap_put(a, out, arena_printf(a, "%p", (const void *)n),
+             arena_printf(a, "%s%u", callee->text, (unsigned)k));
 }
 
 const char *layer_name(Elab *e, Scope *s, const Ast *call, const char *kind) {
@@ -512,31 +564,47 @@ const char *layer_name(Elab *e, Scope *s, const Ast *call, const char *kind) {
   if (!d->layers_done) {
     StrMap counts = {0};
     d->layers_done = true;
-    if (s->kind != SCOPE_DEF) number_layers(e, &d->layer_names, s->module ? ast_kid(d->ast, 2) : e->m->model, &counts, false);
+    if (s->kind != SCOPE_DEF)
+      number_layers(e, &d->layer_names, s->module ? ast_kid(d->ast, 2) : e->m->model, &counts, false);
   }
   const char *name = strmap_get(&d->layer_names, arena_printf(e->m->a, "%p", (const void *)call));
   if (name) return name;
   Diag *g = err(e->m, E0223, call->span, kind);
-  diag_help(e->m->diags, g, "give it a name: `|> name: %s(...)`, or move it into the model or a module", kind);
+  diag_help(e->m->diags, g, "give it a name: `|> name: %s(...)`, or move it into the model or a module",
+            kind);
   return NULL;
 }
 
 /* ---- parameters ---- */
-typedef struct ParamUse { ValueId id; Shape shape; Span span; } ParamUse;
+typedef struct ParamUse {
+  ValueId id;
+  Shape shape;
+  Span span;
+} ParamUse;
 
-static uint32_t prog_param(Elab *e, const char *path, const Shape *shape, InitKind init, double a, double b, Span span) {
+static uint32_t prog_param(Elab *e, const char *path, const Shape *shape, InitKind init, double a, double b,
+                           Span span) {
   Model *m = e->m;
   Program *p = m->p;
   uintptr_t known = (uintptr_t)strmap_get(&m->param_paths, path);
   if (known) return (uint32_t)known - 1;
   p->params = array_grow(m->a, p->params, p->n_params, sizeof *p->params);
-  p->params[p->n_params] = (ProgParam){.path = path, .shape = *shape, .init = init, .a = a, .b = b, .stream = XXH64(path, strlen(path), 0),
-                                       .trainable = true, .decay = true, .policy = MASKED_FREEZE, .span = span};
+  p->params[p->n_params] = (ProgParam){.path = path,
+                                       .shape = *shape,
+                                       .init = init,
+                                       .a = a,
+                                       .b = b,
+                                       .stream = XXH64(path, strlen(path), 0),
+                                       .trainable = true,
+                                       .decay = true,
+                                       .policy = MASKED_FREEZE,
+                                       .span = span};
   strmap_put(m->a, &m->param_paths, path, (void *)(uintptr_t)(p->n_params + 1));
   return p->n_params++;
 }
 
-ValueId param_use(Elab *e, const char *path, const Shape *shape, InitKind init, double a, double b, Span span) {
+ValueId param_use(Elab *e, const char *path, const Shape *shape, InitKind init, double a, double b,
+                  Span span) {
   Model *m = e->m;
   uint32_t index = prog_param(e, path, shape, init, a, b, span);
   const ProgParam *p = &m->p->params[index];

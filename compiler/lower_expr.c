@@ -6,10 +6,14 @@
 #include <math.h>
 #include <string.h>
 
-Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, const Ast **arg_ast, const char **arg_names, uint32_t n_args);
+Val *elab_def_call(Elab *e, Scope *s, const Ast *call, Decl *d, Val **args, const Ast **arg_ast,
+                   const char **arg_names, uint32_t n_args);
 
 /* ---- names ---- */
-typedef struct Names { const char **v; uint32_t n; } Names;
+typedef struct Names {
+  const char **v;
+  uint32_t n;
+} Names;
 
 static void names_add(Elab *e, Names *l, const char *name) {
   if (!name || l->n > 4000) return;
@@ -99,7 +103,11 @@ static Val *unknown_name(Elab *e, Scope *s, const Ast *a) {
   uint32_t data = 0;
   if (s->kind == SCOPE_MODULE || s->kind == SCOPE_ROUND || s->kind == SCOPE_DEF) {
     bool outside = find_field(e, a->text, &data) || strmap_get(&e->model->entries, a->text);
-    if (outside) diag_note(m->diags, g, "`%s` exists outside, but a module sees only its arguments and params: pass it as an argument", a->text);
+    if (outside)
+      diag_note(
+          m->diags, g,
+          "`%s` exists outside, but a module sees only its arguments and params: pass it as an argument",
+          a->text);
   } else
     for (uint32_t i = 0; i < m->data.n; i++) names_map(e, &l, &m->datas[i].by_name);
   if (builtin_find(a->text)) diag_help(m->diags, g, "`%s` is a function: call it", a->text);
@@ -115,7 +123,8 @@ Val *elab_name(Elab *e, Scope *s, const Ast *a) {
   }
   bool outer = s->kind == SCOPE_MODEL;
   Decl *d = strmap_get(&s->file->names, a->text);
-  if (d && !(d->kind == DECL_CLASS && !outer && s->kind != SCOPE_DEF) && !(d->kind == DECL_DATA && !outer)) return decl_value(e, s, d, a);
+  if (d && !(d->kind == DECL_CLASS && !outer && s->kind != SCOPE_DEF) && !(d->kind == DECL_DATA && !outer))
+    return decl_value(e, s, d, a);
   if (outer) {
     uint32_t data = 0;
     int found = find_field(e, a->text, &data);
@@ -123,7 +132,8 @@ Val *elab_name(Elab *e, Scope *s, const Ast *a) {
     if (found > 1) {
       Diag *g = err(m, E0418, a->span, a->text, "several data blocks have it");
       for (uint32_t i = 0; i < m->data.n; i++)
-        if (strmap_get(&m->datas[i].by_name, a->text)) diag_help(m->diags, g, "write `%s.%s`", m->datas[i].decl->name, a->text);
+        if (strmap_get(&m->datas[i].by_name, a->text))
+          diag_help(m->diags, g, "write `%s.%s`", m->datas[i].decl->name, a->text);
       return val_poison(e, a->span);
     }
   }
@@ -145,13 +155,15 @@ static void note_inst_use(Elab *e, Inst *inst, Span span) {
   *PUSH(e->m->a, e->inst_uses, e->n_inst_uses) = (struct PlaceUse){inst, span};
 }
 
-/* The inside of an instance's only call; makes bindings of the model that mention it if there was none yet. */
+/* The inside of an instance's only call; makes bindings of the model that mention it if there was none yet.
+ */
 static Scope *inst_scope(Elab *e, Inst *inst, Span span) {
   Model *m = e->m;
   const char *name = inst->path;
   for (uint32_t i = 0; !inst->n_calls && i < e->model->n_order; i++) {
     Entry *n = e->model->order[i];
-    if (n->kind == ENTRY_BIND && !n->busy && !n->val && mentions(n->bind->kids[0], name)) elab_entry(e, e->model, n, span);
+    if (n->kind == ENTRY_BIND && !n->busy && !n->val && mentions(n->bind->kids[0], name))
+      elab_entry(e, e->model, n, span);
   }
   if (!inst->n_calls) {
     if (!e->broken) err(m, E0333, span, name);
@@ -161,11 +173,17 @@ static Scope *inst_scope(Elab *e, Inst *inst, Span span) {
   return inst->calls[0];
 }
 
-static Val *unknown_member(Elab *e, const Ast *member, const char *of, const Scope *inside, const char *const *extra, uint32_t n_extra) {
+static Val *unknown_member(Elab *e, const Ast *member, const char *of, const Scope *inside,
+                           const char *const *extra, uint32_t n_extra) {
   Names l = {0};
+  for (uint32_t i = 0; inside && i < inside->n_order;
+       i++) /* an error inside: what is missing may be its fault */
+    if (inside->order[i]->val && inside->order[i]->val->kind == VAL_POISON)
+      return val_poison(e, member->span);
   for (uint32_t i = 0; i < n_extra; i++) names_add(e, &l, extra[i]);
   for (uint32_t i = 0; inside && i < inside->n_order; i++)
-    if (!inside->order[i]->val || inside->order[i]->val->kind != VAL_NUM) names_add(e, &l, inside->order[i]->name);
+    if (!inside->order[i]->val || inside->order[i]->val->kind != VAL_NUM)
+      names_add(e, &l, inside->order[i]->name);
   Span at = member->name_span.file ? member->name_span : member->span;
   Diag *g = err(e->m, E0202, at, of, member->text);
   diag_suggest(e->m->diags, g, member->text, l.v, l.n);
@@ -192,7 +210,8 @@ static Val *tensor_member(Elab *e, Val *obj, const Ast *member) {
     sp->decl->used = true;
     if (!split_resolve(e, sp, obj)) return val_poison(e, member->span);
     for (uint32_t i = 0; i < sp->n_parts; i++)
-      if (!strcmp(sp->parts[i].name, member->text)) return split_part_value(e, sp, &sp->parts[i], obj, member->span);
+      if (!strcmp(sp->parts[i].name, member->text))
+        return split_part_value(e, sp, &sp->parts[i], obj, member->span);
   }
   if (obj->scope) {
     Entry *n = scope_find(e, obj->scope, member->text);
@@ -214,7 +233,8 @@ Val *elab_member_of(Elab *e, Scope *s, Val *obj, const Ast *member) {
   case VAL_POISON: return val_poison(e, member->span);
   case VAL_INST: {
     Scope *k = inst_scope(e, obj->inst, member->span);
-    return k ? scope_member(e, k, member, arena_printf(m->a, "module `%s`", obj->inst->path)) : val_poison(e, member->span);
+    return k ? scope_member(e, k, member, arena_printf(m->a, "module `%s`", obj->inst->path))
+             : val_poison(e, member->span);
   }
   case VAL_SCOPE: return scope_member(e, obj->scope, member, "this place");
   case VAL_TENSOR: return tensor_member(e, obj, member);
@@ -315,7 +335,8 @@ static Val *index_repeat(Elab *e, Scope *s, Val *obj, const Ast *a) {
     err(e->m, E0334, a->span);
     return val_poison(e, a->span);
   }
-  if (!static_int(e, elab(e, s, a->kids[1]), "the round of a repeat", 0, 1 << 20, &i)) return val_poison(e, a->span);
+  if (!static_int(e, elab(e, s, a->kids[1]), "the round of a repeat", 0, 1 << 20, &i))
+    return val_poison(e, a->span);
   if (i >= r->n_rounds) {
     err(e->m, E0309, a->kids[1]->span, ast_source_text(e->m, a->kids[1]), (long long)r->n_rounds);
     return val_poison(e, a->span);
@@ -371,14 +392,17 @@ static Val *elab_in(Elab *e, Scope *s, const Ast *a) {
     return any;
   }
   if (!ast_is(set, AST_RANGE)) {
-    err(e->m, E0302, set ? set->span : a->span, "`in`", "a range `a .. b` or a list", ast_source_text(e->m, set));
+    err(e->m, E0302, set ? set->span : a->span, "`in`", "a range `a .. b` or a list",
+        ast_source_text(e->m, set));
     return val_poison(e, a->span);
   }
   bool ints = val_dtype(e, x) == DT_I32; /* ranges of reals are closed */
   Val *both = NULL;
   if (set->kids[0]) both = elab_binary(e, a, ">=", x, elab(e, s, set->kids[0]));
   if (ast_kid(set, 1)) {
-    Val *top = elab_binary(e, a, (ints && !strcmp(set->text, "..")) != (fault("shift-label") != 0) ? "<" : "<=", x, elab(e, s, set->kids[1]));
+    Val *top =
+        elab_binary(e, a, (ints && !strcmp(set->text, "..")) != (fault("shift-label") != 0) ? "<" : "<=", x,
+                    elab(e, s, set->kids[1]));
     both = both ? elab_binary(e, a, "and", both, top) : top;
   }
   return both ? both : val_bool(e, a->span, true);
@@ -388,7 +412,7 @@ static Val *negate(Elab *e, Span span, Val *x) {
   ValueId id = as_bool(e, x, "`not`");
   if (!id) return val_poison(e, span);
   if (x->kind == VAL_BOOL && !x->id) {
-    Val *v = val_bool(e, span, !x->num);
+    Val *v = val_bool(e, span, x->num == 0);
     v->deps = x->deps;
     return v;
   }
@@ -400,7 +424,8 @@ static Val *negate(Elab *e, Span span, Val *x) {
 static Val *elab_is(Elab *e, Scope *s, const Ast *a) {
   Val *x = elab(e, s, a->kids[0]);
   if (val_bad(x)) return x;
-  if (ast_is_name(a->kids[1], "yes")) return as_bool(e, x, "`is`") ? val_at(e, x, a->span) : val_poison(e, a->span);
+  if (ast_is_name(a->kids[1], "yes"))
+    return as_bool(e, x, "`is`") ? val_at(e, x, a->span) : val_poison(e, a->span);
   if (ast_is_name(a->kids[1], "no")) return negate(e, a->span, x);
   Diag *g = err(e->m, E0324, a->kids[1]->span, "classes observed with labels that may be missing");
   diag_note(e->m->diags, g, "`is yes` and `is no` work on every class");
@@ -417,7 +442,8 @@ static Val *elab_unary(Elab *e, Scope *s, const Ast *a) {
     if (x->id) v->id = ir_un(e->g, OP_NEG, x->id);
     return v;
   }
-  if (x->kind == VAL_TENSOR && val_dtype(e, x) == DT_I32) return elab_binary(e, a, "-", val_num(e, a->span, 0, true), x);
+  if (x->kind == VAL_TENSOR && val_dtype(e, x) == DT_I32)
+    return elab_binary(e, a, "-", val_num(e, a->span, 0, true), x);
   ValueId id = x->kind == VAL_TENSOR && val_dtype(e, x) == DT_F64 ? x->id : as_f32(e, x, "`-`");
   if (!id) return val_poison(e, a->span);
   id = ir_un(e->g, OP_NEG, id);
@@ -430,7 +456,7 @@ static Val *elab_if(Elab *e, Scope *s, const Ast *a) {
   if (val_bad(c)) return val_poison(e, a->span);
   if (c->kind == VAL_BOOL) {
     use_static(e, c);
-    return elab(e, s, a->kids[c->num ? 1 : 2]);
+    return elab(e, s, a->kids[c->num != 0 ? 1 : 2]);
   }
   ValueId ic = as_bool(e, c, "the condition of `if`");
   Val *x = elab(e, s, a->kids[1]), *y = elab(e, s, a->kids[2]);
@@ -446,16 +472,19 @@ static Val *elab_if(Elab *e, Scope *s, const Ast *a) {
   Val *branch = val_like(e, a->span, ix, axes);
   if (!broadcast_pair(e, a->span, what, branch, c, &ix, &ic, &all)) return val_poison(e, a->span);
   Val *other = val_like(e, a->span, iy, axes);
-  if (!broadcast_to(e, a->span, what, other, val_like(e, a->span, ix, all), &iy)) return val_poison(e, a->span);
+  if (!broadcast_to(e, a->span, what, other, val_like(e, a->span, ix, all), &iy))
+    return val_poison(e, a->span);
   ValueId id = ir_where(e->g, ic, ix, iy);
   for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = a->span;
   return val_like(e, a->span, id, all);
 }
 
 /* ---- calls ---- */
-static void call_args(Elab *e, Scope *s, const Ast *call, Val *first, Val ***v, const Ast ***ast, const char ***names, uint32_t *n) {
+static void call_args(Elab *e, Scope *s, const Ast *call, Val *first, Val ***v, const Ast ***ast,
+                      const char ***names, uint32_t *n) {
   uint32_t cap = call->n_kids + 1;
-  *v = ARENA_NEWS(e->m->a, Val *, cap), *ast = ARENA_NEWS(e->m->a, const Ast *, cap), *names = ARENA_NEWS(e->m->a, const char *, cap);
+  *v = ARENA_NEWS(e->m->a, Val *, cap), *ast = ARENA_NEWS(e->m->a, const Ast *, cap),
+  *names = ARENA_NEWS(e->m->a, const char *, cap);
   *n = 0;
   if (first) (*v)[(*n)++] = first;
   if (call->kind != AST_CALL) return;
@@ -471,8 +500,10 @@ static Val *not_callable(Elab *e, Scope *s, const Ast *callee) {
   Model *m = e->m;
   Names l = {0};
   for (uint32_t i = 0; builtin_at(i); i++) names_add(e, &l, builtin_at(i)->name);
-  for (uint32_t i = 0; i < m->modules.n; i++) names_add(e, &l, arena_printf(m->a, "%s%s", m->modules.v[i]->file->ns, m->modules.v[i]->name));
-  for (uint32_t i = 0; i < m->defs.n; i++) names_add(e, &l, arena_printf(m->a, "%s%s", m->defs.v[i]->file->ns, m->defs.v[i]->name));
+  for (uint32_t i = 0; i < m->modules.n; i++)
+    names_add(e, &l, arena_printf(m->a, "%s%s", m->modules.v[i]->file->ns, m->modules.v[i]->name));
+  for (uint32_t i = 0; i < m->defs.n; i++)
+    names_add(e, &l, arena_printf(m->a, "%s%s", m->defs.v[i]->file->ns, m->defs.v[i]->name));
   for (uint32_t i = 0; i < s->owner->n_order; i++)
     if (s->owner->order[i]->kind == ENTRY_INST) names_add(e, &l, s->owner->order[i]->name);
   const char *name = ast_dotted(m, callee);
@@ -519,7 +550,8 @@ static Inst *callee_target(Elab *e, Scope *s, const Ast *callee, Decl **def) {
   Val *ns = elab(e, s, callee->kids[0]);
   if (ns->kind != VAL_NAMESPACE) return NULL;
   Decl *d = strmap_get(&ns->decl->target->names, callee->text);
-  if (d && d->kind == DECL_MODULE) return inst_get(e, s, arena_printf(e->m->a, "%s.%s", ns->decl->name, d->name), d, callee->span);
+  if (d && d->kind == DECL_MODULE)
+    return inst_get(e, s, arena_printf(e->m->a, "%s.%s", ns->decl->name, d->name), d, callee->span);
   if (d && d->kind == DECL_DEF) *def = d;
   return NULL;
 }
@@ -528,7 +560,8 @@ static Inst *callee_target(Elab *e, Scope *s, const Ast *callee, Decl **def) {
 static Val *name_stage(Elab *e, Scope *s, const char *layer, Val *v, Span span) {
   Model *m = e->m;
   if (val_bad(v) || v->kind != VAL_TENSOR) return v;
-  Scope *k = scope_create(e, SCOPE_LAYER, NULL, s->file, "", arena_printf(m->a, "%s%s.", s->owner->vpath, layer));
+  Scope *k =
+      scope_create(e, SCOPE_LAYER, NULL, s->file, "", arena_printf(m->a, "%s%s.", s->owner->vpath, layer));
   if (!layer_declare(e, s->owner, layer, k, span)) return v;
   v = val_at(e, v, v->span);
   place_add(e, arena_printf(m->a, "%sout", k->vpath), v, span);
@@ -546,7 +579,8 @@ Val *elab_call_with(Elab *e, Scope *s, const Ast *call, const Ast *callee, Val *
   Decl *def = NULL;
   uint32_t before = e->m->diags->n_errors;
   Inst *inst = callee_target(e, s, callee, &def);
-  if (!inst && !def) return e->m->diags->n_errors > before ? val_poison(e, call->span) : not_callable(e, s, callee);
+  if (!inst && !def)
+    return e->m->diags->n_errors > before ? val_poison(e, call->span) : not_callable(e, s, callee);
   Val **v;
   const Ast **ast;
   const char **names;
@@ -565,7 +599,8 @@ static Val *elab_pipe(Elab *e, Scope *s, const Ast *a) {
     if (ast_is(stage, AST_LAYER)) layer = stage->text, stage = stage->kids[0];
     const Ast *callee = ast_is(stage, AST_CALL) ? stage->kids[0] : stage;
     if (!ast_is(callee, AST_NAME) && !ast_is(callee, AST_MEMBER)) {
-      err(e->m, E0302, stage->span, "a stage of a pipe", "a function or a module", ast_source_text(e->m, stage));
+      err(e->m, E0302, stage->span, "a stage of a pipe", "a function or a module",
+          ast_source_text(e->m, stage));
       return val_poison(e, a->span);
     }
     v = elab_call_with(e, s, stage, callee, v, layer);
@@ -577,7 +612,8 @@ static Val *elab_quantity(Elab *e, Scope *s, const Ast *a) {
   Val *v = val_new(e, VAL_QUANTITY, a->span);
   v->num = a->num, v->text = a->text;
   const Ast *amount = ast_kid(a, 0);
-  if (amount && !static_num(e, elab(e, s, amount), "the amount", 0, 1e15, &v->num)) return val_poison(e, a->span);
+  if (amount && !static_num(e, elab(e, s, amount), "the amount", 0, 1e15, &v->num))
+    return val_poison(e, a->span);
   return v;
 }
 

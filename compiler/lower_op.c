@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * lower_op.c -- values of the language and their conversions: numbers known now, run-time scalars, tensors. */
+ * lower_op.c -- values of the language and their conversions: numbers known now, run-time scalars, tensors.
+ */
 #include "model.h"
 #include <math.h>
 #include <string.h>
@@ -31,7 +32,8 @@ Val *val_tensor(Elab *e, Span span, ValueId id) {
 Val *val_like(Elab *e, Span span, ValueId id, const Val *like) {
   Val *v = val_tensor(e, span, id);
   const Shape *s = &e->g->v[id].shape;
-  if (like->kind == VAL_TENSOR && e->g->v[like->id].shape.rank == s->rank) memcpy(v->axis, like->axis, sizeof v->axis);
+  if (like->kind == VAL_TENSOR && e->g->v[like->id].shape.rank == s->rank)
+    memcpy(v->axis, like->axis, sizeof v->axis);
   return v;
 }
 Val *val_at(Elab *e, const Val *v, Span span) {
@@ -66,7 +68,8 @@ bool static_num(Elab *e, const Val *v, const char *what, double lo, double hi, d
   }
   use_static(e, v);
   if (!(v->num >= lo && v->num <= hi)) {
-    err(e->m, E0336, v->span, what, number_text(e->m->a, v->num), number_text(e->m->a, lo), number_text(e->m->a, hi));
+    err(e->m, E0336, v->span, what, number_text(e->m->a, v->num), number_text(e->m->a, lo),
+        number_text(e->m->a, hi));
     return false;
   }
   *out = v->num;
@@ -81,7 +84,8 @@ bool static_int(Elab *e, const Val *v, const char *what, int64_t lo, int64_t hi,
   }
   use_static(e, v);
   if (v->num < (double)lo || v->num > (double)hi) {
-    err(e->m, E0336, v->span, what, number_text(e->m->a, v->num), number_text(e->m->a, (double)lo), number_text(e->m->a, (double)hi));
+    err(e->m, E0336, v->span, what, number_text(e->m->a, v->num), number_text(e->m->a, (double)lo),
+        number_text(e->m->a, (double)hi));
     return false;
   }
   *out = (int64_t)v->num;
@@ -183,9 +187,12 @@ static void shapes_differ(Elab *e, Span at, const char *what, const Val *a, cons
   if (p && p->span.file) diag_also(m->diags, g, p->span, "`%s` is made here", p->path);
   const Shape *sa = val_shape(e, a), *sb = val_shape(e, b);
   if (sa->rank != sb->rank && shape_count(sa, 1) == shape_count(sb, 1))
-    diag_help(m->diags, g, "both hold the same number of elements: `flatten(...)` or `reshape(...)` one of them");
+    diag_help(m->diags, g,
+              "both hold the same number of elements: `flatten(...)` or `reshape(...)` one of them");
   else if (sa->rank && sb->rank)
-    diag_note(m->diags, g, "extents must be equal; only whole axes that one side lacks (the datum axis, named axes, leading axes) are repeated");
+    diag_note(m->diags, g,
+              "extents must be equal; only whole axes that one side lacks (the datum axis, named axes, "
+              "leading axes) are repeated");
 }
 
 /* a's names, and where a has none, b's. */
@@ -196,7 +203,8 @@ static Val *joined_axes(Elab *e, const Val *a, const Val *b, const int64_t *map)
   return v;
 }
 
-bool broadcast_pair(Elab *e, Span at, const char *what, Val *a, Val *b, ValueId *ia, ValueId *ib, Val **axes) {
+bool broadcast_pair(Elab *e, Span at, const char *what, Val *a, Val *b, ValueId *ia, ValueId *ib,
+                    Val **axes) {
   int64_t map[IR_MAX_RANK];
   Shape sa = *val_shape(e, a), sb = *val_shape(e, b);
   if (axes_embed(e, a, b, map)) {
@@ -222,11 +230,16 @@ bool broadcast_to(Elab *e, Span at, const char *what, Val *v, const Val *like, V
 }
 
 /* ---- arithmetic ---- */
-typedef struct OpRow { const char *text; Op op; bool compare, swap; } OpRow;
+typedef struct OpRow {
+  const char *text;
+  Op op;
+  bool compare, swap;
+} OpRow;
 static const OpRow op_rows[] = {
-    {"+", OP_ADD, false, false}, {"-", OP_SUB, false, false}, {"*", OP_MUL, false, false}, {"/", OP_DIV, false, false},
-    {"<", OP_LT, true, false},   {"<=", OP_LE, true, false},  {">", OP_LT, true, true},    {">=", OP_LE, true, true},
-    {"==", OP_EQ, true, false},  {"!=", OP_NE, true, false},  {"min", OP_MIN, false, false}, {"max", OP_MAX, false, false},
+    {"+", OP_ADD, false, false},   {"-", OP_SUB, false, false},   {"*", OP_MUL, false, false},
+    {"/", OP_DIV, false, false},   {"<", OP_LT, true, false},     {"<=", OP_LE, true, false},
+    {">", OP_LT, true, true},      {">=", OP_LE, true, true},     {"==", OP_EQ, true, false},
+    {"!=", OP_NE, true, false},    {"min", OP_MIN, false, false}, {"max", OP_MAX, false, false},
     {"pow", OP_POW, false, false},
 };
 
@@ -258,7 +271,8 @@ static Val *fold_numbers(Elab *e, Span span, const OpRow *r, const Val *a, const
     if (ints) {
       use_static(e, a), use_static(e, b);
       if (fmod(a->num, b->num) != 0) {
-        Diag *g = err(m, E0304, span, number_text(m->a, a->num), number_text(m->a, b->num), "the quotient is no integer");
+        Diag *g = err(m, E0304, span, number_text(m->a, a->num), number_text(m->a, b->num),
+                      "the quotient is no integer");
         diag_help(m->diags, g, "write %s.0 to divide as real numbers", number_text(m->a, a->num));
         return val_poison(e, span);
       }
@@ -283,7 +297,8 @@ static Val *logic(Elab *e, Span span, Op op, Val *a, Val *b) {
   ValueId ia = as_bool(e, a, what), ib = as_bool(e, b, what);
   if (!ia || !ib) return val_poison(e, span);
   if (a->kind == VAL_BOOL && b->kind == VAL_BOOL && !((a->deps | b->deps) & ~e->m->structural)) {
-    Val *v = val_bool(e, span, op == OP_AND ? a->num && b->num : a->num || b->num);
+    bool x = a->num != 0, y = b->num != 0;
+    Val *v = val_bool(e, span, op == OP_AND ? x && y : x || y);
     v->deps = a->deps | b->deps;
     return v;
   }
@@ -293,7 +308,8 @@ static Val *logic(Elab *e, Span span, Op op, Val *a, Val *b) {
   return v;
 }
 
-/* Brings two operands to one type: i32 if both are integers (and `ints`), f64 for two rank-0 f64, else f32. */
+/* Brings two operands to one type: i32 if both are integers (and `ints`), f64 for two rank-0 f64, else f32.
+ */
 static bool common_type(Elab *e, const char *what, bool ints, Val *a, Val *b, Val **ta, Val **tb) {
   Dtype da = val_dtype(e, a), db = val_dtype(e, b);
   bool fa = a->kind == VAL_TENSOR, fb = b->kind == VAL_TENSOR;
@@ -317,10 +333,13 @@ static Val *tensor_op(Elab *e, Span span, const OpRow *r, Val *a, Val *b) {
   bool bools = val_dtype(e, a) == DT_BOOL && val_dtype(e, b) == DT_BOOL;
   Val *ta = NULL, *tb = NULL, *axes = NULL;
   ValueId ia, ib;
-  if (r->compare && bools && (r->op == OP_EQ || r->op == OP_NE)) ta = as_tensor(e, a, what), tb = as_tensor(e, b, what);
-  else if (!common_type(e, what, r->op != OP_DIV && r->op != OP_POW, a, b, &ta, &tb)) return val_poison(e, span);
+  if (r->compare && bools && (r->op == OP_EQ || r->op == OP_NE))
+    ta = as_tensor(e, a, what), tb = as_tensor(e, b, what);
+  else if (!common_type(e, what, r->op != OP_DIV && r->op != OP_POW, a, b, &ta, &tb))
+    return val_poison(e, span);
   if (r->op == OP_DIV && val_dtype(e, a) == DT_I32 && val_dtype(e, b) == DT_I32) {
-    Diag *g = err(e->m, E0304, span, "these integers", "the others", "nobody can say before the run that the quotient is exact");
+    Diag *g = err(e->m, E0304, span, "these integers", "the others",
+                  "nobody can say before the run that the quotient is exact");
     diag_help(e->m->diags, g, "write `real(...) / ...` to divide as real numbers");
     return val_poison(e, span);
   }
@@ -337,7 +356,8 @@ Val *elab_binary(Elab *e, const Ast *at, const char *op, Val *a, Val *b) {
   for (uint32_t i = 0; !v && i < sizeof op_rows / sizeof *op_rows; i++) {
     const OpRow *r = &op_rows[i];
     if (strcmp(r->text, op) != 0) continue;
-    v = a->kind == VAL_NUM && b->kind == VAL_NUM ? fold_numbers(e, at->span, r, a, b) : tensor_op(e, at->span, r, a, b);
+    v = a->kind == VAL_NUM && b->kind == VAL_NUM ? fold_numbers(e, at->span, r, a, b)
+                                                 : tensor_op(e, at->span, r, a, b);
   }
   for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = at->span;
   return v ? v : val_poison(e, at->span);
@@ -352,7 +372,9 @@ Val *reduce_val(Elab *e, Span span, Val *v, Op op, const int64_t *axes, uint32_t
     if (s.d[axes[i]] == DIM_ROWS) rows = true;
     else count *= (double)s.d[axes[i]];
   ValueId r = ir_reduce(e->g, op, v->id, axes, n);
-  if (mean && rows) r = ir_bin(e->g, OP_DIV, r, count == 1 ? rows_f32(e) : ir_bin(e->g, OP_MUL, rows_f32(e), f32_const(e, span, count)));
+  if (mean && rows)
+    r = ir_bin(e->g, OP_DIV, r,
+               count == 1 ? rows_f32(e) : ir_bin(e->g, OP_MUL, rows_f32(e), f32_const(e, span, count)));
   else if (mean && count != 1) r = ir_bin(e->g, OP_DIV, r, f32_const(e, span, count));
   Val *out = val_tensor(e, span, r);
   uint32_t k = 0, next = 0;
@@ -417,6 +439,9 @@ int find_axis(Elab *e, const Val *v, const Ast *word, const char *what) {
     if (k >= 0 && k < count) return first + (int)k;
   }
   Diag *g = err(m, E0306, word->span, ast_source_text(m, word), val_text(e, v));
-  diag_note(m->diags, g, "%s takes the name of an axis, or a number: 0 for the first axis after `example`, -1 for the last", what);
+  diag_note(
+      m->diags, g,
+      "%s takes the name of an axis, or a number: 0 for the first axis after `example`, -1 for the last",
+      what);
   return -1;
 }

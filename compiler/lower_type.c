@@ -9,8 +9,9 @@ static const char *dims_text(Elab *e, const Shape *s, const char *const *axes, b
   int from = !rows && s->rank && s->d[0] == DIM_ROWS ? 1 : 0;
   for (int i = from; i < s->rank; i++) {
     const char *name = axes && axes[i] && s->d[i] != DIM_ROWS ? arena_printf(e->m->a, "%s = ", axes[i]) : "";
-    t = s->d[i] == DIM_ROWS ? arena_printf(e->m->a, "%s%srows", t, i > from ? ", " : "")
-                            : arena_printf(e->m->a, "%s%s%s%lld", t, i > from ? ", " : "", name, (long long)s->d[i]);
+    t = s->d[i] == DIM_ROWS
+            ? arena_printf(e->m->a, "%s%srows", t, i > from ? ", " : "")
+            : arena_printf(e->m->a, "%s%s%s%lld", t, i > from ? ", " : "", name, (long long)s->d[i]);
   }
   return s->rank > from ? arena_printf(e->m->a, "[%s]", t) : "";
 }
@@ -37,7 +38,7 @@ const char *val_text(Elab *e, const Val *v) {
     return shape_text(e, &x->shape, x->dtype, v->axis);
   }
   case VAL_NUM: return arena_printf(a, "the %s %s", v->is_int ? "integer" : "number", number_text(a, v->num));
-  case VAL_BOOL: return v->num ? "`true`" : "`false`";
+  case VAL_BOOL: return v->num != 0 ? "`true`" : "`false`";
   case VAL_STRING: return "a text";
   case VAL_QUANTITY: return arena_printf(a, "the length %s %s", number_text(a, v->num), v->text);
   case VAL_LIST: return "a list";
@@ -55,7 +56,8 @@ const char *val_text(Elab *e, const Val *v) {
 
 /* ---- checking ---- */
 static bool wrong_type(Elab *e, const Ast *type, const Val *v, const char *what, const char *why) {
-  Diag *g = err(e->m, E0305, v->span.file ? v->span : type->span, what, ast_source_text(e->m, type), val_text(e, v));
+  Diag *g = err(e->m, E0305, v->span.file ? v->span : type->span, what, ast_source_text(e->m, type),
+                val_text(e, v));
   diag_also(e->m->diags, g, type->span, "declared here");
   if (why) diag_note(e->m->diags, g, "%s", why);
   return false;
@@ -116,7 +118,8 @@ static bool name_known(const Scope *s, const char *name) {
 }
 
 /* One dimension against an extent. Returns false after an error. */
-static bool check_dim(Elab *e, Scope *s, const Ast *type, const Ast *dim, Val *v, int axis, const char *what, Symbols *symbols) {
+static bool check_dim(Elab *e, Scope *s, const Ast *type, const Ast *dim, Val *v, int axis, const char *what,
+                      Symbols *symbols) {
   Model *m = e->m;
   int64_t extent = val_shape(e, v)->d[axis], want = 0;
   const char *name = NULL;
@@ -143,7 +146,10 @@ static bool check_dim(Elab *e, Scope *s, const Ast *type, const Ast *dim, Val *v
   } else if (!static_int(e, elab(e, s, dim), "a dimension", 1, MAX_ELEMENTS, &want)) return false;
   if (want != extent)
     return wrong_type(e, type, v, what,
-                      ast_is(dim, AST_NUMBER) ? NULL : arena_printf(m->a, "`%s` is %lld, the value has %lld", ast_source_text(m, dim), (long long)want, (long long)extent));
+                      ast_is(dim, AST_NUMBER)
+                          ? NULL
+                          : arena_printf(m->a, "`%s` is %lld, the value has %lld", ast_source_text(m, dim),
+                                         (long long)want, (long long)extent));
   if (name) v->axis[axis] = name;
   return true;
 }
@@ -155,9 +161,10 @@ bool check_type(Elab *e, Scope *s, const Ast *type, Val *v, const char *what, Sy
   const Shape *shape = val_shape(e, v);
   int rows = shape->rank && shape->d[0] == DIM_ROWS ? 1 : 0;
   if ((uint32_t)(shape->rank - rows) != type->n_kids)
-    return wrong_type(e, type, v, what,
-                      arena_printf(e->m->a, "the type has %u %s, the value %d (the datum axis is not counted)", type->n_kids,
-                                   plural(type->n_kids, "dimension", "dimensions"), shape->rank - rows));
+    return wrong_type(
+        e, type, v, what,
+        arena_printf(e->m->a, "the type has %u %s, the value %d (the datum axis is not counted)",
+                     type->n_kids, plural(type->n_kids, "dimension", "dimensions"), shape->rank - rows));
   for (uint32_t i = 0; i < type->n_kids; i++)
     if (!check_dim(e, s, type, type->kids[i], v, rows + (int)i, what, symbols)) return false;
   return true;

@@ -29,7 +29,9 @@ static void program_settings(Model *m) {
   Program *p = m->p;
   bool has_seed = strmap_get(&m->param_names, "seed") != NULL;
   p->settings = ARENA_NEWS(m->a, ProgSetting, m->n_param + 1);
-  if (!has_seed) p->settings[p->n_settings++] = (ProgSetting){"seed", arena_printf(m->a, "%llu", (unsigned long long)m->seed), "", false};
+  if (!has_seed)
+    p->settings[p->n_settings++] =
+        (ProgSetting){"seed", arena_printf(m->a, "%llu", (unsigned long long)m->seed), "", false};
   for (uint32_t i = 0; i < m->n_param; i++) {
     const Param *q = &m->param[i];
     const char *text = q->value ? value_text(m, q->value) : NULL;
@@ -78,7 +80,8 @@ static void check_all_fields(Model *m) {
   }
 }
 
-Model *model_check(Arena *a, Sources *sources, const ParseResult *spec, const Override *sets, uint32_t n_sets, Diags *diags) {
+Model *model_check(Arena *a, Sources *sources, const ParseResult *spec, const Override *sets, uint32_t n_sets,
+                   Diags *diags) {
   Model *m = ARENA_NEW(a, Model);
   m->a = a, m->sources = sources, m->diags = diags, m->sets = sets, m->n_sets = n_sets;
   m->model_decl.name = "model";
@@ -115,7 +118,8 @@ static void print_param(const Model *m, uint32_t i, FILE *f) {
   const Param *p = &m->param[i];
   const char *text = value_text((Model *)(uintptr_t)m, p->value);
   bool structural = i >= 64 || (m->structural >> i & 1);
-  fprintf(f, "  %s: %s = %s%s\n", p->name, types[p->type], text ? text : "[...]", structural ? "  # structural" : "");
+  fprintf(f, "  %s: %s = %s%s\n", p->name, types[p->type], text ? text : "[...]",
+          structural ? "  # structural" : "");
 }
 
 static void print_units(const SplitPart *p, FILE *f) {
@@ -143,7 +147,8 @@ void model_print(const Model *m, FILE *f) {
   }
   if (e->n_places) fprintf(f, "values\n");
   for (uint32_t i = 0; i < e->n_places; i++)
-    fprintf(f, "  %s: %s\n", e->places[i]->path, val_text(e, val_tensor(e, e->places[i]->span, e->places[i]->value)));
+    fprintf(f, "  %s: %s\n", e->places[i]->path,
+            val_text(e, val_tensor(e, e->places[i]->span, e->places[i]->value)));
   for (uint32_t i = 0; i < m->n_split; i++) {
     const Split *s = &m->split[i];
     fprintf(f, "split %s of %lld\n", s->decl->name, (long long)s->extent);
@@ -156,12 +161,13 @@ void model_print(const Model *m, FILE *f) {
   for (uint32_t i = 0; i < m->classes.n; i++) fprintf(f, "class %s\n", m->classes.v[i]->name);
   for (uint32_t i = 0; i < m->p->n_routes; i++) {
     const ProgRoute *r = &m->p->routes[i];
-    fprintf(f, "route %s: %s of %s\n", r->name, r->primitive == ROUTE_VALUE ? "value" : "gradient", m->p->taps[r->tap].name);
+    fprintf(f, "route %s: %s of %s\n", r->name, r->primitive == ROUTE_VALUE ? "value" : "gradient",
+            m->p->taps[r->tap].name);
   }
   for (uint32_t i = 0; i < m->p->n_origins; i++)
     fprintf(f, "%s %s%s\n", m->p->origins[i].regularizer ? "regularize" : "loss", m->p->origins[i].name,
             m->p->origins[i].routed ? "" : "  # unrouted");
   for (uint32_t i = 0; i < m->p->n_evals; i++)
-    fprintf(f, "evaluate %s: %u metrics on %s.%s\n", m->p->evals[i].name, m->p->evals[i].n_metrics, m->p->data[m->p->evals[i].source].name,
-            m->p->evals[i].part);
+    fprintf(f, "evaluate %s: %u metrics on %s.%s\n", m->p->evals[i].name, m->p->evals[i].n_metrics,
+            m->p->data[m->p->evals[i].source].name, m->p->evals[i].part);
 }

@@ -9,8 +9,15 @@
 #define ROUTEC_MODEL_H
 #include "compiler.h"
 
-/* ---- names ------------------------------------------------------------------------------------------------ */
-typedef struct StrMap { struct StrSlot { const char *key; void *value; } *slots; uint32_t cap, n; } StrMap;
+/* ---- names ------------------------------------------------------------------------------------------------
+ */
+typedef struct StrMap {
+  struct StrSlot {
+    const char *key;
+    void *value;
+  } * slots;
+  uint32_t cap, n;
+} StrMap;
 void *strmap_get(const StrMap *m, const char *key);
 void strmap_put(Arena *a, StrMap *m, const char *key, void *value);
 
@@ -30,8 +37,18 @@ struct FileScope {
 };
 
 typedef enum DeclKind {
-  DECL_PARAM, DECL_DATA, DECL_MODULE, DECL_DEF, DECL_CLASS, DECL_USE, DECL_SPLIT, DECL_ROUTE, DECL_ORIGIN,
-  DECL_EVAL, DECL_SWEEP, DECL_EXPECT
+  DECL_PARAM,
+  DECL_DATA,
+  DECL_MODULE,
+  DECL_DEF,
+  DECL_CLASS,
+  DECL_USE,
+  DECL_SPLIT,
+  DECL_ROUTE,
+  DECL_ORIGIN,
+  DECL_EVAL,
+  DECL_SWEEP,
+  DECL_EXPECT
 } DeclKind;
 
 struct Decl {
@@ -42,52 +59,75 @@ struct Decl {
   FileScope *target; /* USE: the file */
   uint32_t index;    /* among its kind */
   bool used;
-  bool busy;         /* PARAM, CLASS: being elaborated: a cycle if met again */
-  StrMap layer_names;/* MODULE and the model: call node -> "linear1", made on first use */
+  bool busy;          /* PARAM, CLASS: being elaborated: a cycle if met again */
+  StrMap layer_names; /* MODULE and the model: call node -> "linear1", made on first use */
   bool layers_done;
 };
 
-typedef struct DeclList { Decl **v; uint32_t n; } DeclList;
+typedef struct DeclList {
+  Decl **v;
+  uint32_t n;
+} DeclList;
 
 typedef enum ParamType { PT_INT, PT_REAL, PT_BOOL, PT_STRING, PT_QUANTITY, PT_LIST } ParamType;
 typedef struct Param {
   Decl *decl;
-  const char *name;     /* with namespace */
+  const char *name; /* with namespace */
   ParamType type;
   Val *value;           /* NULL until resolved */
   const char *override; /* text of --set, or NULL */
-  bool has_range, lo_open; double lo, hi;
-  uint32_t scalar;      /* 1 + index in Program.scalars once used at run time in this walk; else 0 */
+  bool has_range, lo_open;
+  double lo, hi;
+  uint32_t scalar; /* 1 + index in Program.scalars once used at run time in this walk; else 0 */
 } Param;
 
-/* ---- data ---------------------------------------------------------------------------------------------------- */
+/* ---- data
+ * ---------------------------------------------------------------------------------------------------- */
 typedef struct Reader Reader;
 typedef struct Field {
   const char *name;
   const Ast *bind;
-  bool has_range, is_bool; double lo, hi;
+  bool has_range, is_bool;
+  double lo, hi;
 } Field;
 typedef struct Data {
   Decl *decl;
-  const Ast *source;     /* the reader call */
+  const Ast *source; /* the reader call */
   const Reader *reader;
   bool has_test;
-  Field *fields; uint32_t n_fields;
-  StrMap by_name;        /* Field* */
+  Field *fields;
+  uint32_t n_fields;
+  StrMap by_name; /* Field* */
 } Data;
 
-/* ---- splits and routes ------------------------------------------------------------------------------------------- */
+/* ---- splits and routes
+ * ------------------------------------------------------------------------------------------- */
 /* A place as written: names, and index ranges for repeats. `[*]` is lo 0, hi INT64_MAX. */
-typedef struct PathPart { const char *name; int64_t lo, hi; } PathPart; /* name NULL: index in [lo, hi) */
-typedef struct PathPat { PathPart *v; uint32_t n; Span span; const char *text; } PathPat;
+typedef struct PathPart {
+  const char *name;
+  int64_t lo, hi;
+} PathPart; /* name NULL: index in [lo, hi) */
+typedef struct PathPat {
+  PathPart *v;
+  uint32_t n;
+  Span span;
+  const char *text;
+} PathPat;
 
-typedef struct SplitPart { const char *name; int64_t *units; int64_t n; Span span; const Ast *ast; } SplitPart;
+typedef struct SplitPart {
+  const char *name;
+  int64_t *units;
+  int64_t n;
+  Span span;
+  const Ast *ast;
+} SplitPart;
 typedef struct Split {
   Decl *decl;
   PathPat place;
   bool place_ok;
-  SplitPart *parts; uint32_t n_parts;
-  int64_t extent;        /* units of the place when the parts were computed; 0 = not yet */
+  SplitPart *parts;
+  uint32_t n_parts;
+  int64_t extent; /* units of the place when the parts were computed; 0 = not yet */
   int axis;
   bool bad, matched;
 } Split;
@@ -100,52 +140,63 @@ typedef struct RouteDecl {
   const Ast *strength;
 } RouteDecl;
 
-/* ---- values --------------------------------------------------------------------------------------------------------- */
+/* ---- values
+ * ---------------------------------------------------------------------------------------------------------
+ */
 typedef enum ValKind {
-  VAL_POISON,   /* an error was reported here: say nothing more */
-  VAL_TENSOR,   /* a graph value */
-  VAL_NUM,      /* a number known now; id is its run-time twin (rank-0 F64) when it depends on params, else 0 */
-  VAL_BOOL,     /* a truth value known now (num) */
-  VAL_STRING, VAL_QUANTITY, VAL_LIST, VAL_RANGE,
-  VAL_SCOPE,    /* the inside of a module call, of a layer or of one round of a repeat */
-  VAL_REPEAT,   /* all rounds of a repeat */
-  VAL_INST,     /* a module instance */
-  VAL_DATA, VAL_PART, VAL_SOURCE, VAL_NAMESPACE
+  VAL_POISON, /* an error was reported here: say nothing more */
+  VAL_TENSOR, /* a graph value */
+  VAL_NUM,    /* a number known now; id is its run-time twin (rank-0 F64) when it depends on params, else 0 */
+  VAL_BOOL,   /* a truth value known now (num) */
+  VAL_STRING,
+  VAL_QUANTITY,
+  VAL_LIST,
+  VAL_RANGE,
+  VAL_SCOPE,  /* the inside of a module call, of a layer or of one round of a repeat */
+  VAL_REPEAT, /* all rounds of a repeat */
+  VAL_INST,   /* a module instance */
+  VAL_DATA,
+  VAL_PART,
+  VAL_SOURCE,
+  VAL_NAMESPACE
 } ValKind;
 
 /* A named value of one graph. */
 typedef struct Place {
-  const char *path;     /* "encoder.fc1.out" */
-  ValueId value;        /* what readers read: after TAP and MASK */
-  struct Place *under;  /* the place this one is a second name of, or NULL */
+  const char *path;    /* "encoder.fc1.out" */
+  ValueId value;       /* what readers read: after TAP and MASK */
+  struct Place *under; /* the place this one is a second name of, or NULL */
   Span span;
-  const Ast *unnamed;   /* the call of a layer without a name, else NULL */
+  const Ast *unnamed; /* the call of a layer without a name, else NULL */
 } Place;
 
 struct Val {
   ValKind kind;
   Span span;
   ValueId id;
-  const char *axis[IR_MAX_RANK]; /* names of axes; axis 0 is "example" when its extent is DIM_ROWS; NULL: unnamed */
-  bool is_int;                   /* NUM */
-  double num;                    /* NUM, BOOL, QUANTITY */
-  uint64_t deps;                 /* params it depends on (bit = index) */
-  const char *text;              /* STRING; QUANTITY: unit word; PART: "train" or "test" */
-  const Ast *ast;                /* RANGE: the node */
-  Val **items; uint32_t n_items; /* LIST; mix: operands, with `names` */
+  const char
+      *axis[IR_MAX_RANK]; /* names of axes; axis 0 is "example" when its extent is DIM_ROWS; NULL: unnamed */
+  bool is_int;            /* NUM */
+  double num;             /* NUM, BOOL, QUANTITY */
+  uint64_t deps;          /* params it depends on (bit = index) */
+  const char *text;       /* STRING; QUANTITY: unit word; PART: "train" or "test" */
+  const Ast *ast;         /* RANGE: the node */
+  Val **items;
+  uint32_t n_items; /* LIST; mix: operands, with `names` */
   const char **names;
   Place *place;
-  Scope *scope;                  /* SCOPE; TENSOR: inside of the call it came from */
+  Scope *scope; /* SCOPE; TENSOR: inside of the call it came from */
   Inst *inst;
   struct Entry *repeat;
-  uint32_t data;                 /* DATA, PART, SOURCE */
-  Decl *decl;                    /* NAMESPACE; NUM straight from a param */
+  uint32_t data; /* DATA, PART, SOURCE */
+  Decl *decl;    /* NAMESPACE; NUM straight from a param */
 };
 
 struct Inst {
-  const char *path;   /* prefix of its parameters */
+  const char *path; /* prefix of its parameters */
   Decl *module;
-  Scope **calls; uint32_t n_calls;
+  Scope **calls;
+  uint32_t n_calls;
   Span first_call;
 };
 
@@ -154,59 +205,79 @@ typedef struct Entry Entry;
 struct Entry {
   EntryKind kind;
   const char *name;
-  Val *val;            /* VALUE; BIND once done */
-  const Ast *bind;     /* BIND, REPEAT: the statement */
-  uint32_t target;     /* BIND: which of its names */
-  uint32_t stmt;       /* number of the statement in its block */
+  Val *val;        /* VALUE; BIND once done */
+  const Ast *bind; /* BIND, REPEAT: the statement */
+  uint32_t target; /* BIND: which of its names */
+  uint32_t stmt;   /* number of the statement in its block */
   bool busy, used;
   Inst *inst;
-  Scope *scope;        /* LAYER; BIND: inside of the call being bound, known early */
-  Scope **rounds; uint32_t n_rounds; /* REPEAT */
-  Entry *older;        /* a carried name: the version before this statement */
-  Entry *carry_of;     /* version made by a repeat: the REPEAT entry */
+  Scope *scope; /* LAYER; BIND: inside of the call being bound, known early */
+  Scope **rounds;
+  uint32_t n_rounds; /* REPEAT */
+  Entry *older;      /* a carried name: the version before this statement */
+  Entry *carry_of;   /* version made by a repeat: the REPEAT entry */
 };
 
-typedef enum ScopeKind { SCOPE_MODEL, SCOPE_MODULE, SCOPE_ROUND, SCOPE_DEF, SCOPE_DATA, SCOPE_LAYER, SCOPE_EMPTY } ScopeKind;
+typedef enum ScopeKind {
+  SCOPE_MODEL,
+  SCOPE_MODULE,
+  SCOPE_ROUND,
+  SCOPE_DEF,
+  SCOPE_DATA,
+  SCOPE_LAYER,
+  SCOPE_EMPTY
+} ScopeKind;
 struct Scope {
   ScopeKind kind;
-  Scope *up;            /* ROUND: the body it stands in; else NULL */
+  Scope *up; /* ROUND: the body it stands in; else NULL */
   FileScope *file;
-  const char *ppath;    /* prefix of parameters, "" or "encoder." */
-  const char *vpath;    /* prefix of values */
-  StrMap entries;       /* Entry* (newest version) */
-  Entry **order; uint32_t n_order;
-  uint32_t stmt;        /* statement being elaborated, for versions of carried names */
-  uint32_t data;        /* DATA */
-  Decl *module;         /* whose body; NULL for the model */
-  Scope *owner;         /* the body that owns module instances made here: itself, for a DEF the caller's */
-  Inst *inst;           /* MODULE: the instance that is called */
+  const char *ppath; /* prefix of parameters, "" or "encoder." */
+  const char *vpath; /* prefix of values */
+  StrMap entries;    /* Entry* (newest version) */
+  Entry **order;
+  uint32_t n_order;
+  uint32_t stmt; /* statement being elaborated, for versions of carried names */
+  uint32_t data; /* DATA */
+  Decl *module;  /* whose body; NULL for the model */
+  Scope *owner;  /* the body that owns module instances made here: itself, for a DEF the caller's */
+  Inst *inst;    /* MODULE: the instance that is called */
 };
 
-/* ---- one graph being made --------------------------------------------------------------------------------------- */
+/* ---- one graph being made
+ * --------------------------------------------------------------------------------------- */
 typedef struct Model Model;
 struct Elab {
   Model *m;
   Graph *g;
-  bool training;        /* taps, forward masks and dropout are in */
-  uint32_t data;        /* data block whose rows these are, or NO_DATA */
+  bool training; /* taps, forward masks and dropout are in */
+  uint32_t data; /* data block whose rows these are, or NO_DATA */
   Scope *model;
-  Val **classes;        /* [class]; NULL: not yet */
-  Val ***fields;        /* [data][field] */
+  Val **classes; /* [class]; NULL: not yet */
+  Val ***fields; /* [data][field] */
   uint8_t **field_busy;
-  ValueId *columns;     /* [program column]: language-level value, 0: not yet */
-  Place **places; uint32_t n_places;
-  struct FieldOf { ValueId id; Field *field; } *finite; uint32_t n_finite;
-  struct PlaceUse { Inst *inst; Span span; } *inst_uses; uint32_t n_inst_uses;
-  const Ast *bind_ast;  /* outermost expression of the binding being elaborated */
+  ValueId *columns; /* [program column]: language-level value, 0: not yet */
+  Place **places;
+  uint32_t n_places;
+  struct FieldOf {
+    ValueId id;
+    Field *field;
+  } * finite;
+  uint32_t n_finite;
+  struct PlaceUse {
+    Inst *inst;
+    Span span;
+  } * inst_uses;
+  uint32_t n_inst_uses;
+  const Ast *bind_ast; /* outermost expression of the binding being elaborated */
   Entry *bind_entry;
   const char *bind_path;
   uint32_t depth, n_expressions;
   uint32_t n_dropouts;
-  bool in_condition;    /* of an arm */
-  bool broken;          /* the model has errors: places that are not there may be their fault */
-  ValueId clocks[4];    /* by ClockKind */
-  const Ast *unnamed;   /* set around place_add for the output of a layer without a name */
-  StrMap params;        /* path -> ParamUse*: one PARAM value per parameter and graph */
+  bool in_condition;  /* of an arm */
+  bool broken;        /* the model has errors: places that are not there may be their fault */
+  ValueId clocks[4];  /* by ClockKind */
+  const Ast *unnamed; /* set around place_add for the output of a layer without a name */
+  StrMap params;      /* path -> ParamUse*: one PARAM value per parameter and graph */
 };
 #define NO_DATA UINT32_MAX
 
@@ -222,21 +293,26 @@ struct Model {
   const Ast *model, *optimize, *train; /* NULL: none */
   FileScope *model_file;
   Decl model_decl;
-  Param *param; uint32_t n_param;
-  StrMap param_names;    /* Param* by full name */
+  Param *param;
+  uint32_t n_param;
+  StrMap param_names; /* Param* by full name */
   Data *datas;
-  Split *split; uint32_t n_split;
-  RouteDecl *route; uint32_t n_route;
-  uint64_t structural;   /* bit per param */
-  uint32_t walk;         /* 0: finding errors and structure; 1: making the program */
-  uint64_t seed; bool seed_set;
-  const Override *sets; uint32_t n_sets;
+  Split *split;
+  uint32_t n_split;
+  RouteDecl *route;
+  uint32_t n_route;
+  uint64_t structural; /* bit per param */
+  uint32_t walk;       /* 0: finding errors and structure; 1: making the program */
+  uint64_t seed;
+  bool seed_set;
+  const Override *sets;
+  uint32_t n_sets;
   bool *set_used;
   Program *p;
-  Elab *step;            /* the training step's elaboration */
-  StrMap model_used;     /* model values that something reads (kept over graphs) */
+  Elab *step;        /* the training step's elaboration */
+  StrMap model_used; /* model values that something reads (kept over graphs) */
   StrMap similar_warned;
-  StrMap param_paths;    /* path -> 1 + index in p->params, of this walk */
+  StrMap param_paths; /* path -> 1 + index in p->params, of this walk */
   bool too_big;
 };
 
@@ -281,19 +357,27 @@ bool path_pattern(Elab *e, const Ast *place, PathPat *out);
 bool path_matches(Elab *e, const PathPat *pat, const char *path);
 Split *split_of_place(Elab *e, const Place *p);
 Split *split_with_part(Elab *e, const Place *p, const char *part);
-bool split_resolve(Elab *e, Split *s, const Val *v); /* computes units against v's shape; false after an error */
+bool split_resolve(Elab *e, Split *s,
+                   const Val *v); /* computes units against v's shape; false after an error */
 Val *split_part_value(Elab *e, Split *s, const SplitPart *part, Val *v, Span span);
 /* ---- check_route.c ---- */
 void check_routes(Model *m);
 /* Puts TAPs and MASKs on a value that has just got a path. */
 ValueId route_apply(Elab *e, const char *path, Val *v, Place *p);
 /* The same for the operands of `mix`; parts are weights of whole operands. */
-void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n, Span span);
+void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n,
+                     Span span);
 void routes_finish(Elab *e);
 void check_inst_uses(Elab *e); /* last, for every graph */
 void routes_set_origins(Elab *e);
 /* ---- check_finite.c ---- */
-typedef struct Finite { struct FieldOf *vars; uint32_t n_vars; double count; double *value; uint32_t *stamp, epoch; } Finite;
+typedef struct Finite {
+  struct FieldOf *vars;
+  uint32_t n_vars;
+  double count;
+  double *value;
+  uint32_t *stamp, epoch;
+} Finite;
 /* The fields with finite ranges that `ids` depend on; false if they depend on anything else. */
 bool finite_collect(Elab *e, const ValueId *ids, uint32_t n, Finite *out);
 /* Values of ids under assignment number k (mixed radix over vars). */
@@ -304,7 +388,8 @@ bool finite_eval_fixed(Elab *e, ValueId var, double value, ValueId id, double *o
 void check_origins(Elab *e);
 void check_params_policy(Model *m);
 uint32_t training_data(Model *m);
-ValueId schedule_steps(Elab *e, Scope *s, const Ast *a, const char *what); /* a length as rank-0 F64 steps; 0 after an error */
+ValueId schedule_steps(Elab *e, Scope *s, const Ast *a,
+                       const char *what); /* a length as rank-0 F64 steps; 0 after an error */
 void check_optimize(Elab *e);
 void check_train(Elab *e);
 void check_evals(Model *m);
@@ -323,15 +408,17 @@ Val *elab_entry(Elab *e, Scope *s, Entry *n, Span use);
 void elab_body(Elab *e, Scope *s, const Ast *block);
 Val *elab_module_call(Elab *e, Scope *s, const Ast *call, Inst *inst, Val **args, const Ast **arg_ast,
                       const char **arg_names, uint32_t n_args, const char *call_name);
-/* Makes `name` the inside of a layer or a named call. A binding may have the name of a layer in its own expression:
- * `q = x |> q: linear(8)` binds the result, and `q.out` and `q.weight` are the layer's. false after an error. */
+/* Makes `name` the inside of a layer or a named call. A binding may have the name of a layer in its own
+ * expression: `q = x |> q: linear(8)` binds the result, and `q.out` and `q.weight` are the layer's. false
+ * after an error. */
 bool layer_declare(Elab *e, Scope *owner, const char *name, Scope *inside, Span span);
 Scope *layer_inside(Scope *owner, const char *name); /* NULL: none of that name */
 Inst *inst_get(Elab *e, Scope *s, const char *name, Decl *module, Span span);
 Place *place_add(Elab *e, const char *path, Val *v, Span span);
 const char *layer_name(Elab *e, Scope *s, const Ast *call, const char *kind);
 /* The PARAM value of a path, made at its first use; 0 after an error (a second use with another shape). */
-ValueId param_use(Elab *e, const char *path, const Shape *shape, InitKind init, double a, double b, Span span);
+ValueId param_use(Elab *e, const char *path, const Shape *shape, InitKind init, double a, double b,
+                  Span span);
 
 /* ---- lower_expr.c ---- */
 Val *elab(Elab *e, Scope *s, const Ast *a);
@@ -340,9 +427,16 @@ Val *elab_name(Elab *e, Scope *s, const Ast *a);
 Val *elab_member_of(Elab *e, Scope *s, Val *obj, const Ast *member);
 
 /* ---- lower_type.c ---- */
-typedef struct Symbols { struct { const char *name; int64_t value; Span from; } v[32]; uint32_t n; } Symbols;
+typedef struct Symbols {
+  struct {
+    const char *name;
+    int64_t value;
+    Span from;
+  } v[32];
+  uint32_t n;
+} Symbols;
 bool check_type(Elab *e, Scope *s, const Ast *type, Val *v, const char *what, Symbols *symbols);
-const char *val_text(Elab *e, const Val *v);              /* "f32[784] for each datum" */
+const char *val_text(Elab *e, const Val *v); /* "f32[784] for each datum" */
 const char *shape_text(Elab *e, const Shape *s, Dtype t, const char *const *axes);
 const char *shape_dims_text(Elab *e, const Shape *s);
 
@@ -351,36 +445,36 @@ Val *val_new(Elab *e, ValKind k, Span span);
 Val *val_poison(Elab *e, Span span);
 Val *val_num(Elab *e, Span span, double num, bool is_int);
 Val *val_bool(Elab *e, Span span, bool b);
-Val *val_tensor(Elab *e, Span span, ValueId id);          /* axes: example, rest unnamed */
+Val *val_tensor(Elab *e, Span span, ValueId id); /* axes: example, rest unnamed */
 Val *val_like(Elab *e, Span span, ValueId id, const Val *axes_of);
-Val *val_at(Elab *e, const Val *v, Span span);            /* a copy with another span */
+Val *val_at(Elab *e, const Val *v, Span span); /* a copy with another span */
 bool val_bad(const Val *v);
 const Shape *val_shape(Elab *e, const Val *v);
 Dtype val_dtype(Elab *e, const Val *v);
 bool val_has_rows(Elab *e, const Val *v);
 bool static_int(Elab *e, const Val *v, const char *what, int64_t lo, int64_t hi, int64_t *out);
 bool static_num(Elab *e, const Val *v, const char *what, double lo, double hi, double *out);
-void use_static(Elab *e, const Val *v);                    /* its params become structural */
+void use_static(Elab *e, const Val *v); /* its params become structural */
 /* As a graph value of float type; numbers become constants or run-time scalars. 0 after an error. */
 ValueId as_f32(Elab *e, const Val *v, const char *what);
 ValueId as_f64_scalar(Elab *e, const Val *v, const char *what);
 ValueId as_bool(Elab *e, const Val *v, const char *what);
 ValueId as_i32(Elab *e, const Val *v, const char *what);
-Val *as_tensor(Elab *e, Val *v, const char *what);         /* any dtype; numbers become rank 0 */
+Val *as_tensor(Elab *e, Val *v, const char *what); /* any dtype; numbers become rank 0 */
 Val *elab_binary(Elab *e, const Ast *at, const char *op, Val *a, Val *b);
 /* Makes both tensors one shape by the broadcasting rule; false after an error. */
 bool broadcast_pair(Elab *e, Span at, const char *what, Val *a, Val *b, ValueId *ia, ValueId *ib, Val **axes);
 bool broadcast_to(Elab *e, Span at, const char *what, Val *v, const Val *like, ValueId *out);
-bool shape_ok(Elab *e, Span at, const Shape *s, const char *what); /* size limit */
+bool shape_ok(Elab *e, Span at, const Shape *s, const char *what);       /* size limit */
 int find_axis(Elab *e, const Val *v, const Ast *word, const char *what); /* -1 after an error */
 ValueId f32_const(Elab *e, Span s, double x);
-ValueId mean_rest(Elab *e, ValueId id);                    /* over all axes but the datum axis */
+ValueId mean_rest(Elab *e, ValueId id); /* over all axes but the datum axis */
 Val *select_units(Elab *e, Span span, Val *v, int axis, const int64_t *units, int64_t n);
 Val *reduce_val(Elab *e, Span span, Val *v, Op op, const int64_t *axes, uint32_t n, bool mean);
 ValueId rows_f32(Elab *e);
 ValueId clock_f64(Elab *e, ClockKind k);
-#define MAX_ELEMENTS ((int64_t)1 << 40)
-#define MAX_VALUES 500000u
+#define MAX_ELEMENTS    (((int64_t)1 << 40) - 1)
+#define MAX_VALUES      500000u
 #define MAX_EXPRESSIONS 1500000u /* elaborated for one graph; a scope counts as 64 */
-#define MAX_DEPTH 2500u
+#define MAX_DEPTH       2500u
 #endif

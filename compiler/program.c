@@ -41,39 +41,52 @@ static void print_data(const Program *p, FILE *f) {
 }
 
 static void print_params(const Program *p, FILE *f) {
-  static const char *const inits[] = {"constant", "uniform", "normal"}, *const policies[] = {"freeze", "zero_grad", "mask_update"};
+  static const char *const inits[] = {"constant", "uniform", "normal"}, *const policies[] = {"freeze",
+                                                                                             "zero_grad",
+                                                                                             "mask_update"};
   for (uint32_t i = 0; i < p->n_settings; i++)
-    fprintf(f, "setting %s = %s%s\n", p->settings[i].name, p->settings[i].value, p->settings[i].structural ? " structural" : "");
+    fprintf(f, "setting %s = %s%s\n", p->settings[i].name, p->settings[i].value,
+            p->settings[i].structural ? " structural" : "");
   for (uint32_t i = 0; i < p->n_scalars; i++)
-    fprintf(f, "scalar %u %s = %.17g in %g ..= %g%s\n", i, p->scalars[i].name, p->scalars[i].value, p->scalars[i].lo, p->scalars[i].hi,
-            p->scalars[i].is_int ? " int" : "");
+    fprintf(f, "scalar %u %s = %.17g in %g ..= %g%s\n", i, p->scalars[i].name, p->scalars[i].value,
+            p->scalars[i].lo, p->scalars[i].hi, p->scalars[i].is_int ? " int" : "");
   for (uint32_t i = 0; i < p->n_params; i++) {
     const ProgParam *q = &p->params[i];
     fprintf(f, "param %u %s: f32", i, q->path);
     print_shape(&q->shape, f);
-    fprintf(f, " %s(%.9g, %.9g) stream %016llx %s%s%s\n", inits[q->init], q->a, q->b, (unsigned long long)q->stream, policies[q->policy],
-            q->decay ? "" : " no_decay", q->trainable ? "" : " fixed");
+    fprintf(f, " %s(%.9g, %.9g) stream %016llx %s%s%s\n", inits[q->init], q->a, q->b,
+            (unsigned long long)q->stream, policies[q->policy], q->decay ? "" : " no_decay",
+            q->trainable ? "" : " fixed");
   }
 }
 
 static void print_routes(const Program *p, FILE *f) {
   for (uint32_t i = 0; i < p->n_origins; i++)
-    fprintf(f, "origin %u %s %s: %%%u%s\n", i, p->origins[i].regularizer ? "regularize" : "loss", p->origins[i].name, p->origins[i].value,
-            p->origins[i].routed ? "" : " unrouted");
-  for (uint32_t i = 0; i < p->n_taps; i++) fprintf(f, "tap %u %s: %%%u\n", i, p->taps[i].name, p->taps[i].value);
+    fprintf(f, "origin %u %s %s: %%%u%s\n", i, p->origins[i].regularizer ? "regularize" : "loss",
+            p->origins[i].name, p->origins[i].value, p->origins[i].routed ? "" : " unrouted");
+  for (uint32_t i = 0; i < p->n_taps; i++)
+    fprintf(f, "tap %u %s: %%%u\n", i, p->taps[i].name, p->taps[i].value);
   for (uint32_t i = 0; i < p->n_routes; i++) {
     static const char *const primitives[] = {"gradient", "parameters", "value"};
     const ProgRoute *r = &p->routes[i];
-    fprintf(f, "route %u %s: %s of tap %u origins %llx factor %%%u\n", i, r->name, primitives[r->primitive], r->tap,
-            (unsigned long long)r->origins, r->factor);
+    fprintf(f, "route %u %s: %s of tap %u origins %llx factor %%%u\n", i, r->name, primitives[r->primitive],
+            r->tap, (unsigned long long)r->origins, r->factor);
   }
 }
 
 static void print_optim(const Program *p, FILE *f) {
   static const char *const kinds[] = {"sgd", "adam", "adamw"};
   const ProgOptim *o = &p->optim;
-  const struct { const char *name; ValueId v; } args[] = {{"lr", o->lr}, {"beta1", o->beta1}, {"beta2", o->beta2}, {"eps", o->eps},
-                                                          {"weight_decay", o->weight_decay}, {"momentum", o->momentum}, {"clip", o->clip}};
+  const struct {
+    const char *name;
+    ValueId v;
+  } args[] = {{"lr", o->lr},
+              {"beta1", o->beta1},
+              {"beta2", o->beta2},
+              {"eps", o->eps},
+              {"weight_decay", o->weight_decay},
+              {"momentum", o->momentum},
+              {"clip", o->clip}};
   if (!o->lr) return;
   fprintf(f, "optimize %s", kinds[o->kind]);
   for (uint32_t i = 0; i < sizeof args / sizeof *args; i++)
@@ -84,8 +97,8 @@ static void print_optim(const Program *p, FILE *f) {
 static void print_train(const Program *p, FILE *f) {
   const ProgTrain *t = &p->train;
   if (!t->present) return;
-  fprintf(f, "train on %s batch %lld%s%s\n", p->n_data ? p->data[t->source].name : "nothing", (long long)t->batch, t->shuffle ? " shuffle" : "",
-          t->drop_last ? " drop_last" : "");
+  fprintf(f, "train on %s batch %lld%s%s\n", p->n_data ? p->data[t->source].name : "nothing",
+          (long long)t->batch, t->shuffle ? " shuffle" : "", t->drop_last ? " drop_last" : "");
   print_amount("for", t->length, f);
   print_amount("checkpoint every", t->checkpoint_every, f);
   if (t->checkpoint_keep) fprintf(f, "  checkpoint keep %lld\n", (long long)t->checkpoint_keep);
@@ -95,18 +108,20 @@ static void print_train(const Program *p, FILE *f) {
 
 static void print_eval(const Program *p, const ProgEval *ev, FILE *f) {
   fprintf(f, "evaluate %s on %s.%s", ev->name, p->data[ev->source].name, ev->part);
-  if (ev->key_name) fprintf(f, " by %s in %lld ..= %lld", ev->key_name, (long long)ev->key_lo, (long long)ev->key_hi);
+  if (ev->key_name)
+    fprintf(f, " by %s in %lld ..= %lld", ev->key_name, (long long)ev->key_lo, (long long)ev->key_hi);
   fputc('\n', f);
   for (uint32_t i = 0; i < ev->n_metrics; i++) fprintf(f, "  metric %u %s\n", i, ev->metrics[i].name);
   for (uint32_t i = 0; i < ev->n_pictures; i++) {
     const ProgPicture *q = &ev->pictures[i];
-    fprintf(f, "  picture %u %s: %lld x %lld in %g ..= %g, %lld rows\n", i, q->name, (long long)q->height, (long long)q->width, q->lo, q->hi,
-            (long long)ev->picture_rows);
+    fprintf(f, "  picture %u %s: %lld x %lld in %g ..= %g, %lld rows\n", i, q->name, (long long)q->height,
+            (long long)q->width, q->lo, q->hi, (long long)ev->picture_rows);
   }
 }
 
 static void print_expect(const ProgExpect *x, FILE *f) {
-  static const char *const ops[] = {"const", "metric", "add", "sub", "mul", "div", "neg", "lt", "le", "gt", "ge", "eq", "ne", "and", "or", "not"};
+  static const char *const ops[] = {"const", "metric", "add", "sub", "mul", "div", "neg", "lt",
+                                    "le",    "gt",     "ge",  "eq",  "ne",  "and", "or",  "not"};
   fprintf(f, "expect %s:", x->text);
   for (uint32_t i = 0; i < x->n; i++) {
     const ExpectInsn *c = &x->code[i];
@@ -154,30 +169,39 @@ static const char *verify_graph(const Program *p, Graph *g, bool training) {
   for (ValueId id = 1; id < g->n; id++) {
     const Value *v = &g->v[id];
     int64_t k = v->n_ints ? v->ints[0] : 0;
-    if (v->op == OP_COLUMN && (k >= p->n_columns || !shape_equal(&v->shape, &p->columns[k].shape) || v->dtype != p->columns[k].dtype))
+    if (v->op == OP_COLUMN && (k >= p->n_columns || !shape_equal(&v->shape, &p->columns[k].shape) ||
+                               v->dtype != p->columns[k].dtype))
       return fail(p, "graph `%s`: %%%u is no column of the program", g->name, id);
     if (v->op == OP_PARAM && (k >= p->n_params || !shape_equal(&v->shape, &p->params[k].shape)))
       return fail(p, "graph `%s`: %%%u is no parameter of the program", g->name, id);
-    if (v->op == OP_SCALAR && k >= p->n_scalars) return fail(p, "graph `%s`: %%%u is no scalar of the program", g->name, id);
-    if ((v->op == OP_TAP || v->op == OP_ADJTAP) && (!training || k >= p->n_taps)) return fail(p, "graph `%s`: %%%u is no tap of the program", g->name, id);
+    if (v->op == OP_SCALAR && k >= p->n_scalars)
+      return fail(p, "graph `%s`: %%%u is no scalar of the program", g->name, id);
+    if ((v->op == OP_TAP || v->op == OP_ADJTAP) && (!training || k >= p->n_taps))
+      return fail(p, "graph `%s`: %%%u is no tap of the program", g->name, id);
   }
   return NULL;
 }
 
-static bool is_scalar(const Graph *g, ValueId v, Dtype t) { return v && v < g->n && !g->v[v].shape.rank && g->v[v].dtype == t; }
+static bool is_scalar(const Graph *g, ValueId v, Dtype t) {
+  return v && v < g->n && !g->v[v].shape.rank && g->v[v].dtype == t;
+}
 
 static const char *verify_routes(const Program *p) {
   const Graph *g = p->step;
   for (uint32_t i = 0; i < p->n_origins; i++)
-    if (!is_scalar(g, p->origins[i].value, DT_F32)) return fail(p, "origin `%s` is not one f32", p->origins[i].name);
+    if (!is_scalar(g, p->origins[i].value, DT_F32))
+      return fail(p, "origin `%s` is not one f32", p->origins[i].name);
   for (uint32_t i = 0; i < p->n_routes; i++) {
     const ProgRoute *r = &p->routes[i];
     if (r->tap >= p->n_taps) return fail(p, "route `%s` has no tap", r->name);
     ValueId tap = p->taps[r->tap].value;
-    if (r->primitive == ROUTE_VALUE ? r->factor != 0 : !r->factor || r->factor >= g->n) return fail(p, "route `%s` has a wrong factor", r->name);
-    if (r->factor && (!shape_equal(&g->v[r->factor].shape, &g->v[tap].shape) || g->v[r->factor].dtype != DT_F32))
+    if (r->primitive == ROUTE_VALUE ? r->factor != 0 : !r->factor || r->factor >= g->n)
+      return fail(p, "route `%s` has a wrong factor", r->name);
+    if (r->factor &&
+        (!shape_equal(&g->v[r->factor].shape, &g->v[tap].shape) || g->v[r->factor].dtype != DT_F32))
       return fail(p, "the factor of route `%s` has not the shape of its tap", r->name);
-    if (p->n_origins < 64 && r->origins >> p->n_origins) return fail(p, "route `%s` masks origins that are not there", r->name);
+    if (p->n_origins < 64 && r->origins >> p->n_origins)
+      return fail(p, "route `%s` masks origins that are not there", r->name);
   }
   return NULL;
 }
@@ -186,8 +210,10 @@ static const char *verify_optim(const Program *p) {
   const ProgOptim *o = &p->optim;
   const ValueId v[] = {o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->momentum, o->clip};
   for (uint32_t i = 0; i < sizeof v / sizeof *v; i++)
-    if (v[i] && !is_scalar(p->step, v[i], DT_F64)) return fail(p, "a number of the optimizer, %%%u, is not one f64", v[i]);
-  if (p->train.present && (!o->lr || p->train.batch < 1 || !(p->train.length.n > 0) || p->train.source >= p->n_data))
+    if (v[i] && !is_scalar(p->step, v[i], DT_F64))
+      return fail(p, "a number of the optimizer, %%%u, is not one f64", v[i]);
+  if (p->train.present &&
+      (!o->lr || p->train.batch < 1 || !(p->train.length.n > 0) || p->train.source >= p->n_data))
     return fail(p, "the training is not complete");
   return NULL;
 }
@@ -195,12 +221,14 @@ static const char *verify_optim(const Program *p) {
 const char *program_verify(const Program *p) {
   for (uint32_t i = 0; i < p->n_params; i++) {
     const ProgParam *q = &p->params[i];
-    if (shape_count(&q->shape, 0) < 1 || !isfinite(q->a) || !isfinite(q->b)) return fail(p, "parameter `%s` is malformed", q->path);
+    if (shape_count(&q->shape, 0) < 1 || !isfinite(q->a) || !isfinite(q->b))
+      return fail(p, "parameter `%s` is malformed", q->path);
     for (uint32_t k = 0; k < i; k++)
       if (!strcmp(p->params[k].path, q->path)) return fail(p, "parameter `%s` is there twice", q->path);
   }
   for (uint32_t i = 0; i < p->n_columns; i++)
-    if (p->columns[i].source >= p->n_data || p->columns[i].shape.rank < 1 || p->columns[i].shape.d[0] != DIM_ROWS)
+    if (p->columns[i].source >= p->n_data || p->columns[i].shape.rank < 1 ||
+        p->columns[i].shape.d[0] != DIM_ROWS)
       return fail(p, "column `%s` is malformed", p->columns[i].name);
   if (!p->step) return fail(p, "there is no training graph");
   const char *why = verify_graph(p, p->step, true);

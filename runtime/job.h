@@ -94,6 +94,7 @@ typedef struct JobTrain {
   bool present; uint32_t source; int64_t batch;
   JobAmount length, checkpoint_every, log_every, evaluate_every;
   int64_t checkpoint_keep; bool shuffle, drop_last;
+  bool thread_exact;          /* no BLAS in it: the bits do not depend on the number of threads */
   JobFunction fn;
 } JobTrain;
 

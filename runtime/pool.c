@@ -33,7 +33,7 @@ struct Pool {
   _Alignas(64) _Atomic uint32_t arrived;  /* at the barrier */
   _Alignas(64) _Atomic uint32_t finished; /* with the block */
   int n, spins, yields;
-  bool stop;
+  bool stop, alone;
   JobEntry entry;
   JobFrame *frame;
   Worker *workers; /* [1 .. n) */
@@ -68,7 +68,7 @@ static void gate_wait(const Pool *p, Gate *g, uint32_t seen) {
 }
 
 void pool_barrier(Pool *p) {
-  if (p->n == 1) return;
+  if (p->n == 1 || p->alone) return;
   uint32_t turn = atomic_load(&p->meet.turn);
   if (atomic_fetch_add(&p->arrived, 1) + 1 == (uint32_t)p->n) {
     atomic_store(&p->arrived, 0);
@@ -104,13 +104,14 @@ static void *worker_main(void *arg) {
 
 void pool_run(Pool *p, JobEntry entry, JobFrame *f) {
   unsigned mode = float_mode_set(FLOAT_MODE);
-  f->n_threads = p->n;
+  const bool together = p->n > 1 && !p->alone;
+  f->n_threads = together ? p->n : 1;
   p->entry = entry, p->frame = f;
   uint32_t turn = atomic_load(&p->done.turn);
   atomic_store(&p->finished, 0);
-  if (p->n > 1) gate_open(&p->start);
+  if (together) gate_open(&p->start);
   entry(f, 0);
-  if (p->n > 1) gate_wait(p, &p->done, turn);
+  if (together) gate_wait(p, &p->done, turn);
   float_mode_set(mode);
 }
 
@@ -122,6 +123,7 @@ int pool_cpus(void) {
 }
 
 int pool_threads(const Pool *p) { return p->n; }
+void pool_use_all(Pool *p, bool all) { p->alone = !all; }
 
 static void workers_stop(Pool *p, int started) {
   p->stop = true;

@@ -9,6 +9,8 @@ typedef struct Pool Pool;
 Pool *pool_create(int threads, RtError *e);
 void pool_destroy(Pool *p);
 int pool_threads(const Pool *p);
+/* From now on blocks run on all threads, or on the caller alone. */
+void pool_use_all(Pool *p, bool all);
 /* Every thread calls entry(f, tid); returns when all are done. Sets f->n_threads. */
 void pool_run(Pool *p, JobEntry entry, JobFrame *f);
 /* All threads of the pool meet. Spins briefly, gives way when there are more threads than CPUs, then sleeps.

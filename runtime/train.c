@@ -196,6 +196,31 @@ static bool evaluation_make_up(Run *r, bool *interrupted) {
   return true;
 }
 
+/* ---- how many threads -----------------------------------------------------------------------------------
+ * Small steps lose on a busy machine: whoever waits at a barrier waits for a thread that another process has
+ * pushed off its CPU. Where the bits do not depend on it and the user named no number, short trials of "alone" against
+ * "all" (at most a fortieth of the time) decide, again and again. */
+#define TRIAL_LONGEST_STEP 0.02 /* seconds: above it a barrier's wait is small beside the work */
+typedef struct ThreadChoice {
+  bool adapt, alone, trial;
+  double per_step, next_trial; /* seconds a step as chosen; when to try the other */
+} ThreadChoice;
+
+static int64_t threads_begin(ThreadChoice *c, Run *r, double now, int64_t longest) {
+  c->trial = c->adapt && c->per_step > 0 && c->per_step < TRIAL_LONGEST_STEP && now >= c->next_trial;
+  pool_use_all(r->pool, c->trial == c->alone);
+  return c->trial ? least(longest, (int64_t)(0.01 / c->per_step) + 1) : longest;
+}
+
+static void threads_end(ThreadChoice *c, double now, double seconds, double per_step) {
+  if (!c->trial) {
+    c->per_step = per_step;
+    return;
+  }
+  if (per_step < 0.9 * c->per_step) c->alone = !c->alone, c->per_step = per_step;
+  c->next_trial = now + (40 * seconds > 0.5 ? 40 * seconds : 0.5);
+}
+
 typedef enum LoopEnd { LOOP_DONE, LOOP_STOPPED, LOOP_INTERRUPTED, LOOP_FAILED } LoopEnd;
 
 static LoopEnd train_loop(Run *r) {
@@ -204,6 +229,7 @@ static LoopEnd train_loop(Run *r) {
   TimeMarks marks = {before, before, before};
   int64_t longest = 1;
   bool interrupted = false;
+  ThreadChoice threads = {.adapt = r->o->threads < 1 && pool_threads(r->pool) > 1 && r->job->train.thread_exact};
   frame_setup(r, &r->frame, part, r->work.bytes, NULL, r->job->train.batch);
   progress_begin(r);
   if (!evaluation_make_up(r, &interrupted)) return LOOP_FAILED;
@@ -212,11 +238,12 @@ static LoopEnd train_loop(Run *r) {
     if (r->o->stop_after_steps > 0 && r->state.step >= r->o->stop_after_steps) return LOOP_STOPPED;
     double t = mem_now();
     int64_t first = r->state.step;
-    if (!block_run(r, block_end(r, longest))) return LOOP_FAILED;
+    if (!block_run(r, block_end(r, threads_begin(&threads, r, t, longest)))) return LOOP_FAILED;
     double now = mem_now(), per_step = (now - t) / (double)(r->state.step - first);
+    threads_end(&threads, now, now - t, per_step);
     r->state.seconds = before + now - started;
     /* grow gently: the first step is slow, since pages are touched and code is loaded */
-    longest = least(longest * 8, per_step > 0 ? (int64_t)(BLOCK_SECONDS / per_step) + 1 : 1000);
+    if (!threads.trial) longest = least(longest * 8, per_step > 0 ? (int64_t)(BLOCK_SECONDS / per_step) + 1 : 1000);
     if (!boundary(r, &marks, train_done(r), &interrupted)) return LOOP_FAILED;
   }
   return LOOP_DONE;

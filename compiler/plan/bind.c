@@ -150,8 +150,12 @@ static void bind_train(const Bind *b, Job *j) {
                         .evaluate_every = job_amount(t->evaluate_every),
                         .checkpoint_keep = t->checkpoint_keep,
                         .shuffle = t->shuffle,
-                        .drop_last = t->drop_last};
-  if (b->plan->train.graph) j->train.fn = job_function(b, &b->plan->train);
+                        .drop_last = t->drop_last,
+                        .thread_exact = true};
+  const PlanFn *fn = &b->plan->train;
+  for (uint32_t i = 0; i < fn->n_steps; i++)
+    if (fn->steps[i].kind == STEP_GEMM && fn->steps[i].impl == GEMM_BLAS) j->train.thread_exact = false;
+  if (fn->graph) j->train.fn = job_function(b, fn);
 }
 
 static JobEval bind_eval(const Bind *b, const ProgEval *x, const PlanFn *f) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_golden.c -- tests/check/NAME.route and what is said about it, NAME.out. BLESS=1 rewrites the expectations.
- * A first line `# --set name=value` is an override. */
+ * check_golden.c -- tests/check/NAME.route and what is said about it, NAME.out. BLESS=1 rewrites the
+ * expectations. A first line `# --set name=value` is an override. */
 #include "compiler.h"
 #include <dirent.h>
 #include <setjmp.h>
@@ -105,13 +105,15 @@ static void test_fixes(void **state) {
       const Diag *g = d->items[k];
       if (!g->fix_text || g->fix_span.file != file) continue;
       const SourceFile *f = s->files[file];
-      const char *text = arena_printf(a, "%.*s%s%s", (int)g->fix_span.start, f->text, g->fix_text, f->text + g->fix_span.end);
+      const char *text = arena_printf(a, "%.*s%s%s", (int)g->fix_span.start, f->text, g->fix_text,
+                                      f->text + g->fix_span.end);
       Diags *d2 = diags_create(a, s);
       uint32_t again = sources_add_text(s, names[i], text, strlen(text));
       r = dsl_parse(a, s, again, d2);
       if (d2->n_errors) fail_msg("%s: the fix `%s` does not parse", names[i], g->fix_text);
       model_check(a, s, &r, NULL, 0, d2);
-      if (g->level == DIAG_ERROR && d2->n_errors >= d->n_errors) fail_msg("%s: the fix `%s` cures nothing", names[i], g->fix_text);
+      if (g->level == DIAG_ERROR && d2->n_errors >= d->n_errors)
+        fail_msg("%s: the fix `%s` cures nothing", names[i], g->fix_text);
       fixes++;
     }
     arena_destroy(a);
@@ -145,6 +147,7 @@ static void test_codes_covered(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_goldens), cmocka_unit_test(test_fixes), cmocka_unit_test(test_codes_covered)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_goldens), cmocka_unit_test(test_fixes),
+                                     cmocka_unit_test(test_codes_covered)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_jig.h -- a specification from a string, checked and lowered, and its graphs evaluated by the interpreter. */
+ * check_jig.h -- a specification from a string, checked and lowered, and its graphs evaluated by the
+ * interpreter. */
 #ifndef ROUTEC_TEST_CHECK_JIG_H
 #define ROUTEC_TEST_CHECK_JIG_H
 #include "compiler.h"
@@ -80,7 +81,8 @@ static inline void jig_fill(Jig *j, int64_t rows) {
     j->columns[i] = ARENA_NEWS(j->a, double, n);
     for (int64_t k = 0; k < n; k++) {
       double span = c->has_range ? c->hi - c->lo + 1 : 256;
-      j->columns[i][k] = c->dtype == DT_F32 ? 2 * jig_noise(77 * i + (uint64_t)k) : (c->has_range ? c->lo : 0) + fmod((double)(k * 3), span);
+      j->columns[i][k] = c->dtype == DT_F32 ? 2 * jig_noise(77 * i + (uint64_t)k)
+                                            : (c->has_range ? c->lo : 0) + fmod((double)(k * 3), span);
     }
   }
   for (uint32_t i = 0; i < j->p->n_scalars && i < 64; i++) j->scalars[i] = j->p->scalars[i].value;
@@ -97,8 +99,14 @@ static inline ValueId jig_named(const Graph *g, const char *name) {
 static inline const double *jig_value(Jig *j, Graph *g, ValueId id) {
   assert_true(id != 0);
   graph_root(g, ROOT_KEEP, 0, 0, id);
-  EvalInput in = {.rows = j->rows, .params = (const double *const *)j->params, .columns = (const double *const *)j->columns,
-                  .scalars = j->scalars, .step = j->step, .total_steps = j->total_steps, .steps_per_epoch = j->steps_per_epoch, .seed = 1};
+  EvalInput in = {.rows = j->rows,
+                  .params = (const double *const *)j->params,
+                  .columns = (const double *const *)j->columns,
+                  .scalars = j->scalars,
+                  .step = j->step,
+                  .total_steps = j->total_steps,
+                  .steps_per_epoch = j->steps_per_epoch,
+                  .seed = 1};
   EvalResult r = graph_eval(g, j->a, &in);
   assert_non_null(r.value[id]);
   return r.value[id];
@@ -110,7 +118,9 @@ static inline const double *jig_get(Jig *j, Graph *g, const char *name) {
   return jig_value(j, g, id);
 }
 
-static inline int64_t jig_count(const Jig *j, const Graph *g, ValueId id) { return shape_count(&g->v[id].shape, j->rows); }
+static inline int64_t jig_count(const Jig *j, const Graph *g, ValueId id) {
+  return shape_count(&g->v[id].shape, j->rows);
+}
 
 static inline void near(double got, double want, const char *what) {
   if (!(fabs(got - want) <= 1e-12 * (1 + fabs(want)))) fail_msg("%s: got %.17g, want %.17g", what, got, want);
