@@ -72,11 +72,8 @@ static int64_t log_next(const Run *r, int64_t step) {
   return r->steps_per_epoch > 100 && hundred < epoch ? hundred : epoch;
 }
 
-/* Early magnitudes are taken after the first epoch, in short runs after a tenth. */
-static int64_t baseline_step(const Run *r) {
-  int64_t tenth = r->total_steps / 10 > 1 ? r->total_steps / 10 : 1;
-  return tenth < r->steps_per_epoch ? tenth : r->steps_per_epoch;
-}
+/* Early magnitudes are those of the first step: a code without bound may have grown tenfold within an epoch. */
+enum { BASELINE_STEP = 1 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -87,7 +84,7 @@ static int64_t block_end(const Run *r, int64_t longest) {
   end = least(end, log_next(r, step));
   end = least(end, least(amount_next(t->checkpoint_every, step, per_epoch),
                          amount_next(t->evaluate_every, step, per_epoch)));
-  if (step < baseline_step(r)) end = least(end, baseline_step(r));
+  if (step < BASELINE_STEP) end = least(end, BASELINE_STEP);
   if (r->o->stop_after_steps > step) end = least(end, r->o->stop_after_steps);
   return least(end, step + longest);
 }
@@ -161,7 +158,7 @@ static bool boundary(Run *r, TimeMarks *m, bool last, bool *interrupted) {
   RunState *s = &r->state;
   int64_t e = r->steps_per_epoch;
   double now = s->seconds;
-  if (s->step == baseline_step(r) && !s->n_baseline && !baseline_take(r)) return false;
+  if (s->step == BASELINE_STEP && !s->n_baseline && !baseline_take(r)) return false;
   bool log = log_next(r, s->step - 1) == s->step || time_due(t->log_every, &m->log, now) || last;
   if (log && !metrics_losses(r)) return false;
   progress_update(r, log);
