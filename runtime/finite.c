@@ -128,6 +128,19 @@ void finite_explain(Run *r, int64_t bad_step) {
   if (!r->found_bad) rt_fail(&r->error, RT_E0731, (long long)bad_step);
 }
 
+/* The frame's next step, of one, records largest magnitudes as it goes: they are what later ones are held against. */
+void growth_begin(Run *r, JobFrame *f) {
+  memset(r->growth, 0, r->job->train.fn.n_probes * sizeof *r->growth);
+  r->check = CHECK_GROWTH, f->check = 1;
+  r->check_rows = f->n_order - f->pos < f->batch ? f->n_order - f->pos : f->batch;
+}
+
+void growth_end(Run *r, JobFrame *f) {
+  r->check = CHECK_NONE, f->check = 0;
+  r->state.n_baseline = r->job->train.fn.n_probes;
+  memcpy(r->state.baseline, r->growth, r->state.n_baseline * sizeof(double));
+}
+
 bool growth_measure(Run *r) {
   Slab copy;
   if (r->state.step < 1) return true;

@@ -144,15 +144,16 @@ static void line_show(Run *r, double rate) {
   fflush(stdout);
 }
 
-static void first_step_show(Run *r, double now) {
-  r->progress.first_step = now - r->opened;
+void progress_first_step(Run *r, double began, double ended) {
+  const double setup = began - r->opened - r->data_seconds, wait = r->o->compile_seconds + began - r->opened;
+  if (r->o->quiet) return;
   if (r->o->json) {
-    json_print(json_pack("{s:s,s:f,s:f,s:f}", "event", "first_step", "seconds", r->progress.first_step,
-                         "compile", r->o->compile_seconds, "data", r->data_seconds));
+    json_print(json_pack("{s:s,s:f,s:f,s:f,s:f,s:f}", "event", "first_step", "after", wait, "compile", r->o->compile_seconds,
+                         "data", r->data_seconds, "setup", setup, "seconds", ended - began));
   } else if (r->o->verbose) {
     progress_end(r);
-    printf("first step done %.3f s after the start of the run (data %.3f s), compiling took %.3f s\n",
-           r->progress.first_step, r->data_seconds, r->o->compile_seconds);
+    printf("first step after %.3f s: compiling %.3f, waiting for data %.3f, memory and initial values %.3f; it took %.3f s\n",
+           wait, r->o->compile_seconds, r->data_seconds, setup, ended - began);
   }
 }
 
@@ -163,7 +164,6 @@ void progress_update(Run *r, bool logged) {
   double now = mem_now(), age = now - p->started, since = now - p->last_shown;
   bool last = r->state.step >= r->total_steps;
   if (r->o->quiet) return;
-  if (p->first_step == 0) first_step_show(r, now);
   double rate = age > 0 ? (double)(r->state.step - p->started_step) / age : 0;
   if (r->o->json) {
     if (!logged) return;

@@ -35,7 +35,7 @@ typedef struct EvalTable {
 typedef enum CheckMode { CHECK_NONE, CHECK_FINITE, CHECK_GROWTH } CheckMode;
 
 typedef struct Progress {
-  double started, last_shown, first_step;
+  double started, last_shown;
   int64_t started_step;
   bool line_open, tty, begun;
 } Progress;
@@ -103,6 +103,8 @@ void check_step(JobFrame *f, int64_t tid, int64_t plan_step);
 void finite_explain(Run *r, int64_t bad_step);
 /* Repeats the last step on a copy of the store and records largest magnitudes by plan step in r->growth. */
 bool growth_measure(Run *r);
+void growth_begin(Run *r, JobFrame *f);
+void growth_end(Run *r, JobFrame *f);
 void growth_report(Run *r); /* W0750, W0751 */
 
 /* ---- checkpoint.c ---- */
@@ -124,6 +126,7 @@ json_t *metrics_table_json(const EvalTable *t);
 /* ---- progress.c ---- */
 void progress_begin(Run *r);
 void progress_update(Run *r, bool logged);
+void progress_first_step(Run *r, double began, double ended); /* both by mem_now() */
 void progress_end(Run *r); /* closes an open line */
 void progress_note(Run *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3))); /* a line unless quiet */

@@ -127,19 +127,15 @@ static bool block_run(Run *r, int64_t end) {
   if (t->drop_last) f->n_order = r->steps_per_epoch * t->batch;
   f->step = step, f->n_steps = end - step, f->pos = (step - epoch * r->steps_per_epoch) * t->batch;
   f->bad_step = -1, f->check = 0;
+  const bool baseline = end == BASELINE_STEP && !r->state.n_baseline;
+  if (baseline) growth_begin(r, f);
   pool_run(r->pool, t->fn.entry, f);
+  if (baseline) growth_end(r, f);
   if (f->bad_step >= 0) {
     finite_explain(r, f->bad_step);
     return false;
   }
   r->state.step = end, r->state.log_steps += end - step;
-  return true;
-}
-
-static bool baseline_take(Run *r) {
-  if (!growth_measure(r)) return false;
-  r->state.n_baseline = r->job->train.fn.n_probes;
-  memcpy(r->state.baseline, r->growth, r->state.n_baseline * sizeof(double));
   return true;
 }
 
@@ -151,14 +147,13 @@ static bool time_due(JobAmount a, double *last, double now) {
   return *last = now, true;
 }
 
-/* What falls due after a block, in an order that a resumed run repeats: baseline, losses, evaluation,
+/* What falls due after a block, in an order that a resumed run repeats: losses, evaluation,
  * checkpoint. */
 static bool boundary(Run *r, TimeMarks *m, bool last, bool *interrupted) {
   const JobTrain *t = &r->job->train;
   RunState *s = &r->state;
   int64_t e = r->steps_per_epoch;
   double now = s->seconds;
-  if (s->step == BASELINE_STEP && !s->n_baseline && !baseline_take(r)) return false;
   bool log = log_next(r, s->step - 1) == s->step || time_due(t->log_every, &m->log, now) || last;
   if (log && !metrics_losses(r)) return false;
   progress_update(r, log);
@@ -239,6 +234,7 @@ static LoopEnd train_loop(Run *r) {
     double now = mem_now(), per_step = (now - t) / (double)(r->state.step - first);
     threads_end(&threads, now, now - t, per_step);
     r->state.seconds = before + now - started;
+    if (first == 0) progress_first_step(r, t, now);
     /* grow gently: the first step is slow, since pages are touched and code is loaded */
     if (!threads.trial) longest = least(longest * 8, per_step > 0 ? (int64_t)(BLOCK_SECONDS / per_step) + 1 : 1000);
     if (!boundary(r, &marks, train_done(r), &interrupted)) return LOOP_FAILED;
