@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * check_decl.c -- declarations by name, params with their overrides, and what is never used. */
 #include "model.h"
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,7 +89,7 @@ static const char *const type_names[] = {[PT_INT] = "an integer",
                                          [PT_BOOL] = "`true` or `false`",
                                          [PT_STRING] = "a text",
                                          [PT_QUANTITY] = "a length such as `10 epochs`",
-                                         [PT_LIST] = "a list"};
+                                         [PT_LIST] = "a list such as `[0, 3, 6]`"};
 
 static bool declared_type(Model *m, const Ast *type, ParamType *out) {
   static const ParamType types[] = {PT_INT, PT_REAL, PT_BOOL, PT_STRING, PT_QUANTITY, PT_REAL};
@@ -131,6 +132,26 @@ static void out_of_range(Model *m, const Param *p, Span at, double x, bool set) 
     diag_also(m->diags, g, p->decl->ast->kids[1]->span, "declared here");
 }
 
+/* `[0, 3, 6]`: numbers. */
+static Val *override_list(Elab *e, Span at, const char *text) {
+  Val *list = val_new(e, VAL_LIST, at);
+  if (*text++ != '[') return NULL;
+  list->items = ARENA_NEWS(e->m->a, Val *, strlen(text) + 1);
+  while (*text == ' ') text++;
+  for (bool more = *text != ']'; more;) {
+    char *end;
+    double x = strtod(text, &end);
+    if (end == text || !isfinite(x)) return NULL;
+    list->items[list->n_items++] = val_num(e, at, x, x == floor(x) && fabs(x) <= 9e15);
+    for (text = end; *text == ' ';) text++;
+    more = *text == ',';
+    if (more) text++;
+  }
+  if (*text++ != ']') return NULL;
+  while (*text == ' ') text++;
+  return *text ? NULL : list;
+}
+
 /* The text of --set as a value. NULL if it is none of the type. */
 static Val *override_value(Elab *e, const Param *p, const char *text) {
   Span at = name_span(p->decl->ast);
@@ -161,7 +182,7 @@ static Val *override_value(Elab *e, const Param *p, const char *text) {
     v->num = x, v->text = arena_strdup(e->m->a, end);
     return v;
   }
-  case PT_LIST: return NULL;
+  case PT_LIST: return override_list(e, at, text);
   }
   return NULL;
 }
@@ -274,8 +295,9 @@ static void bind_overrides(Model *m) {
     if (p) p->override = o->value;
     if (!strcmp(o->name, "seed")) {
       char *end;
+      errno = 0;
       unsigned long long x = strtoull(o->value, &end, 10);
-      if (end == o->value || *end || o->value[0] == '-')
+      if (end == o->value || *end || errno || !(o->value[0] >= '0' && o->value[0] <= '9'))
         err(m, E0210, (Span){0, 0, 0}, "seed", o->value, "an integer from 0");
       else m->seed = x, m->seed_set = true;
     } else if (!p) {

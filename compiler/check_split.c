@@ -220,6 +220,14 @@ static bool add_units(Elab *e, Split *s, SplitPart *p, Units *u, const Ast *a) {
   }
   if (!ast_is(a, AST_RANGE)) {
     int64_t unit = 0;
+    const Val *list = ast_is(a, AST_NAME) ? elab(e, e->model, a) : NULL; /* a param that is a list */
+    if (list && list->kind == VAL_LIST) {
+      for (uint32_t i = 0; i < list->n_items; i++)
+        if (!static_int(e, val_at(e, list->items[i], a->span), "a unit", 0, MAX_ELEMENTS, &unit) ||
+            !add_unit(e, s, p, u, unit, a->span))
+          return false;
+      return true;
+    }
     return bound(e, a, u->extent, &unit) && add_unit(e, s, p, u, unit, a->span);
   }
   int64_t lo = 0, hi = u->extent;

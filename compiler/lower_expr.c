@@ -379,21 +379,29 @@ static Val *elab_index(Elab *e, Scope *s, const Ast *a) {
 }
 
 /* ---- operators ---- */
+static Val *in_values(Elab *e, const Ast *a, Val *x, Val *const *items, uint32_t n) {
+  Val *any = val_bool(e, a->span, false);
+  for (uint32_t i = 0; i < n; i++) {
+    Val *one = elab_binary(e, a, "==", x, items[i]);
+    any = i ? elab_binary(e, a, "or", any, one) : one;
+  }
+  return any;
+}
+
 static Val *elab_in(Elab *e, Scope *s, const Ast *a) {
   Val *x = elab(e, s, a->kids[0]);
   const Ast *set = a->kids[1];
   if (val_bad(x)) return val_poison(e, a->span);
   if (ast_is(set, AST_LIST)) {
-    Val *any = val_bool(e, a->span, false);
-    for (uint32_t i = 0; i < set->n_kids; i++) {
-      Val *one = elab_binary(e, a, "==", x, elab(e, s, set->kids[i]));
-      any = i ? elab_binary(e, a, "or", any, one) : one;
-    }
-    return any;
+    const Val *list = elab(e, s, set);
+    return in_values(e, a, x, list->items, list->n_items);
   }
   if (!ast_is(set, AST_RANGE)) {
-    err(e->m, E0302, set ? set->span : a->span, "`in`", "a range `a .. b` or a list",
-        ast_source_text(e->m, set));
+    const Val *list = set ? elab(e, s, set) : NULL; /* a param that is a list */
+    if (list && list->kind == VAL_LIST) return in_values(e, a, x, list->items, list->n_items);
+    if (!list || !val_bad(list))
+      err(e->m, E0302, set ? set->span : a->span, "`in`", "a range `a .. b` or a list",
+          ast_source_text(e->m, set));
     return val_poison(e, a->span);
   }
   bool ints = val_dtype(e, x) == DT_I32; /* ranges of reals are closed */

@@ -87,6 +87,7 @@ static json_t *state_json(const Run *r) {
   json_object_set_new(o, "metrics_bytes", json_integer(s->metrics_bytes));
   json_object_set_new(o, "seconds", json_number(s->seconds));
   json_object_set_new(o, "baseline", reals_json(s->baseline, s->n_baseline));
+  json_object_set_new(o, "peak", reals_json(s->peak, s->n_baseline));
   for (uint32_t i = 0; i < r->job->n_scalars; i++)
     json_object_set_new(scalars, r->job->scalars[i].name, json_sprintf("%a", r->job->scalars[i].value));
   json_object_set_new(o, "scalars", scalars);
@@ -114,8 +115,9 @@ static const char *state_read(Run *r, const json_t *o, uint64_t plan_hash) {
   s->seconds = json_number_value(json_object_get(o, "seconds"));
   if (s->log_steps < 0 || s->metrics_bytes < 0) return "its counters make no sense";
   uint32_t n = r->job->train.fn.n_probes;
-  const json_t *baseline = json_object_get(o, "baseline");
-  s->n_baseline = plan_hash == r->job->plan_hash && reals_read(baseline, s->baseline, n) ? n : 0;
+  const bool mine = plan_hash == r->job->plan_hash && reals_read(json_object_get(o, "baseline"), s->baseline, n) &&
+                    reals_read(json_object_get(o, "peak"), s->peak, n);
+  s->n_baseline = mine ? n : 0;
   scalars_restore(r->job, o);
   return NULL;
 }

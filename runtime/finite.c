@@ -76,7 +76,9 @@ static void probe_look(Run *r, JobFrame *f, int64_t plan_step) {
   Scan s = scan_tensor((p->space ? f->store : f->work) + p->offset, p->dtype, p->rank, p->dims, p->strides,
                        r->check_rows);
   if (r->check == CHECK_GROWTH) {
-    r->growth[plan_step] = s.finite ? s.largest : INFINITY;
+    double size = s.finite ? s.largest : INFINITY;
+    if (!r->state.n_baseline) r->state.baseline[plan_step] = size;
+    if (size > r->state.peak[plan_step]) r->state.peak[plan_step] = size;
   } else if (!s.finite && !r->found_bad) {
     r->found_bad = true;
     bad_report(r, &p->span, f->step, "value", p->name ? p->name : "?", &s, p->rank);
@@ -91,7 +93,7 @@ void check_step(JobFrame *f, int64_t tid, int64_t plan_step) {
 }
 
 /* Runs the step `step` alone, on `store`, with a look at every plan step; sums and losses go to scratch. */
-static bool step_repeat(Run *r, int64_t step, uint8_t *store, CheckMode mode) {
+static bool step_repeat(Run *r, int64_t step, uint8_t *store) {
   JobFrame f = r->frame;
   double *scratch = calloc(2 * (size_t)r->job->n_origins + 16, sizeof *scratch);
   if (!scratch || !train_order(r, step / r->steps_per_epoch))
@@ -99,7 +101,7 @@ static bool step_repeat(Run *r, int64_t step, uint8_t *store, CheckMode mode) {
   f.store = store, f.losses = scratch, f.loss_sums = scratch + r->job->n_origins + 8;
   f.order = (const int32_t *)(const void *)r->order.bytes;
   f.step = step, f.n_steps = 1, f.pos = step % r->steps_per_epoch * f.batch, f.bad_step = -1, f.check = 1;
-  r->check = mode;
+  r->check = CHECK_FINITE;
   r->check_rows = f.n_order - f.pos < f.batch ? f.n_order - f.pos : f.batch;
   pool_run(r->pool, r->job->train.fn.entry, &f);
   r->check = CHECK_NONE;
@@ -124,13 +126,11 @@ static bool params_look(Run *r, int64_t step) {
 void finite_explain(Run *r, int64_t bad_step) {
   r->found_bad = false;
   if (params_look(r, bad_step)) return;
-  if (!step_repeat(r, bad_step, r->store.bytes, CHECK_FINITE)) return;
+  if (!step_repeat(r, bad_step, r->store.bytes)) return;
   if (!r->found_bad) rt_fail(&r->error, RT_E0731, (long long)bad_step);
 }
 
-/* The frame's next step, of one, records largest magnitudes as it goes: they are what later ones are held against. */
 void growth_begin(Run *r, JobFrame *f) {
-  memset(r->growth, 0, r->job->train.fn.n_probes * sizeof *r->growth);
   r->check = CHECK_GROWTH, f->check = 1;
   r->check_rows = f->n_order - f->pos < f->batch ? f->n_order - f->pos : f->batch;
 }
@@ -138,18 +138,6 @@ void growth_begin(Run *r, JobFrame *f) {
 void growth_end(Run *r, JobFrame *f) {
   r->check = CHECK_NONE, f->check = 0;
   r->state.n_baseline = r->job->train.fn.n_probes;
-  memcpy(r->state.baseline, r->growth, r->state.n_baseline * sizeof(double));
-}
-
-bool growth_measure(Run *r) {
-  Slab copy;
-  if (r->state.step < 1) return true;
-  if (!slab_alloc(&copy, r->job->store_bytes, "a copy of the parameters", &r->error)) return false;
-  memcpy(copy.bytes, r->store.bytes, (size_t)r->job->store_bytes);
-  memset(r->growth, 0, r->job->train.fn.n_probes * sizeof *r->growth);
-  bool ok = step_repeat(r, r->state.step - 1, copy.bytes, CHECK_GROWTH);
-  slab_free(&copy);
-  return ok;
 }
 
 /* The tensor that outgrew itself most, with its line. */
@@ -158,7 +146,7 @@ static void growth_tensor_report(Run *r) {
   const JobProbe *worst = NULL;
   double ratio = GROWTH_RATIO, from = 0, to = 0;
   for (uint32_t i = 0; i < fn->n_probes; i++) {
-    double early = r->state.baseline[i], late = r->growth[i];
+    double early = r->state.baseline[i], late = r->state.peak[i];
     if (early > 0 && late > GROWTH_LEAST && late > ratio * early)
       worst = &fn->probes[i], ratio = late / early, from = early, to = late;
   }
@@ -172,5 +160,5 @@ void growth_report(Run *r) {
   const RunState *s = &r->state;
   if (s->total_min > 0 && s->total_last > LOSS_RISE * s->total_min)
     run_warn(r, RT_W0751, s->total_min, s->total_last);
-  if (s->n_baseline && s->step > 1 && growth_measure(r)) growth_tensor_report(r);
+  if (s->n_baseline) growth_tensor_report(r);
 }

@@ -242,8 +242,8 @@ bool run_open(Run *r, Job *job, const RtOptions *o) {
   r->losses = calloc(job->n_origins + 8, sizeof(double));
   r->wide_scalars = calloc(job->n_scalars + 8, sizeof(double));
   r->state.baseline = calloc(job->train.fn.n_probes + 1, sizeof(double));
-  r->growth = calloc(job->train.fn.n_probes + 1, sizeof(double));
-  if (!r->state.loss_sums || !r->losses || !r->wide_scalars || !r->state.baseline || !r->growth)
+  r->state.peak = calloc(job->train.fn.n_probes + 1, sizeof(double));
+  if (!r->state.loss_sums || !r->losses || !r->wide_scalars || !r->state.baseline || !r->state.peak)
     return rt_fail(&r->error, RT_E0719, 0LL, "tables");
   if (job->abi != JOB_ABI) fprintf(stderr, "runtime: job ABI %u, expected %d\n", job->abi, JOB_ABI), abort();
   return true;
@@ -277,6 +277,6 @@ void run_close(Run *r) {
   json_decref(r->manifest);
   free(r->spec_path), free(r->data_dir), free(r->init_path), free(r->dir), free(r->losses),
       free(r->wide_scalars);
-  free(r->growth), free(r->state.loss_sums), free(r->state.baseline);
+  free(r->state.peak), free(r->state.loss_sums), free(r->state.baseline);
   *r = (Run){.dir_lock = -1};
 }

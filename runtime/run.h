@@ -19,8 +19,8 @@ typedef struct RunState {
   int64_t evaluated;            /* step of the last evaluation during training, -1: none */
   int64_t metrics_bytes;        /* length of metrics.jsonl */
   double seconds;               /* of training */
-  double *baseline;
-  uint32_t n_baseline; /* largest magnitude by plan step, early in training; n 0: not taken yet */
+  double *baseline, *peak; /* [plan step]: largest magnitude in the first step, and in any watched one since */
+  uint32_t n_baseline;     /* plan steps recorded; 0: not taken yet */
 } RunState;
 
 /* Sums of an evaluation by key; without a key one group. */
@@ -66,7 +66,6 @@ typedef struct Run {
   Progress progress;
   CheckMode check; /* what check_step looks for */
   int64_t check_rows;
-  double *growth; /* [plan step] of the last CHECK_GROWTH */
   bool found_bad;
 } Run;
 
@@ -101,8 +100,7 @@ void run_scalars(Run *r); /* job's scalars to wide_scalars */
 void check_step(JobFrame *f, int64_t tid, int64_t plan_step);
 /* Repeats the bad step with a look at every tensor; fills r->error. */
 void finite_explain(Run *r, int64_t bad_step);
-/* Repeats the last step on a copy of the store and records largest magnitudes by plan step in r->growth. */
-bool growth_measure(Run *r);
+/* The frame's next block, of one step, is watched: largest magnitudes go to the state's baseline and peak. */
 void growth_begin(Run *r, JobFrame *f);
 void growth_end(Run *r, JobFrame *f);
 void growth_report(Run *r); /* W0750, W0751 */

@@ -72,8 +72,12 @@ static int64_t log_next(const Run *r, int64_t step) {
   return r->steps_per_epoch > 100 && hundred < epoch ? hundred : epoch;
 }
 
-/* Early magnitudes are those of the first step: a code without bound may have grown tenfold within an epoch. */
-enum { BASELINE_STEP = 1 };
+/* Magnitudes are looked at in the first step and in the last of an epoch, at most once in 100 steps: the next such
+ * step, from `step` on. A code without bound may grow a hundredfold within an epoch and die in a later one. */
+static int64_t watched_next(const Run *r, int64_t step) {
+  int64_t e = r->steps_per_epoch, every = (99 / e + 1) * e;
+  return step == 0 ? 0 : (step / every + 1) * every - 1;
+}
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -84,7 +88,8 @@ static int64_t block_end(const Run *r, int64_t longest) {
   end = least(end, log_next(r, step));
   end = least(end, least(amount_next(t->checkpoint_every, step, per_epoch),
                          amount_next(t->evaluate_every, step, per_epoch)));
-  if (step < BASELINE_STEP) end = least(end, BASELINE_STEP);
+  const int64_t watched = watched_next(r, step);
+  end = least(end, step == watched ? step + 1 : watched);
   if (r->o->stop_after_steps > step) end = least(end, r->o->stop_after_steps);
   return least(end, step + longest);
 }
@@ -127,10 +132,10 @@ static bool block_run(Run *r, int64_t end) {
   if (t->drop_last) f->n_order = r->steps_per_epoch * t->batch;
   f->step = step, f->n_steps = end - step, f->pos = (step - epoch * r->steps_per_epoch) * t->batch;
   f->bad_step = -1, f->check = 0;
-  const bool baseline = end == BASELINE_STEP && !r->state.n_baseline;
-  if (baseline) growth_begin(r, f);
+  const bool watched = step == watched_next(r, step) && (step == 0 || r->state.n_baseline);
+  if (watched) growth_begin(r, f);
   pool_run(r->pool, t->fn.entry, f);
-  if (baseline) growth_end(r, f);
+  if (watched) growth_end(r, f);
   if (f->bad_step >= 0) {
     finite_explain(r, f->bad_step);
     return false;
