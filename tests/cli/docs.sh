@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Every ```route block of the documentation is accepted as it stands; one marked ```route error CODE gives that code.
+# Links lead to files, commands exist, and the language reference tells of every function.
 . "$(dirname "$0")/../lib/cli.sh"
 cp "$ROUTEC_ROOT/data/digits.csv.gz" .
 "$python" - "$ROUTEC_ROOT" <<'PY'
@@ -38,6 +39,22 @@ for f in [0-9]*.route; do
     says "$code"
   fi
 done
+# every function of the language is in its reference
+sed -n 's/^BUILTIN(\([a-z0-9_]*\),.*/\1/p' "$ROUTEC_ROOT/compiler/builtin.def" >functions
+[ "$(wc -l <functions)" -ge 40 ] || fail "too few functions were found in builtin.def"
+while read -r word; do
+  n_checks=$((n_checks + 1))
+  grep -qE "\`$word\(" "$ROUTEC_ROOT/docs/language.md" || fail "docs/language.md does not tell of $word()"
+done <functions
+# links between pages lead to files that exist
+(cd "$ROUTEC_ROOT" && grep -oE '\]\([^)# ]+' README.md CONTRIBUTING.md docs/*.md data/README.md) >links
+[ "$(wc -l <links)" -ge 10 ] || fail "too few links were found in the documentation"
+while IFS= read -r line; do
+  page=${line%%:*} target=${line##*](}
+  [[ $target == http* ]] && continue
+  n_checks=$((n_checks + 1))
+  [ -e "$ROUTEC_ROOT/$(dirname "$page")/$target" ] || fail "$page links to $target, which does not exist"
+done <links
 # commands that the documentation shows exist
 grep -ohE '(^|`|/)routec [a-z]+' "$ROUTEC_ROOT"/README.md "$ROUTEC_ROOT"/docs/*.md | sed 's/.*routec //' | sort -u >commands
 [ "$(wc -l <commands)" -ge 8 ] || fail "too few commands were found in the documentation"
