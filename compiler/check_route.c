@@ -459,6 +459,11 @@ void routes_set_origins(Elab *e) {
   for (uint32_t i = 0; i < m->n_route; i++) {
     const Ast *list = ast_kid(m->route[i].decl->ast, 1);
     OriginSet set = list ? 0 : all;
+    if (list && (int)m->route[i].decl->ast->num == ROUTE_VALUE) {
+      Diag *g = err(m, E0321, list->span, m->route[i].decl->name, "`for` names losses, but a route of the value changes what all of them see");
+      diag_help(m->diags, g, "leave out `for`, or route the gradient: `gradient of`");
+      continue;
+    }
     for (uint32_t k = 0; list && k < list->n_kids; k++) {
       uint32_t j = 0;
       while (j < p->n_origins && strcmp(names[j], list->kids[k]->text) != 0) j++;

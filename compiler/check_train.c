@@ -232,6 +232,7 @@ static void every_setting(Elab *e, const Ast *block, const char *key, Amount *ev
   }
   block_check_keys(m, v, what, keys, keep ? 2 : 1);
   const Ast *ev = block_setting(v, "every"), *k = block_setting(v, "keep");
+  if (!ev) err(m, E0406, s->span, what, "`every`"); /* without it `keep` has no effect */
   if (ast_kid(ev, 0)) amount_of(e, e->model, ev->kids[0], what, every);
   if (keep && ast_kid(k, 0)) static_int(e, elab(e, e->model, k->kids[0]), "`keep`", 0, 1 << 20, keep);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * driver_tell.c -- the commands that only tell something: check, plan, explain, doctor, fmt. */
 #include "driver.h"
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -60,15 +61,46 @@ static const Page pages[] = {
 };
 #define N_PAGES (sizeof pages / sizeof *pages)
 
+/* The message with `...` where a name or number of the user's goes (%s, %lld, %.4g). */
+static const char *page_title(const Page *p, char *text, size_t size) {
+  size_t n = 0;
+  for (const char *m = p->message; *m && n + 4 < size; m++) {
+    if (*m != '%' || m[1] == '%') {
+      m += *m == '%';
+      text[n++] = *m;
+      continue;
+    }
+    m += strcspn(m + 1, "cdefgisuxX") + 1;
+    memcpy(text + n, "...", 3);
+    n += 3;
+  }
+  text[n] = 0;
+  return text;
+}
+
 int driver_command_explain(const Options *o) {
   const char *names[N_PAGES];
+  char title[512];
+  json_t *all = o->rt.json && !o->argument ? json_array() : NULL;
   for (size_t i = 0; i < N_PAGES; i++) {
-    names[i] = pages[i].code;
-    if (!o->argument) printf("%s  %s\n", pages[i].code, pages[i].message);
-    else if (strcmp(o->argument, pages[i].code) == 0) {
-      printf("%s: %s\n\n%s\n", pages[i].code, pages[i].message, pages[i].text);
-      return RT_OK;
-    }
+    const Page *p = &pages[i];
+    names[i] = p->code;
+    if (o->argument && strcmp(o->argument, p->code) != 0) continue;
+    page_title(p, title, sizeof title);
+    json_t *page = o->rt.json ? json_pack("{s:s,s:s,s:s}", "code", p->code, "message", title, "text", p->text) : NULL;
+    if (all) json_array_append_new(all, page);
+    else if (page) {
+      json_dumpf(page, stdout, JSON_INDENT(2));
+      printf("\n");
+      json_decref(page);
+    } else if (o->argument) printf("%s: %s\n\n%s\n", p->code, title, p->text);
+    else printf("%s  %s\n", p->code, title);
+    if (o->argument) return RT_OK;
+  }
+  if (all) {
+    json_dumpf(all, stdout, JSON_INDENT(2));
+    printf("\n");
+    json_decref(all);
   }
   if (!o->argument) return RT_OK;
   return driver_fail_near(o, RT_USAGE, o->argument, names, N_PAGES, E0511, o->argument, NULL);

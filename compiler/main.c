@@ -54,7 +54,7 @@ static const OptionRow options[] = {
     {"threads", "N", OPT_THREADS, ON_EXECUTE, "threads; the results do not depend on it (default: all CPUs)"},
     {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL, "initial parameters from a safetensors file, by path"},
     {"data", "DIR", OPT_DATA, ON_EXECUTE, "what $ROUTEC_DATA stands for in specs"},
-    {"run-dir", "DIR", OPT_RUN_DIR, ON_RUN | ON_EVAL, "folder for the results (default: runs/TITLE-SEED)"},
+    {"run-dir", "DIR", OPT_RUN_DIR, ON_RUN | ON_EVAL, "folder for the results (default: runs/TITLE-sSEED)"},
     {"checkpoint", "FILE", OPT_CHECKPOINT, ON_EVAL, "the checkpoint to evaluate"},
     {"sweep", "NAME", OPT_SWEEP, ON_RUN, "run once for each value of a sweep, then print means and intervals"},
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
@@ -65,7 +65,7 @@ static const OptionRow options[] = {
     {"no-fuse", NULL, OPT_NO_FUSE, ON_COMPILE, "store every value: slower, for looking at the plan"},
     {"dump", "STAGE", OPT_DUMP, ON_COMPILE, "print what a stage made; may be repeated"},
     {"stop-after", "STAGE", OPT_STOP_AFTER, ON_COMPILE, "make a stage the last one"},
-    {"json", NULL, OPT_JSON, ON_ALL, "write diagnostics, progress and reports as JSON"},
+    {"json", NULL, OPT_JSON, ON_ALL & ~ON_DOCTOR, "write diagnostics, progress and reports as JSON"},
     {"quiet", NULL, OPT_QUIET, ON_ALL, "-q: no progress"},
     {"verbose", NULL, OPT_VERBOSE, ON_ALL, "-v: times by phase from the start of the process"},
     {"help", NULL, OPT_HELP, ON_ALL, "-h: this text"},
@@ -286,7 +286,9 @@ static bool wants_color(void) {
 
 static int finish(int code) {
   if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-  return code == RT_OK ? RT_RUN_FAILED : code; /* a full disk behind stdout is not success */
+  if (code != RT_OK) return code;
+  const Options o = {0}; /* a full disk behind stdout is not success */
+  return driver_fail(&o, RT_RUN_FAILED, E0517, "standard output", strerror(errno));
 }
 
 int main(int argc, char **argv) {

@@ -111,6 +111,8 @@ static bool expect_run(Run *r, const JobExpect *x) {
   if (!why && m.depth != 1) why = "it leaves more than one value";
   if (why) return rt_fail_at(&r->error, &x->span, RT_E0736, why);
   bool pass = m.stack[0] != 0 && !isnan(m.stack[0]);
+  for (int i = 0; i < m.n_compares; i++) /* no data, or a division by zero: nothing was shown, `not` or no `not` */
+    if (!isfinite(m.compares[i].left) || !isfinite(m.compares[i].right)) pass = false;
   expect_print(r, x, &m, pass);
   r->expects_failed += !pass;
   return true;

@@ -116,6 +116,7 @@ typedef struct JobSweep { const char *name, *param; const char *const *values; u
 typedef struct Job {
   uint32_t abi;               /* JOB_ABI */
   const char *title, *spec_path, *spec_text, *compiler, *target_cpu, *target_features;
+  uint64_t sources_hash;      /* XXH64 over the texts of the spec and of every file it extends or uses */
   uint64_t seed, plan_hash;   /* XXH64 of the printed plan: a checkpoint names it, resume compares */
   const JobSetting *settings; uint32_t n_settings;
   JobScalar *scalars; uint32_t n_scalars;      /* values may be overridden before a run */

@@ -10,7 +10,7 @@ enum { RT_OK = 0, RT_DIAGNOSTICS = 1, RT_USAGE = 2, RT_RUN_FAILED = 3, RT_EXPECT
        RT_INTERNAL = 70, RT_INTERRUPTED = 130 };
 
 typedef struct RtOptions {
-  const char *run_dir;        /* NULL: runs/<title>-<seed>[-n], the first that does not exist */
+  const char *run_dir;        /* NULL: runs/<title>-s<seed>[-n], the first that does not exist */
   const char *data_dir;       /* replaces $ROUTEC_DATA; NULL: the environment's, else "data" */
   const char *init_weights;   /* safetensors by path, or NULL */
   const char *resume;         /* run folder to go on with, or NULL (then run_dir is ignored) */

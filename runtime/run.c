@@ -160,6 +160,7 @@ static json_t *manifest_make(const Run *r) {
   text_set(o, "blas_core", rt_gemm_core());
   json_object_set_new(o, "threads", json_integer(pool_threads(r->pool)));
   text_set(o, "plan_hash", hash);
+  json_object_set_new(o, "sources_hash", json_sprintf("%016llx", (unsigned long long)job->sources_hash));
   if (r->seed <= INT64_MAX) json_object_set_new(o, "seed", json_integer((json_int_t)r->seed));
   else json_object_set_new(o, "seed", json_sprintf("%llu", (unsigned long long)r->seed));
   for (uint32_t i = 0; i < job->n_settings; i++)
@@ -211,6 +212,8 @@ bool run_folder_resume(Run *r, const char *dir) {
   free(path);
   if (!json_is_object(r->manifest))
     return rt_fail(&r->error, RT_E0723, dir, r->manifest ? "manifest.json is not an object" : why.text);
+  const char *sources = json_string_value(json_object_get(r->manifest, "sources_hash"));
+  if (sources && strtoull(sources, NULL, 16) != r->job->sources_hash) return rt_fail(&r->error, RT_E0737, dir);
   const json_t *seed = json_object_get(r->manifest, "seed");
   if (json_is_integer(seed)) r->seed = (uint64_t)json_integer_value(seed);
   else if (json_is_string(seed)) r->seed = strtoull(json_string_value(seed), NULL, 10);

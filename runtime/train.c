@@ -197,7 +197,7 @@ static bool evaluation_make_up(Run *r, bool *interrupted) {
  * Small steps lose on a busy machine: whoever waits at a barrier waits for a thread that another process has
  * pushed off its CPU. Where the bits do not depend on it and the user named no number, short trials of "alone" against
  * "all" (at most a fortieth of the time) decide, again and again. */
-#define TRIAL_LONGEST_STEP 0.02 /* seconds: above it a barrier's wait is small beside the work */
+#define TRIAL_LONGEST_STEP 0.1 /* seconds: above it a barrier's wait is small beside the work */
 typedef struct ThreadChoice {
   bool adapt, alone, trial;
   double per_step, next_trial; /* seconds a step as chosen; when to try the other */

@@ -135,14 +135,18 @@ static void update_param(Update *u, uint32_t i, ValueId d) {
   if (u->clip_scale) d = mul(g, d, u->clip_scale);
   bool decay = u->wd && p->decay && !fault("no-decay");
   OptimKind kind = u->p->optim.kind;
-  if (decay && kind != OPTIM_ADAMW) d = add(g, d, mul(g, w, u->wd));
+  const bool masked = reached != SUPPORT_ALL;
+  Shape shape = p->shape;
+  ValueId zero = masked ? ir_const(g, p->span, 0, &shape, DT_F32) : 0, active = masked ? ir_bin(g, OP_LT, zero, reached) : 0;
+  if (decay && kind != OPTIM_ADAMW) {
+    ValueId pull = mul(g, w, u->wd); /* moments of an unreached element take no decay either */
+    d = add(g, d, masked ? ir_where(g, active, pull, zero) : pull);
+  }
   if (decay && kind == OPTIM_ADAMW) w = sub(g, w, mul(g, w, mul(g, u->lr, u->wd)));
-  bool freeze = reached != SUPPORT_ALL && p->policy == MASKED_FREEZE;
+  bool freeze = masked && p->policy == MASKED_FREEZE;
   Next n = kind == OPTIM_SGD ? next_sgd(u, i, w, d) : next_adam(u, i, w, d, freeze);
   if (decay && fault("decay-leaks")) before = sub(g, before, mul(g, before, u->wd));
-  if (reached != SUPPORT_ALL) {
-    Shape shape = p->shape;
-    ValueId zero = ir_const(g, p->span, 0, &shape, DT_F32), active = ir_bin(g, OP_LT, zero, reached);
+  if (masked) {
     n.value = ir_where(g, active, n.value, before);
     for (uint32_t k = 0; freeze && k < n.n_states; k++)
       n.state[k] = ir_where(g, active, n.state[k], leaf(g, OP_STATE, i, k, p));

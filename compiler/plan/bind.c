@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * bind.c -- program and plan as a Job: constant data and nothing else. Texts are shared with the program. */
+#include <xxhash.h>
 #include "plan_work.h"
 #include <string.h>
 
@@ -207,6 +208,12 @@ static void bind_claims(const Bind *b, Job *j) {
   j->sweeps = s, j->n_sweeps = p->n_sweeps;
 }
 
+static uint64_t sources_hash(const Sources *s) {
+  uint64_t hash = 0;
+  for (uint32_t i = 1; s && i < s->n; i++) hash = XXH64(s->files[i]->text, s->files[i]->len, hash);
+  return hash;
+}
+
 Job *plan_bind(Arena *a, const Plan *plan) {
   const Program *p = plan->program;
   Bind b = {a, plan, p};
@@ -219,6 +226,7 @@ Job *plan_bind(Arena *a, const Plan *plan) {
              .compiler = "routec " ROUTEC_VERSION,
              .target_cpu = plan->target.cpu,
              .target_features = plan->target.features,
+             .sources_hash = sources_hash(p->sources),
              .seed = p->seed,
              .plan_hash = plan->hash};
   bind_settings(&b, j);

@@ -24,6 +24,7 @@ if [ -w /dev/full ]; then
   code=0
   "$ROUTEC" plan spec.route >/dev/full 2>"$work/.err" || code=$?
   [ $code != 0 ] || fail "a full disk behind stdout went unnoticed"
+  grep -q "standard output" "$work/.err" || fail "a full disk behind stdout was not told"
 fi
 # a real file system without space, where one may be mounted
 mkdir tmpfs

@@ -11,6 +11,14 @@ for code in $codes; do
   [ "$(wc -c <"$work/.out")" -ge 40 ] || fail "the page of $code says too little"
 done
 grep -q '^E07' <<<"$codes" || fail "codes of the runtime are missing"
+expect 0 explain E0312
+says "parts of \`...\` overlap"
+expect 0 explain E0312 --json
+is_json "$work/.out"
+expect 0 explain --json
+is_json "$work/.out"
+says_not "%s"
+expect 2 doctor --json
 expect 0 doctor
 says "LLVM"
 says "vector"

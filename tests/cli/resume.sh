@@ -49,6 +49,17 @@ expect 0 run spec.route --run-dir s2 --set width=7 --seed 3 --steps 20
 expect 0 resume s2
 same_tensors "$(weights_of s1)" "$(weights_of s2)"
 
+# a base file that changed: refused, and accepted again once it is put back
+cp spec.route base.route
+printf 'edition 1\nextend "base.route"\n' >top.route
+expect 0 run top.route --run-dir based --steps 10
+echo '# another thought' >>base.route
+expect 3 resume based
+says "E0737"
+cp spec.route base.route
+expect 0 resume based
+same_tensors "$(weights_of whole)" "$(weights_of based)"
+
 # what is no run folder
 mkdir empty
 expect 1 resume empty

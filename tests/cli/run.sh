@@ -49,6 +49,12 @@ expect 4 run fails.route --run-dir e
 says "quality.whole < 1e-9"
 (cat spec.route; echo 'expect quality.whole < 1e9') >holds.route
 expect 0 run holds.route --run-dir h
+# what compares a number that is none shows nothing
+for claim in 'quality.whole / (quality.whole - quality.whole) > 1' 'not (quality.whole - 1) / (1 - 1) < 0'; do
+  (cat spec.route; echo "expect $claim") >nothing.route
+  rm -rf nothing
+  expect 4 run nothing.route --run-dir nothing
+done
 
 # a loss that is not finite: the step, the tensor and its line; nothing is overwritten
 sed 's/^loss certificate.*/loss certificate = mse(cert, x)\nloss explode = mean(exp(1e4 * mean(recon * recon)))/' spec.route >nan.route

@@ -19,4 +19,19 @@ grep -q 'mulps\|vmul\|vfm' asm.txt || fail "no vector arithmetic in the assembly
 expect 0 check spec.route --dump=parse --dump=plan
 grep -q edition "$work/.out" || fail "two dumps: the first is missing"
 expect 0 run spec.route --stop-after=read -q
+# a spec that is sound and says nothing to train, or only what to evaluate
+echo 'edition 1' >nothing.route
+expect 0 check nothing.route
+expect 0 plan nothing.route
+expect 2 run nothing.route
+says "neither trains nor evaluates"
+tiny whole.route
+sed '/^train/d; /^optimize/d' whole.route >untrained.route
+expect 0 plan untrained.route
+expect 0 run untrained.route --run-dir untrained
+says "quality"
+sed '/^train/d; /^optimize/d; /^loss/d; /^route/d' whole.route >lossless.route
+expect 0 plan lossless.route
+expect 0 run lossless.route --run-dir lossless
+says "quality"
 echo "$n_checks checks"

@@ -354,7 +354,7 @@ static void reduction_values(void **state) {
   for (uint32_t axes = 1; axes < 16; axes++) {
     Bench b = bench_open(axes);
     Shape s = shape_of(4, 3, 2, 5, 7), out = {0};
-    int64_t list[4], at[8], to[8];
+    int64_t list[4], at[8] = {0}, to[8] = {0};
     uint32_t n = 0;
     for (int i = 0; i < 4; i++) {
       if (axes >> i & 1) list[n++] = i;
@@ -420,7 +420,7 @@ static void dot_values(void **state) {
       }
     Shape sa = {.rank = (int32_t)na}, sb = {.rank = (int32_t)nbx}, all = {.rank = (int32_t)letters},
           out = {0};
-    int64_t pa[8], pb[8], lo[8], at[8], ia[8], ib[8], io[8];
+    int64_t pa[8], pb[8], lo[8], at[8] = {0}, ia[8] = {0}, ib[8] = {0}, io[8] = {0};
     for (int64_t i = 0; i < na; i++) sa.d[i] = extent[la[i]], pa[la[i]] = i;
     for (int64_t i = 0; i < nbx; i++) sb.d[i] = extent[lb[i]], pb[lb[i]] = i;
     for (int64_t i = 0; i < letters; i++) all.d[i] = extent[i];

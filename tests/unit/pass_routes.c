@@ -231,6 +231,7 @@ static void policies_of_unreached_units(void **state) {
       EvalResult e = evaluate(r, 5, 3, columns);
       const double *next = root(r, e, ROOT_PARAM, 0, 0), *m = root(r, e, ROOT_STATE, 0, 0);
       assert_true(next[0] != 0.5 && m[0] != 0.3);
+      if (policy == MASKED_MASK_UPDATE) assert_true(fabs(m[1] - 0.9 * 0.3) < 1e-6); /* no decay in the moments */
       if (policy == MASKED_ZERO_GRAD) assert_true(next[1] != -0.25);
       else assert_true(next[1] == -0.25);
       if (policy == MASKED_FREEZE) {
