@@ -175,6 +175,23 @@ static Stage last_stage(const Options *o, Stage last) {
   return last;
 }
 
+/* One warning for all parameters of the training step that no origin reaches. */
+static void warn_untrained(Compilation *c) {
+  const Program *p = c->program;
+  const Graph *g = p->step;
+  Diag *d = NULL;
+  bool *used = ARENA_NEWS(c->arena, bool, p->n_params + 1);
+  for (ValueId v = 1; v < g->n; v++)
+    if (ir_value(g, v)->op == OP_PARAM) used[ir_value(g, v)->ints[0]] = true;
+  for (uint32_t i = 0; i < g->n_roots; i++)
+    if (g->roots[i].kind == ROOT_GRAD) used[g->roots[i].a] = false;
+  for (uint32_t i = 0; i < p->n_params; i++) {
+    if (!used[i] || !p->params[i].trainable) continue;
+    if (!d) d = diag_add(c->diags, W0501, p->params[i].span, p->params[i].path);
+    else diag_note(c->diags, d, "nor `%s`", p->params[i].path);
+  }
+}
+
 int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   const Options *o = c->o;
   last = last_stage(o, last);
@@ -189,6 +206,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_LOWER, last)) return column_end(c, stopped);
 
   if (c->program->step) pass_autodiff(c->program);
+  if (c->program->train.present) warn_untrained(c);
   if (stage_done(c, STAGE_AUTODIFF, last)) return column_end(c, stopped);
 
   if (c->program->step) pass_mask(c->program);

@@ -3,6 +3,7 @@
 #include "data.h"
 #include "data_read.h"
 #include "rng.h"
+#include <xxhash.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,21 @@ static void part_free(DataPart *p, uint32_t n_columns) {
   for (uint32_t i = 0; p->slabs && i < n_columns; i++) slab_free(&p->slabs[i]);
   free(p->columns), free(p->slabs);
   *p = (DataPart){0};
+}
+
+uint64_t data_hash(const Data *d) {
+  uint64_t hash = 0;
+  for (uint32_t k = 0; k < d->n_parts; k++) {
+    const DataPart *p = &d->parts[k];
+    hash = XXH64(&p->rows, sizeof p->rows, XXH64(p->name, strlen(p->name), hash));
+    for (uint32_t i = 0; i < d->job->n_columns; i++) {
+      if (!p->columns[i]) continue;
+      int64_t size = job_dtype_size(d->job->columns[i].dtype);
+      for (int32_t r = 0; r < d->job->columns[i].rank; r++) size *= d->job->columns[i].dims[r];
+      hash = XXH64(p->columns[i], (size_t)(p->rows * size), hash);
+    }
+  }
+  return hash;
 }
 
 void data_close(Data *d) {

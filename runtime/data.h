@@ -24,6 +24,8 @@ typedef struct Data {
  * environment's, else "data"); spec_path: relative paths are looked for in its folder first. */
 bool data_open(Data *d, const Job *job, const char *data_dir, const char *spec_path, RtError *e);
 void data_close(Data *d);
+/* XXH64 over every part's rows, as they lie in memory: a resumed run must meet the same data. */
+uint64_t data_hash(const Data *d);
 const DataPart *data_part(const Data *d, uint32_t source, const char *name); /* NULL: not read */
 
 /* Fisher-Yates with one Philox draw a place, keyed by (seed, epoch): a pure function of its arguments. */

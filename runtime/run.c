@@ -160,6 +160,7 @@ static json_t *manifest_make(const Run *r) {
   text_set(o, "blas_core", rt_gemm_core());
   json_object_set_new(o, "threads", json_integer(pool_threads(r->pool)));
   text_set(o, "plan_hash", hash);
+  json_object_set_new(o, "data_hash", json_sprintf("%016llx", (unsigned long long)data_hash(&r->data)));
   json_object_set_new(o, "sources_hash", json_sprintf("%016llx", (unsigned long long)job->sources_hash));
   if (r->seed <= INT64_MAX) json_object_set_new(o, "seed", json_integer((json_int_t)r->seed));
   else json_object_set_new(o, "seed", json_sprintf("%llu", (unsigned long long)r->seed));
@@ -262,6 +263,10 @@ bool run_load(Run *r) {
   if (!prefetch_take(r, &ok)) ok = data_open(&r->data, r->job, r->data_dir, r->spec_path, &r->error);
   if (!ok) return false;
   r->data_seconds = mem_now() - t;
+  char hash[20];
+  snprintf(hash, sizeof hash, "%016llx", (unsigned long long)data_hash(&r->data));
+  const char *then = json_string_value(json_object_get(r->manifest, "data_hash"));
+  if (then && strcmp(then, hash) != 0) return rt_fail(&r->error, RT_E0738, r->dir);
   const JobTrain *train = &r->job->train;
   run_scalars(r);
   if (!params_alloc(r->job, &r->store, &r->error)) return false;

@@ -60,6 +60,16 @@ cp spec.route base.route
 expect 0 resume based
 same_tensors "$(weights_of whole)" "$(weights_of based)"
 
+# data that changed: refused
+expect 0 run spec.route --run-dir moved --steps 10
+cp tiny.csv kept.csv
+sed -i '$d' tiny.csv
+expect 3 resume moved
+says "E0738"
+cp kept.csv tiny.csv
+expect 0 resume moved
+same_tensors "$(weights_of whole)" "$(weights_of moved)"
+
 # what is no run folder
 mkdir empty
 expect 1 resume empty

@@ -34,4 +34,8 @@ sed '/^train/d; /^optimize/d; /^loss/d; /^route/d' whole.route >lossless.route
 expect 0 plan lossless.route
 expect 0 run lossless.route --run-dir lossless
 says "quality"
+# parameters that no loss reaches are named
+sed 's/z = encoder(x)/z = stop(encoder(x))/' whole.route >blocked.route
+expect 0 check blocked.route
+says 'nothing trains parameter `encoder.fc1.weight`'
 echo "$n_checks checks"
