@@ -225,6 +225,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
 
   c->job = plan_bind(c->arena, c->plan);
   if (stage_done(c, STAGE_BIND, last)) return column_end(c, stopped);
+  c->job->compiler = arena_printf(c->arena, "%s, %s", c->job->compiler, backend_version());
   if (last == STAGE_LOAD && o->last >= N_STAGES) rt_prefetch(c->job, &o->rt); /* data is read while LLVM compiles */
 
   const int failed = compile_object(c);

@@ -73,6 +73,8 @@ static const struct Word {
     {"carry", CARRY, REPEAT_CARRY},
     {"repeat", REPEAT, BODY_REPEAT},
     {"steps", UNIT, UNIT_WORD},
+    {"epoch", UNIT, UNIT_WORD},      {"step", UNIT, UNIT_WORD},       {"second", UNIT, UNIT_WORD},
+    {"minute", UNIT, UNIT_WORD},     {"hour", UNIT, UNIT_WORD},       {"update", UNIT, UNIT_WORD},
     {"epochs", UNIT, UNIT_WORD},
     {"minutes", UNIT, UNIT_WORD},
     {"seconds", UNIT, UNIT_WORD},

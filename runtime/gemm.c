@@ -9,6 +9,7 @@
 
 void rt_gemm_setup(void) { openblas_set_num_threads(1); }
 const char *rt_gemm_core(void) { return openblas_get_corename(); }
+const char *rt_gemm_config(void) { return openblas_get_config(); }
 
 static void clear_rows(float *c, int64_t ldc, int64_t m, int64_t n) {
   for (int64_t i = 0; i < m; i++)

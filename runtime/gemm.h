@@ -22,6 +22,7 @@ typedef void (*RtSgemm)(int64_t trans_a, int64_t trans_b, int64_t m, int64_t n, 
 /* Makes the BLAS single-threaded. Before the first rt_sgemm, from one thread; may be repeated. */
 void rt_gemm_setup(void);
 const char *rt_gemm_core(void); /* kernels the BLAS picked for this CPU, e.g. "Haswell" */
+const char *rt_gemm_config(void); /* version and build options of the BLAS */
 
 /* What a check found: the first case out of bounds, if any. */
 typedef struct RtGemmReport {

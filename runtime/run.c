@@ -158,6 +158,7 @@ static json_t *manifest_make(const Run *r) {
   text_set(o, "target_cpu", job->target_cpu);
   text_set(o, "cpu", cpu);
   text_set(o, "blas_core", rt_gemm_core());
+  text_set(o, "blas", rt_gemm_config());
   json_object_set_new(o, "threads", json_integer(pool_threads(r->pool)));
   text_set(o, "plan_hash", hash);
   json_object_set_new(o, "data_hash", json_sprintf("%016llx", (unsigned long long)data_hash(&r->data)));
