@@ -68,7 +68,7 @@ static void add_recorded_sets(Compilation *c, Options *o, json_t *params, const 
 }
 
 /* Loads RUN/manifest.json and RUN/spec.route. The copy is compiled under the original's path, so that `use` and
- * `extend` find their files; a checkpoint names the plan's hash, so the runtime warns of a base file that changed. */
+ * `extend` find their files; the manifest holds their hash, and the runtime refuses a base file that changed. */
 static int open_run(Compilation *c, Options *o, const char *run) {
   json_error_t e;
   const char *why = NULL;

@@ -264,10 +264,8 @@ bool run_load(Run *r) {
   if (!prefetch_take(r, &ok)) ok = data_open(&r->data, r->job, r->data_dir, r->spec_path, &r->error);
   if (!ok) return false;
   r->data_seconds = mem_now() - t;
-  char hash[20];
-  snprintf(hash, sizeof hash, "%016llx", (unsigned long long)data_hash(&r->data));
-  const char *then = json_string_value(json_object_get(r->manifest, "data_hash"));
-  if (then && strcmp(then, hash) != 0) return rt_fail(&r->error, RT_E0738, r->dir);
+  const char *then = json_string_value(json_object_get(r->manifest, "data_hash")); /* of a run that is resumed */
+  if (then && strtoull(then, NULL, 16) != data_hash(&r->data)) return rt_fail(&r->error, RT_E0738, r->dir);
   const JobTrain *train = &r->job->train;
   run_scalars(r);
   if (!params_alloc(r->job, &r->store, &r->error)) return false;
