@@ -178,7 +178,7 @@ static void check_origin(Elab *e, Decl *d) {
     return;
   }
   if (!e->g->v[x].name) e->g->v[x].name = d->name;
-  p->origins[p->n_origins] = (ProgOrigin){d->name, regularizer, routed, x, d->ast->span};
+  p->origins[p->n_origins] = (ProgOrigin){.name = d->name, .regularizer = regularizer, .routed = routed, .value = x, .span = d->ast->span};
   graph_root(e->g, ROOT_LOSS, p->n_origins++, 0, x);
 }
 

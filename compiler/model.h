@@ -360,6 +360,15 @@ Split *split_with_part(Elab *e, const Place *p, const char *part);
 bool split_resolve(Elab *e, Split *s,
                    const Val *v); /* computes units against v's shape; false after an error */
 Val *split_part_value(Elab *e, Split *s, const SplitPart *part, Val *v, Span span);
+/* ---- check_arm.c ---- */
+typedef struct Parts { /* what targets may name: of a split, or the operands of a mix */
+  Split *split;
+  const char **names;
+  uint32_t n;
+} Parts;
+/* The factor with v's shape: a chain over the arms. `only`: the one part whose weight counts (the operands of a mix,
+ * the regions of a `parameters of` route), or -1. 0 after an error. */
+ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, int only);
 /* ---- check_route.c ---- */
 void check_routes(Model *m);
 /* Puts TAPs and MASKs on a value that has just got a path. */

@@ -35,8 +35,27 @@ typedef struct ProgColumn {
   Dtype dtype;        /* U8, I32 or F32 as held in memory */
   Shape shape;        /* [ROWS, ...] */
   bool has_range; double lo, hi; /* declared integer range (closed): checked against the data when it is read */
+  uint32_t derived;   /* 1 + index in Program.derived: computed when data is loaded; 0: read by the source's reader */
   Span span;
 } ProgColumn;
+
+/* A column that is computed once, when data is loaded: labels of an observed class, which conditions hold, what a
+ * filter keeps. Its graph reads columns of one source (derived ones only with smaller numbers) and has one root,
+ * ROOT_KEEP 0: I32 [ROWS]. A draw then changes what the graph said; it is a function of (seed, datum number) alone. */
+typedef enum DrawKind {
+  DRAW_NONE,       /* the graph's values as they are */
+  DRAW_OBSERVE,    /* 1 labelled yes, 0 labelled no, -1 unlabelled; exact counts (docs/routing.md) */
+  DRAW_RANDOM_LIKE /* as many ones as the graph's, at random */
+} DrawKind;
+typedef struct ProgDerived {
+  const char *name;    /* "class seen", "conditions of digits", "filter of train" */
+  uint32_t source, column;
+  Graph *graph;
+  DrawKind draw;
+  double recall, precision, false_positives, no; /* OBSERVE: shares in [0, 1]; precision or false_positives is -1: not given */
+  uint64_t seed;
+  Span span;
+} ProgDerived;
 
 typedef struct ProgScalar { const char *name; double value, lo, hi; bool is_int; Span span; } ProgScalar;
 
@@ -46,20 +65,92 @@ typedef struct ProgSetting { const char *name, *value, *doc; bool structural; } 
 typedef struct ProgOrigin {
   const char *name;
   bool regularizer, routed;
+  bool probe;        /* a certificate: what it trains is a clip group of its own, and nothing else may train it */
   ValueId value;     /* rank-0 F32 in `train` */
+  ValueId per_datum; /* F32 [ROWS], the terms before they are aggregated, under a TAP-free identity; 0: a number of the whole batch */
   Span span;
 } ProgOrigin;
 
-typedef struct ProgTap { const char *name; ValueId value; /* the TAP */ Span span; } ProgTap;
+typedef enum Unit { UNIT_STEPS, UNIT_EPOCHS, UNIT_SECONDS } Unit;
+typedef struct Amount { double n; Unit unit; } Amount; /* n == 0: never / none */
+
+/* A place that routes name: a value of the model, or one use of a parameter (TAP of a PARAM). */
+typedef struct ProgTap {
+  const char *name;
+  ValueId value;      /* the TAP */
+  uint32_t param;     /* 1 + the parameter whose use this is; 0: a value of the model */
+  Span span;
+} ProgTap;
+
+/* Whose each entry of a parameter is, in one of its uses. The parameter's axes 0 and 1 are cut into labels (an axis
+ * that no region cuts has one label; a parameter of rank 1 has only axis 0); an entry's part is
+ * part[label[0][i] * n_labels[1] + label[1][j]], a number into the route's weights. */
+typedef struct ProgOwners {
+  int32_t n_labels[2];
+  const int32_t *label[2]; /* [extent of the axis]; NULL where n_labels is 1 */
+  const int32_t *part;     /* [n_labels[0] * n_labels[1]] */
+} ProgOwners;
 
 typedef struct ProgRoute {
   const char *name;
   RoutePrimitive primitive;
   uint32_t tap;
   OriginSet origins;  /* which origins' adjoints it masks */
-  ValueId factor;     /* F32, shape of the tap; 0 for F, which lower has already multiplied in */
+  ValueId factor;     /* A: F32, shape of the tap; 0 for F, which lower has already multiplied in, and for P */
+  ProgOwners owners;  /* P */
+  ValueId *weight;    /* P: [part] F32, the factor of each datum (shape: the datum axes of the use, [ROWS] or [ROWS, ...]) */
+  uint32_t n_weights; /* P */
   Span span;
 } ProgRoute;
+
+/* ---- what proofs, policies, audits and reports are about ------------------------------------------------------ */
+
+/* Entries of a parameter whose index along `axis` is in the list; axis -1: all of them. */
+typedef struct RegionPiece { uint32_t param; int32_t axis; const int64_t *index; int64_t n; } RegionPiece;
+/* A named set of parameter entries, the union of its pieces: "z.upper.made_by", "forget", "encoder". */
+typedef struct ProgRegion {
+  const char *name;
+  RegionPiece *pieces; uint32_t n_pieces;
+  bool declared;      /* by `region`; else made from a split's part or because something names it */
+  int32_t policy;     /* MaskedPolicy of these entries, or -1: the optimizer's */
+  int32_t decay;      /* 0 no, 1 yes, -1: the optimizer's */
+  ValueId clip;       /* rank-0 F64: bound of a clip group of its own; 0: none */
+  Span span;
+} ProgRegion;
+
+/* A condition on a datum that arms, classes or settings test. Its value is BOOL, or F32 in [0, 1] for a soft class
+ * (then it "holds" where the weight is not 0); shape [ROWS] or [ROWS, positions...]. */
+typedef struct ProgCond { const char *text; ValueId value; bool soft; Span span; } ProgCond;
+typedef struct ProgClass {
+  const char *name;
+  uint32_t cond;
+  bool observed;      /* drawn labels: says nothing certain about the true class */
+  int32_t of;         /* OBSERVE: the true class's index in classes, else -1 */
+  bool declared;      /* by `class`; false: `otherwise` (no condition of any class holds), `not C` where `forbid` names it */
+  Span span;
+} ProgClass;
+
+typedef struct ProgForbid {
+  uint32_t cond; bool negated; /* the class: data for which the condition holds (does not hold) */
+  uint32_t region;
+  OriginSet origins;  /* all, or those of `for` */
+  bool strictly;
+  const char *text;   /* "low to z.upper.made_by for reconstruction" */
+  Span class_span, region_span, span;
+} ProgForbid;
+
+/* `monitor`: gradient norm and movement by class and region, every n steps. */
+typedef struct ProgMonitor { bool present; Amount every; uint32_t *regions; uint32_t n_regions; uint32_t *classes; uint32_t n_classes; Span span; } ProgMonitor;
+
+/* Rows of each batch sorted by which conditions hold (pass/group.c decides): row set k, the shape extent DIM_ROWS - k of
+ * IR shapes (k >= 1), is the data whose group number is in lo[k] ..< hi[k]. */
+typedef struct ProgGroups {
+  uint32_t column;         /* derived column that holds each datum's condition bits */
+  uint32_t n_groups;
+  uint32_t *group_of_kind; /* [kind] */
+  uint32_t n_sets;         /* row sets, [0] being all rows */
+  uint32_t *lo, *hi;       /* [set] */
+} ProgGroups;
 
 typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW } OptimKind;
 typedef struct ProgOptim {
@@ -71,8 +162,20 @@ typedef struct ProgOptim {
   Span span;
 } ProgOptim;
 
-typedef enum Unit { UNIT_STEPS, UNIT_EPOCHS, UNIT_SECONDS } Unit;
-typedef struct Amount { double n; Unit unit; } Amount; /* n == 0: never / none */
+/* How batches are made. Classes are conditions; a datum belongs to the first of `conds` that holds for it, else to the last
+ * share (`otherwise`). */
+typedef enum BatchKind {
+  BATCH_PLAIN,
+  BATCH_SHARES,       /* every batch holds the given share of each class; what runs out starts again */
+  BATCH_HOMOGENEOUS   /* every batch holds data of one class only */
+} BatchKind;
+typedef enum BatchOrder { BATCH_RANDOM, BATCH_ALTERNATE, BATCH_BLOCKS } BatchOrder; /* HOMOGENEOUS: of the batches of an epoch */
+typedef struct ProgBatches {
+  BatchKind kind;
+  uint32_t *conds; uint32_t n_conds;
+  double *share;      /* [n_conds + 1], sum 1; NULL: as the data have it */
+  BatchOrder order;
+} ProgBatches;
 
 typedef struct ProgTrain {
   bool present;
@@ -81,6 +184,9 @@ typedef struct ProgTrain {
   Amount length, checkpoint_every, log_every, evaluate_every;
   int64_t checkpoint_keep;   /* newest n; 0 = all */
   bool shuffle, drop_last;
+  uint32_t filter;           /* 1 + derived column: only data where it is not 0; 0: all */
+  ProgBatches batches;
+  int32_t group_rows;        /* 1 yes, 0 no, -1: where it pays */
   Span span;
 } ProgTrain;
 
@@ -89,6 +195,7 @@ typedef struct ProgPicture { const char *name; int64_t height, width; double lo,
 typedef struct ProgEval {
   const char *name;
   uint32_t source; const char *part;  /* "train" or "test" */
+  uint32_t filter;   /* 1 + derived column, or 0 */
   Graph *graph;
   const char *key_name; int64_t key_lo, key_hi; /* closed; key_name NULL = no groups */
   ProgMetric *metrics; uint32_t n_metrics;
@@ -119,6 +226,16 @@ typedef struct Program {
   ProgOrigin *origins; uint32_t n_origins;
   ProgTap *taps; uint32_t n_taps;
   ProgRoute *routes; uint32_t n_routes;
+  ProgDerived *derived; uint32_t n_derived;
+  ProgRegion *regions; uint32_t n_regions;
+  ProgCond *conds; uint32_t n_conds;      /* at most 31 */
+  ProgClass *classes; uint32_t n_classes;
+  uint32_t *kinds; uint32_t n_kinds;      /* feasible truth assignments: bit i = condition i; n_kinds 0: too many to say */
+  uint32_t kind_column;                   /* 1 + derived column with the condition bits of each training datum; 0: none (conditions at positions) */
+  ProgForbid *forbids; uint32_t n_forbids;
+  ProgMonitor monitor;
+  ProgGroups groups;                      /* n_sets 0: rows are not grouped */
+  ValueId *cuts; uint32_t n_cuts;         /* values of the step that only `strictly` counts as ways in: clip scales, denominators */
   ProgOptim optim;
   ProgTrain train;
   ProgEval *evals; uint32_t n_evals;

@@ -32,7 +32,15 @@ void rewrite_program(Rewrite *r, Program *p) {
   p->step = r->to;
   for (uint32_t i = 0; i < p->n_origins; i++) p->origins[i].value = r->map[p->origins[i].value];
   for (uint32_t i = 0; i < p->n_taps; i++) p->taps[i].value = r->map[p->taps[i].value];
-  for (uint32_t i = 0; i < p->n_routes; i++) p->routes[i].factor = r->map[p->routes[i].factor];
+  for (uint32_t i = 0; i < p->n_routes; i++) {
+    ProgRoute *route = &p->routes[i];
+    route->factor = r->map[route->factor];
+    for (uint32_t k = 0; k < route->n_weights; k++) route->weight[k] = r->map[route->weight[k]];
+  }
+  for (uint32_t i = 0; i < p->n_origins; i++) p->origins[i].per_datum = r->map[p->origins[i].per_datum];
+  for (uint32_t i = 0; i < p->n_conds; i++) p->conds[i].value = r->map[p->conds[i].value];
+  for (uint32_t i = 0; i < p->n_regions; i++) p->regions[i].clip = r->map[p->regions[i].clip];
+  for (uint32_t i = 0; i < p->n_cuts; i++) p->cuts[i] = r->map[p->cuts[i]];
   ProgOptim *o = &p->optim;
   ValueId *named[] = {&o->lr, &o->beta1, &o->beta2, &o->eps, &o->weight_decay, &o->momentum, &o->clip};
   for (size_t i = 0; i < sizeof named / sizeof *named; i++) *named[i] = r->map[*named[i]];

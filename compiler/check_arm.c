@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * check_arm.c -- the arms of a route: conditions, targets, overlaps, and the factor that they make. */
+#include "model.h"
+#include "fault.h"
+#include <math.h>
+#include <string.h>
+
+typedef struct Arm {
+  const Ast *ast;
+  ValueId cond;
+  double *weight; /* [part] */
+} Arm;
+
+static int part_index(Elab *e, const Parts *p, const Ast *name, const char *place) {
+  const char *text = ast_is(name, AST_NAME) ? name->text : NULL;
+  const char *dotted = text ? text : ast_dotted(e->m, name); /* `z.lower` is `lower` */
+  if (dotted && strrchr(dotted, '.')) text = strrchr(dotted, '.') + 1;
+  for (uint32_t i = 0; text && i < p->n; i++)
+    if (!strcmp(p->names[i], text)) return (int)i;
+  Diag *g = err(e->m, E0323, name->span, place, text ? text : ast_source_text(e->m, name));
+  if (text) {
+    const char **names = ARENA_NEWS(e->m->a, const char *, p->n + 2);
+    if (p->n) memcpy(names, p->names, sizeof *names * p->n);
+    names[p->n] = "all", names[p->n + 1] = "none";
+    diag_suggest(e->m->diags, g, text, names, p->n + 2);
+  }
+  if (!p->n) diag_note(e->m->diags, g, "`%s` has no split: only `all` and `none` are there", place);
+  return -1;
+}
+
+static bool arm_weights(Elab *e, const Parts *p, const Ast *target, const char *place, double *w) {
+  uint32_t n = p->n ? p->n : 1;
+  if (ast_is_name(target, "all") || ast_is_name(target, "none")) {
+    for (uint32_t i = 0; i < n; i++) w[i] = target->text[0] == 'a';
+    return true;
+  }
+  if (ast_is(target, AST_BINARY) && !strcmp(target->text, "+"))
+    return arm_weights(e, p, target->kids[0], place, w) && arm_weights(e, p, target->kids[1], place, w);
+  if (!ast_is(target, AST_BLOCK)) {
+    int i = part_index(e, p, target, place);
+    if (i >= 0) w[i] = 1;
+    return i >= 0;
+  }
+  bool ok = true;
+  for (uint32_t k = 0; k < target->n_kids; k++) {
+    const Ast *set = target->kids[k];
+    Ast name = {.kind = AST_NAME, .text = set->text, .span = set->name_span, .name_span = set->name_span};
+    int i = part_index(e, p, &name, place);
+    if (i < 0 || !ast_kid(set, 0) ||
+        !static_num(e, elab(e, e->model, set->kids[0]), "a weight", -1e6, 1e6, &w[i]))
+      ok = false;
+  }
+  return ok;
+}
+
+static bool arm_condition(Elab *e, Arm *arm) {
+  bool saved = e->in_condition;
+  e->in_condition = true;
+  Val *c = elab(e, e->model, ast_kid(arm->ast, 0));
+  e->in_condition = saved;
+  arm->cond = as_bool(e, c, "the condition of an arm");
+  if (!arm->cond) return false;
+  Val *t = as_tensor(e, c, "the condition of an arm");
+  if (val_has_rows(e, t) && t->kind == VAL_TENSOR) return true;
+  err(e->m, E0327, c->span, "of this arm", val_text(e, c));
+  return false;
+}
+
+/* Tries all values of the fields that the conditions read: overlaps without `ordered`, arms that nothing
+ * reaches. */
+static void check_arms(Elab *e, const RouteDecl *r, const Arm *arms, uint32_t n) {
+  Model *m = e->m;
+  Finite f;
+  ValueId *conds = ARENA_NEWS(m->a, ValueId, n + 1);
+  double *truth = ARENA_NEWS(m->a, double, n + 1);
+  bool *reached = ARENA_NEWS(m->a, bool, n + 1);
+  for (uint32_t i = 0; i < n; i++) conds[i] = arms[i].cond;
+  if (!n || !finite_collect(e, conds, n, &f)) return;
+  if (f.count * (double)(e->g->n + 1) > 2e8) return; /* too much to try: accepted as it is */
+  for (double k = 0; k < f.count; k++) {
+    int first = -1;
+    finite_eval(e, &f, k, conds, n, truth);
+    for (uint32_t i = 0; i < n; i++) {
+      if (truth[i] == 0) continue;
+      if (first >= 0 && !r->decl->ast->flag) {
+        Diag *g = err(m, E0322, arms[i].ast->kids[0]->span, r->decl->name);
+        diag_label(m->diags, g, "holds too where %s", finite_describe(e, &f, k));
+        diag_also(m->diags, g, arms[first].ast->kids[0]->span, "this condition holds where %s",
+                  finite_describe(e, &f, k));
+        diag_help(
+            m->diags, g,
+            "make them exclude each other, or write `ordered` before the braces: then the first match wins");
+        return;
+      }
+      if (first < 0) first = (int)i, reached[i] = true;
+    }
+  }
+  for (uint32_t i = 0; i < n && !m->walk; i++)
+    if (!reached[i]) {
+      Diag *g = err(m, W0301, arms[i].ast->span, r->decl->name);
+      diag_note(m->diags, g,
+                "over all values of the fields that it reads, its condition is false or an earlier arm takes "
+                "the datum");
+    }
+}
+
+/* All arms but the last, which is `otherwise`; 0 arms and NULL *other after an error. */
+static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, double **other) {
+  Model *m = e->m;
+  const Ast *arms = ast_kid(r->decl->ast, 2);
+  Arm *out = ARENA_NEWS(m->a, Arm, arms ? arms->n_kids + 1 : 1);
+  const Ast *last = NULL;
+  bool ok = true;
+  uint32_t nw = parts->n ? parts->n : 1;
+  *n = 0, *other = NULL;
+  for (uint32_t i = 0; arms && i < arms->n_kids; i++) {
+    const Ast *a = arms->kids[i];
+    double *w = ARENA_NEWS(m->a, double, nw);
+    if (last) {
+      Diag *g = err(m, E0321, a->span, r->decl->name, "nothing may follow `otherwise`");
+      diag_also(m->diags, g, last->span, "this arm takes every datum that is left");
+      return NULL;
+    }
+    if (!strcmp(a->text, "unlabelled")) {
+      err(m, E0324, a->span, "classes observed with labels that may be missing");
+      ok = false;
+      continue;
+    }
+    if (!arm_weights(e, parts, ast_kid(a, 1), r->place.text, w)) ok = false;
+    if (!strcmp(a->text, "otherwise")) {
+      last = a, *other = w;
+      continue;
+    }
+    out[*n] = (Arm){a, 0, w};
+    if (arm_condition(e, &out[*n])) ++*n;
+    else ok = false;
+  }
+  if (!last) {
+    Diag *g = err(m, E0321, r->decl->ast->name_span, r->decl->name, "`otherwise` is missing");
+    diag_help(m->diags, g, "say where every other datum goes: `otherwise to all`");
+    if (arms)
+      diag_fix(m->diags, g, (Span){arms->span.file, arms->span.end - 1, arms->span.end - 1},
+               "; otherwise to all ");
+    ok = false;
+  }
+  if (ok && !r->arms_checked) {
+    r->arms_checked = true;
+    check_arms(e, r, out, *n);
+  }
+  return ok ? out : NULL;
+}
+
+/* ---- factors ---- */
+/* Weights of parts as a tensor of v's shape. */
+static ValueId spread_weights(Elab *e, const Parts *p, const double *w, const Val *v) {
+  Shape s = *val_shape(e, v);
+  bool same = true;
+  for (uint32_t i = 1; i < p->n; i++) same = same && w[i] == w[0];
+  if (same || !p->split) return ir_const(e->g, v->span, w[0], &s, DT_F32);
+  const Split *sp = p->split;
+  double *data = ARENA_NEWS(e->m->a, double, sp->extent);
+  for (uint32_t i = 0; i < sp->n_parts; i++)
+    for (int64_t k = 0; k < sp->parts[i].n; k++) {
+      int64_t unit = fault("shift-split") ? (sp->parts[i].units[k] + 1) % sp->extent : sp->parts[i].units[k];
+      data[unit] = fault("fraction-as-one") ? w[i] != 0 : w[i];
+    }
+  Shape row = shape_of(1, sp->extent);
+  int64_t map[IR_MAX_RANK];
+  for (int i = 0; i < s.rank; i++) map[i] = i == sp->axis ? 0 : -1;
+  return ir_bcast(e->g, ir_const_data(e->g, v->span, data, &row, DT_F32), &s, map);
+}
+
+/* 1 + s (m - 1); 0 after an error. Strengths known now must lie in [0, 1]. */
+static ValueId with_strength(Elab *e, const RouteDecl *r, ValueId m, Span at) {
+  Val *s = elab(e, e->model, r->strength);
+  if (val_bad(s)) return 0;
+  if (s->kind == VAL_NUM && !(s->num >= 0 && s->num <= 1)) {
+    use_static(e, s);
+    err(e->m, E0328, s->span, r->decl->name, number_text(e->m->a, s->num));
+    return 0;
+  }
+  if (s->kind == VAL_NUM && !s->id && s->num == 1) return m;
+  ValueId f = as_f64_scalar(e, s, "`strength`");
+  if (!f) return 0;
+  Shape shape = e->g->v[m].shape;
+  ValueId one = f32_const(e, at, 1), sf = ir_bcast_scalar(e->g, ir_cast(e->g, f, DT_F32), &shape);
+  return ir_bin(e->g, OP_ADD, ir_bin(e->g, OP_MUL, sf, ir_bin(e->g, OP_SUB, m, one)), one);
+}
+
+ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, int only) {
+  uint32_t n;
+  double *other;
+  Arm *arms = route_arms(e, r, parts, &n, &other);
+  if (!arms) return 0;
+  uint32_t first = e->g->n;
+  ValueId m = spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? other : other + only, v);
+  for (uint32_t i = n; i-- > 0;) {
+    Val *c = val_tensor(e, arms[i].ast->kids[0]->span, arms[i].cond);
+    ValueId cond;
+    if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
+    if (fault("swap-arms")) cond = ir_un(e->g, OP_NOT, cond);
+    m = ir_where(e->g, cond,
+                 spread_weights(e, only < 0 ? parts : &(Parts){0},
+                                only < 0 ? arms[i].weight : arms[i].weight + only, v),
+                 m);
+  }
+  if (r->strength) m = with_strength(e, r, m, r->strength->span);
+  for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = r->decl->ast->span;
+  return m;
+}
+
