@@ -45,17 +45,20 @@ static void declare(Model *m, FileScope *file, const Ast *a) {
   } kinds[] = {{AST_PARAM, DECL_PARAM},   {AST_DATA, DECL_DATA},   {AST_MODULE, DECL_MODULE},
                {AST_DEF, DECL_DEF},       {AST_CLASS, DECL_CLASS}, {AST_SPLIT, DECL_SPLIT},
                {AST_ROUTE, DECL_ROUTE},   {AST_LOSS, DECL_ORIGIN}, {AST_REGULARIZE, DECL_ORIGIN},
-               {AST_EVALUATE, DECL_EVAL}, {AST_SWEEP, DECL_SWEEP}, {AST_EXPECT, DECL_EXPECT}};
+               {AST_EVALUATE, DECL_EVAL}, {AST_SWEEP, DECL_SWEEP}, {AST_EXPECT, DECL_EXPECT},
+               {AST_REGION, DECL_REGION}, {AST_FORBID, DECL_FORBID}, {AST_PARAMETER, DECL_PARAMETER}};
   if (a->kind == AST_MODEL) declare_single(m, &m->model, a, "model");
   if (a->kind == AST_OPTIMIZE) declare_single(m, &m->optimize, a, "optimize");
   if (a->kind == AST_TRAIN) declare_single(m, &m->train, a, "train");
+  if (a->kind == AST_MONITOR) declare_single(m, &m->monitor, a, "monitor");
   for (uint32_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
     if (kinds[i].ast != a->kind) continue;
     Decl *d = decl_new(m, file, kinds[i].kind, a, a->text);
     DeclList *lists[] = {[DECL_PARAM] = &m->params, [DECL_DATA] = &m->data,     [DECL_MODULE] = &m->modules,
                          [DECL_DEF] = &m->defs,     [DECL_CLASS] = &m->classes, [DECL_USE] = NULL,
                          [DECL_SPLIT] = &m->splits, [DECL_ROUTE] = &m->routes,  [DECL_ORIGIN] = &m->origins,
-                         [DECL_EVAL] = &m->evals,   [DECL_SWEEP] = &m->sweeps,  [DECL_EXPECT] = &m->expects};
+                         [DECL_EVAL] = &m->evals,   [DECL_SWEEP] = &m->sweeps,  [DECL_EXPECT] = &m->expects,
+                         [DECL_REGION] = &m->regions, [DECL_PARAMETER] = &m->raw_params, [DECL_FORBID] = &m->forbids};
     StrMap *map = d->kind <= DECL_USE      ? &file->names
                   : d->kind == DECL_ROUTE  ? &m->route_names
                   : d->kind == DECL_ORIGIN ? &m->origin_names

@@ -74,6 +74,8 @@ static const char *decl_label(Model *m, const Ast *d) {
   case AST_OPTIMIZE: return "optimize";
   case AST_SPLIT: return ast_source_text(m, d->kids[0]);
   case AST_EXPECT: return "expect";
+  case AST_FORBID: return "forbid"; /* they have no names: `drop forbid` leaves out all */
+  case AST_MONITOR: return "monitor";
   case AST_USE: return ast_kid(d, 0) ? d->kids[0]->text : d->text;
   case AST_EDITION:
   case AST_EXTEND:
@@ -84,6 +86,8 @@ static const char *decl_label(Model *m, const Ast *d) {
 }
 
 static bool same_decl(Model *m, const Ast *a, const Ast *b) {
+  if (a->kind == AST_FORBID && b->kind == AST_FORBID)
+    return ast_equal(a->kids[0], b->kids[0]) && ast_equal(a->kids[1], b->kids[1]);
   const char *x = decl_label(m, a), *y = decl_label(m, b);
   return a->kind == b->kind && x && y && !strcmp(x, y);
 }
@@ -136,6 +140,8 @@ static int value_slot(AstKind k) {
   switch (k) {
   case AST_PARAM:
   case AST_DEF: return 2;
+  case AST_PARAMETER: return 1;
+  case AST_REGION:
   case AST_CLASS:
   case AST_LOSS:
   case AST_REGULARIZE:
@@ -200,9 +206,13 @@ static void drop(Model *m, AstList *l, const Ast *d) {
   const Ast *path = d->kids[0];
   const char *text = ast_source_text(m, path);
   uint32_t i = 0;
-  if (find_decl(m, l, text, &i)) {
-    for (; i + 1 < l->n; i++) l->v[i] = l->v[i + 1];
-    l->n--;
+  const Ast *found = find_decl(m, l, text, &i);
+  if (found) {
+    bool all = found->kind == AST_FORBID;
+    uint32_t kept = i;
+    for (uint32_t k = i; k < l->n; k++)
+      if (k != i && !(all && l->v[k]->kind == AST_FORBID)) l->v[kept++] = l->v[k];
+    l->n = kept;
     return;
   }
   const char *dot = strrchr(text, '.');

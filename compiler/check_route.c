@@ -234,36 +234,67 @@ void check_inst_uses(Elab *e) {
   }
 }
 
+/* The origin of a name as written in `for`; n_origins if there is none. */
+static uint32_t origin_find(Elab *e, const Ast *name) {
+  const Program *p = e->m->p;
+  const char *text = ast_dotted(e->m, name);
+  uint32_t j = 0;
+  while (j < p->n_origins && strcmp(p->origins[j].name, text) != 0) j++;
+  return j;
+}
+
+bool origins_named(Elab *e, const Ast *list, OriginSet *out) {
+  Model *m = e->m;
+  const Program *p = m->p;
+  const char **names = ARENA_NEWS(m->a, const char *, p->n_origins + 1);
+  for (uint32_t i = 0; i < p->n_origins; i++) names[i] = p->origins[i].name;
+  bool ok = true;
+  *out = 0;
+  for (uint32_t k = 0; k < list->n_kids; k++) {
+    const Ast *name = list->kids[k];
+    uint32_t j = origin_find(e, name);
+    if (j < p->n_origins) {
+      *out |= (OriginSet)1 << j;
+      continue;
+    }
+    Diag *g = err(m, E0329, name->span, ast_dotted(m, name));
+    diag_suggest(m->diags, g, ast_dotted(m, name), names, p->n_origins);
+    ok = false;
+  }
+  return ok;
+}
+
+/* Those that a route's `for` names; one that says `gradient = unrouted` can't be. */
+static OriginSet routed_origins(Elab *e, const Ast *list) {
+  const Program *p = e->m->p;
+  OriginSet set = 0;
+  origins_named(e, list, &set);
+  for (uint32_t k = 0; k < list->n_kids; k++) {
+    uint32_t j = origin_find(e, list->kids[k]);
+    if (j == p->n_origins || p->origins[j].routed) continue;
+    Diag *g = err(e->m, E0329, list->kids[k]->span, p->origins[j].name);
+    diag_also(e->m->diags, g, p->origins[j].span, "it says `gradient = unrouted`");
+    set &= ~((OriginSet)1 << j);
+  }
+  return set;
+}
+
 /* Which origins' adjoints each route masks: all losses, and regularizers that say `routed`; or those that
  * `for` names. */
 void routes_set_origins(Elab *e) {
   Model *m = e->m;
   Program *p = m->p;
   OriginSet all = 0;
-  const char **names = ARENA_NEWS(m->a, const char *, p->n_origins + 1);
-  for (uint32_t i = 0; i < p->n_origins; i++) {
-    names[i] = p->origins[i].name;
+  for (uint32_t i = 0; i < p->n_origins; i++)
     if (p->origins[i].routed || fault("route-regularizers")) all |= (OriginSet)1 << i;
-  }
   for (uint32_t i = 0; i < m->n_route; i++) {
     const Ast *list = ast_kid(m->route[i].decl->ast, 1);
-    OriginSet set = list ? 0 : all;
     if (list && (int)m->route[i].decl->ast->num == ROUTE_VALUE) {
       Diag *g = err(m, E0321, list->span, m->route[i].decl->name, "`for` names losses, but a route of the value changes what all of them see");
       diag_help(m->diags, g, "leave out `for`, or route the gradient: `gradient of`");
       continue;
     }
-    for (uint32_t k = 0; list && k < list->n_kids; k++) {
-      uint32_t j = 0;
-      while (j < p->n_origins && strcmp(names[j], list->kids[k]->text) != 0) j++;
-      if (j == p->n_origins) {
-        Diag *g = err(m, E0329, list->kids[k]->span, list->kids[k]->text);
-        diag_suggest(m->diags, g, list->kids[k]->text, names, p->n_origins);
-      } else if (!p->origins[j].routed) {
-        Diag *g = err(m, E0329, list->kids[k]->span, list->kids[k]->text);
-        diag_also(m->diags, g, p->origins[j].span, "it says `gradient = unrouted`");
-      } else set |= (OriginSet)1 << j;
-    }
+    OriginSet set = list ? routed_origins(e, list) : all;
     for (uint32_t k = 0; k < p->n_routes; k++)
       if (!strcmp(p->routes[k].name, m->route[i].decl->name)) p->routes[k].origins = set;
   }

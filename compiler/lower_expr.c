@@ -87,6 +87,7 @@ static Val *decl_value(Elab *e, Scope *s, Decl *d, const Ast *a) {
     v->inst = inst_get(e, s, d->name, d, a->span);
     return v;
   }
+  case DECL_REGION: err(m, E0421, a->span, a->text); return val_poison(e, a->span);
   default: break;
   }
   Diag *g = err(m, E0215, a->span, a->text);
@@ -123,8 +124,9 @@ Val *elab_name(Elab *e, Scope *s, const Ast *a) {
   }
   bool outer = s->kind == SCOPE_MODEL;
   Decl *d = strmap_get(&s->file->names, a->text);
-  if (d && !(d->kind == DECL_CLASS && !outer && s->kind != SCOPE_DEF) && !(d->kind == DECL_DATA && !outer))
-    return decl_value(e, s, d, a);
+  bool class_inside = d && d->kind == DECL_CLASS && s->kind != SCOPE_DEF;
+  bool of_model = d && (d->kind == DECL_DATA || d->kind == DECL_PARAMETER || class_inside);
+  if (d && (outer || !of_model)) return decl_value(e, s, d, a);
   if (outer) {
     uint32_t data = 0;
     int found = find_field(e, a->text, &data);

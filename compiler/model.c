@@ -59,9 +59,13 @@ static void walk(Model *m) {
     elab(e, e->model, &name);
     d->used = used;
   }
+  for (uint32_t i = 0; i < m->raw_params.n; i++) err(m, E0324, m->raw_params.v[i]->ast->span, "raw parameters");
+  check_regions(e);
   routes_finish(e);
   check_origins(e);
   routes_set_origins(e);
+  check_forbids(e);
+  check_monitor(e);
   check_optimize(e);
   check_train(e);
   check_inst_uses(e);

@@ -32,7 +32,7 @@ typedef struct Inst Inst;
 struct FileScope {
   const char *path;
   const char *ns; /* "" or "gpt." : prefix of its params and modules as the user writes them */
-  StrMap names;   /* params, data, modules, defs, classes, used files */
+  StrMap names;   /* params, data, modules, defs, classes, regions, raw parameters, used files */
   bool is_spec;
 };
 
@@ -42,13 +42,16 @@ typedef enum DeclKind {
   DECL_MODULE,
   DECL_DEF,
   DECL_CLASS,
-  DECL_USE,
+  DECL_REGION,
+  DECL_PARAMETER,
+  DECL_USE, /* those up to here share one space of names */
   DECL_SPLIT,
   DECL_ROUTE,
   DECL_ORIGIN,
   DECL_EVAL,
   DECL_SWEEP,
-  DECL_EXPECT
+  DECL_EXPECT,
+  DECL_FORBID
 } DeclKind;
 
 struct Decl {
@@ -288,9 +291,9 @@ struct Model {
   FileScope *root;
   const char *path;
   uint32_t spec_file;
-  DeclList params, data, modules, defs, classes, uses, splits, routes, origins, evals, sweeps, expects;
+  DeclList params, data, modules, defs, classes, uses, splits, routes, origins, evals, sweeps, expects, regions, raw_params, forbids;
   StrMap origin_names, route_names, eval_names, sweep_names;
-  const Ast *model, *optimize, *train; /* NULL: none */
+  const Ast *model, *optimize, *train, *monitor; /* NULL: none */
   FileScope *model_file;
   Decl model_decl;
   Param *param;
@@ -379,6 +382,12 @@ void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const 
 void routes_finish(Elab *e);
 void check_inst_uses(Elab *e); /* last, for every graph */
 void routes_set_origins(Elab *e);
+/* The origins that a list `for a, b.c` names; false after an error. */
+bool origins_named(Elab *e, const Ast *list, OriginSet *out);
+/* ---- check_region.c, check_forbid.c, check_monitor.c ---- */
+void check_regions(Elab *e);
+void check_forbids(Elab *e);
+void check_monitor(Elab *e);
 /* ---- check_finite.c ---- */
 typedef struct Finite {
   struct FieldOf *vars;

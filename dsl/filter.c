@@ -23,7 +23,8 @@ typedef enum Where {
   USE_AS,
   REPEAT_CARRY,
   BODY_REPEAT,
-  UNIT_WORD
+  UNIT_WORD,
+  FORBID_HOW
 } Where;
 
 static const struct Word {
@@ -41,6 +42,10 @@ static const struct Word {
     {"route", ROUTE, DECLARATION},
     {"loss", LOSS, DECLARATION},
     {"regularize", REGULARIZE, DECLARATION},
+    {"region", REGION, DECLARATION},
+    {"forbid", FORBID, DECLARATION},
+    {"parameter", PARAMETER, DECLARATION},
+    {"monitor", MONITOR, DECLARATION},
     {"optimize", OPTIMIZE, DECLARATION},
     {"train", TRAIN, DECLARATION},
     {"evaluate", EVALUATE, DECLARATION},
@@ -69,6 +74,7 @@ static const struct Word {
     {"for", FOR, ROUTE_TAIL},
     {"ordered", ORDERED, ROUTE_TAIL},
     {"to", TO, ARM_TO},
+    {"strictly", STRICTLY, FORBID_HOW},
     {"as", AS, USE_AS},
     {"carry", CARRY, REPEAT_CARRY},
     {"repeat", REPEAT, BODY_REPEAT},
@@ -231,14 +237,19 @@ static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
   case BODY_REPEAT: return start && l->bracket == '{' && next->kind == NAME;
   case PRIMITIVE: return l->stmt_kw == ROUTE && last == COLON && !l->saw_primitive;
   case PLACE_OF: return last == GRADIENT || last == PARAMETERS || last == VALUE;
-  case ROUTE_TAIL: return l->stmt_kw == ROUTE && l->saw_primitive && ends_value(last);
+  case ROUTE_TAIL:
+    if (l->stmt_kw == FORBID && w->kind == FOR) return l->saw_to && ends_value(last);
+    return l->stmt_kw == ROUTE && l->saw_primitive && ends_value(last);
   case ARM_TO:
-    return (l->stmt_kw == WHEN || l->stmt_kw == UNLABELLED || l->stmt_kw == OTHERWISE) && !l->saw_to &&
+    return (l->stmt_kw == WHEN || l->stmt_kw == UNLABELLED || l->stmt_kw == OTHERWISE ||
+            l->stmt_kw == FORBID) &&
+           !l->saw_to &&
            (ends_value(last) || last == STRING || last == UNIT || last == DOTDOT || last == DOTDOTEQ ||
             last == UNLABELLED || last == OTHERWISE);
   case USE_AS: return l->stmt_kw == USE && last == STRING;
   case REPEAT_CARRY: return l->stmt_kw == REPEAT && last == RBRACKET;
   case UNIT_WORD: return ends_value(last);
+  case FORBID_HOW: return last == FORBID && next->is_word && strcmp(next->text, "to") != 0; /* else a class's name */
   }
   return false;
 }
@@ -264,7 +275,7 @@ static bool starts_declaration(Parser *p, const Token *t) {
   const Token *next = peek(p, 1);
   if (next->line_first) return false;
   return next->kind == NAME || next->kind == STRING || next->kind == NUMBER ||
-         (next->kind == LBRACE && (w->kind == MODEL || w->kind == TRAIN));
+         (next->kind == LBRACE && (w->kind == MODEL || w->kind == TRAIN || w->kind == MONITOR));
 }
 
 /* --- brackets

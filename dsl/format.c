@@ -399,12 +399,25 @@ static void signature(Formatter *f, const Ast *formals, const Ast *result) {
   if (result) put(&f->t, " -> "), put_expr(&f->t, result, L_EXPR);
 }
 
+static void origins(Formatter *f, const Ast *n) {
+  for (uint32_t i = 0; n && i < n->n_kids; i++) put(&f->t, i ? ", " : " for "), put_expr(&f->t, n->kids[i], L_POSTFIX);
+}
+
+/* Parentheses around all that is no class, so that `strictly` stays a word of its own. */
+static void forbid(Formatter *f, const Ast *n, uint32_t indent) {
+  const Ast *c = n->kids[0];
+  put(&f->t, n->text ? "forbid strictly " : "forbid ");
+  value(f, c, level_of(c) == L_NOT ? L_NOT : L_POSTFIX, indent);
+  put(&f->t, " to "), put_expr(&f->t, n->kids[1], L_POSTFIX);
+  origins(f, n->kids[2]);
+}
+
 static void route(Formatter *f, const Ast *n, uint32_t indent) {
   static const char *const primitive[] = {": gradient of ", ": parameters of ", ": value of "};
   word(f, "route ", n->text);
   put(&f->t, primitive[(int)n->num]);
   put_expr(&f->t, n->kids[0], L_POSTFIX);
-  if (n->kids[1]) put(&f->t, " for "), names(f, n->kids[1], 0);
+  origins(f, n->kids[1]);
   if (n->flag) put(&f->t, " ordered");
   block(f, n->kids[2], indent);
   opt_block(f, n->kids[3], indent);
@@ -450,6 +463,12 @@ static void other_statement(Formatter *f, const Ast *n, uint32_t indent) {
     if (n->kids[0]) put(&f->t, " "), put_expr(&f->t, n->kids[0], L_UNARY);
     block(f, n->kids[1], indent);
     break;
+  case AST_FORBID: forbid(f, n, indent); break;
+  case AST_PARAMETER:
+    word(f, "parameter ", n->text), annotation(f, n->kids[0], NULL);
+    assigned(f, n->kids[1], indent), opt_block(f, n->kids[2], indent);
+    break;
+  case AST_MONITOR: put(&f->t, "monitor"), block(f, n->kids[0], indent); break;
   case AST_USE:
   case AST_EXTEND:
     put(&f->t, n->kind == AST_USE ? "use " : "extend ");
@@ -485,7 +504,8 @@ static void statement(Formatter *f, const Ast *n, uint32_t indent) {
   case AST_ROUTE: route(f, n, indent); break;
   case AST_LOSS:
   case AST_REGULARIZE:
-    word(f, n->kind == AST_LOSS ? "loss " : "regularize ", n->text);
+  case AST_REGION:
+    word(f, n->kind == AST_LOSS ? "loss " : n->kind == AST_REGION ? "region " : "regularize ", n->text);
     assigned(f, n->kids[0], indent), opt_block(f, n->kids[1], indent);
     break;
   case AST_OPTIMIZE:

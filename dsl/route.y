@@ -71,15 +71,17 @@ static Ast *quantity(Parser *p, Span s, Ast *amount, const Token *unit) {
 %token EDITION "`edition`" PARAM "`param`" DATA "`data`" MODULE "`module`" MODEL "`model`" SPLIT "`split`"
 %token CLASS "`class`" ROUTE "`route`" LOSS "`loss`" REGULARIZE "`regularize`" OPTIMIZE "`optimize`" TRAIN "`train`"
 %token EVALUATE "`evaluate`" EXPECT "`expect`" SWEEP "`sweep`" DEF "`def`" USE "`use`" EXTEND "`extend`"
+%token REGION "`region`" FORBID "`forbid`" PARAMETER "`parameter`" MONITOR "`monitor`"
 %token REPLACE "`replace`" DROP "`drop`" REPEAT "`repeat`"
 %token <tok> WHEN "`when`" UNLABELLED "`unlabelled`" OTHERWISE "`otherwise`"
+%token <tok> STRICTLY "`strictly`"
 %token TO "`to`" CARRY "`carry`" AS "`as`" OF "`of`" FOR "`for`" ORDERED "`ordered`"
 %token GRADIENT "`gradient`" PARAMETERS "`parameters`" VALUE "`value`"
 
 %type <node> decl simple_decl replace expr pipe or and not cmp range strict_range add mul unary postfix primary
 %type <node> stage arg sub type opt_type opt_in opt_default opt_result formals formal
-%type <node> bind repeat body_item body settings opt_settings setting arms arm target origins
-%type <vec> list_items args subs names formal_list body_items setting_items arm_items binds pipe_stages opt_carry
+%type <node> bind repeat body_item body settings opt_settings setting arms arm target origins origin
+%type <vec> list_items args subs names formal_list body_items setting_items arm_items binds pipe_stages opt_carry origin_list
 %type <tok> cmp_op add_op mul_op dots
 %type <node> name
 %type <tok> primitive opt_ordered
@@ -107,6 +109,11 @@ simple_decl
                                 { $$ = with_flag(with_num(NODE(ROUTE, @$, &$2, $6, $7, $9, $10), $4.num), (uint32_t)$8.num); }
   | LOSS NAME ASSIGN expr opt_settings       { $$ = NODE(LOSS, @$, &$2, $4, $5); }
   | REGULARIZE NAME ASSIGN expr opt_settings { $$ = NODE(REGULARIZE, @$, &$2, $4, $5); }
+  | REGION NAME ASSIGN expr opt_settings     { $$ = NODE(REGION, @$, &$2, $4, $5); }
+  | FORBID expr TO postfix origins           { $$ = NODE(FORBID, @$, NULL, $2, $4, $5); }
+  | FORBID STRICTLY expr TO postfix origins  { $$ = NODE(FORBID, @$, &$2, $3, $5, $6); }
+  | PARAMETER NAME COLON type ASSIGN expr opt_settings { $$ = NODE(PARAMETER, @$, &$2, $4, $6, $7); }
+  | MONITOR settings            { $$ = NODE(MONITOR, @$, NULL, $2); }
   | OPTIMIZE expr opt_settings  { $$ = NODE(OPTIMIZE, @$, NULL, $2, $3); }
   | TRAIN settings              { $$ = NODE(TRAIN, @$, NULL, NULL, $2); }
   | TRAIN postfix UNIT settings { Span s = span_join(@2, @3); $$ = NODE(TRAIN, @$, NULL, quantity(p, s, $2, &$3), $4); }
@@ -201,7 +208,12 @@ primitive
   | PARAMETERS                  { $$ = (Token){.num = ROUTE_PARAMETERS}; }
   | VALUE                       { $$ = (Token){.num = ROUTE_VALUE}; }
   ;
-origins: %empty { $$ = NULL; } | FOR names { $$ = build_list(p, AST_LIST, @2, NULL, 0, NULL, $2); } ;
+origins: %empty { $$ = NULL; } | FOR origin_list { $$ = build_list(p, AST_LIST, @2, NULL, 0, NULL, $2); } ;
+origin_list
+  : origin                      { $$ = vec_add(NULL, $1); }
+  | origin_list COMMA origin    { $$ = vec_add($1, $3); }
+  ;
+origin: name | origin DOT NAME  { $$ = NODE(MEMBER, @$, &$3, $1); } ;
 opt_ordered: %empty { $$ = (Token){.num = 0}; } | ORDERED { $$ = (Token){.num = 1}; } ;
 arms
   : LBRACE RBRACE               { $$ = LEAF(ARMS, @$, NULL); }
@@ -308,6 +320,7 @@ static ExpectClass expect_class(yysymbol_kind_t k) {
   case YYSYMBOL_SPLIT: case YYSYMBOL_CLASS: case YYSYMBOL_ROUTE: case YYSYMBOL_LOSS: case YYSYMBOL_REGULARIZE:
   case YYSYMBOL_OPTIMIZE: case YYSYMBOL_TRAIN: case YYSYMBOL_EVALUATE: case YYSYMBOL_EXPECT: case YYSYMBOL_SWEEP:
   case YYSYMBOL_DEF: case YYSYMBOL_USE: case YYSYMBOL_EXTEND: case YYSYMBOL_REPLACE: case YYSYMBOL_DROP:
+  case YYSYMBOL_REGION: case YYSYMBOL_FORBID: case YYSYMBOL_PARAMETER: case YYSYMBOL_MONITOR:
     return EXPECT_DECL;
   case YYSYMBOL_SEP: return EXPECT_SEP;
   case YYSYMBOL_YYEOF: return EXPECT_EOF;

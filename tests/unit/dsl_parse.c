@@ -131,6 +131,39 @@ static void shape_route(void **state) {
   parsed_free(&p);
 }
 
+static void shape_proofs(void **state) {
+  (void)state;
+  Parsed p = parse_text("edition 1\nregion f = a.h[-4 ..] + b { masked = zero_grad; joint }\n"
+                        "forbid strictly not low to f for l, next.hit\nforbid otherwise to z.a\n"
+                        "parameter w: f32[3] = normal(std = 1) { decay = false }\nmonitor { every = 1 epochs }\n");
+  assert_int_equal(p.diags->n, 0);
+  const Ast *n = decl(&p, 1);
+  assert_int_equal(n->kind, AST_REGION);
+  assert_string_equal(n->text, "f");
+  assert_int_equal(n->kids[0]->kind, AST_BINARY);
+  assert_int_equal(n->kids[1]->n_kids, 2);
+  n = decl(&p, 2);
+  assert_int_equal(n->kind, AST_FORBID);
+  assert_string_equal(n->text, "strictly");
+  assert_int_equal(n->kids[0]->kind, AST_UNARY);
+  assert_name(n->kids[1], "f");
+  assert_name(n->kids[2]->kids[0], "l");
+  assert_int_equal(n->kids[2]->kids[1]->kind, AST_MEMBER);
+  n = decl(&p, 3);
+  assert_null(n->text);
+  assert_name(n->kids[0], "otherwise");
+  assert_null(n->kids[2]);
+  n = decl(&p, 4);
+  assert_int_equal(n->kind, AST_PARAMETER);
+  assert_int_equal(n->kids[0]->kind, AST_TYPE);
+  assert_int_equal(n->kids[1]->kind, AST_CALL);
+  assert_int_equal(n->kids[2]->kind, AST_BLOCK);
+  n = decl(&p, 5);
+  assert_int_equal(n->kind, AST_MONITOR);
+  assert_int_equal(n->kids[0]->n_kids, 1);
+  parsed_free(&p);
+}
+
 static void shape_bodies(void **state) {
   (void)state;
   Parsed p = one("module m(x: f32[n], k = 3) -> f32[n] { a, b: f32[n] in 0 .. 1 = f(x)\n"
@@ -224,7 +257,8 @@ static void soft_keywords(void **state) {
       "use",      "extend",     "replace",  "drop",   "repeat",   "when",    "unlabelled", "otherwise",
       "gradient", "parameters", "value",    "of",     "for",      "ordered", "to",         "as",
       "carry",    "steps",      "epochs",   "tokens", "rest",     "and",     "or",         "not",
-      "in",       "is",         "if",       "then",   "else"};
+      "in",       "is",         "if",       "then",   "else",     "region",  "forbid",     "parameter",
+      "monitor",  "strictly"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     const char *w = words[i];
     bool hard = strchr("aonite", w[0]) && (strlen(w) <= 4) &&
@@ -605,7 +639,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(arena_blocks),
                                      cmocka_unit_test(source_lines),
                                      cmocka_unit_test(shape_param),
-                                     cmocka_unit_test(shape_route),
+                                     cmocka_unit_test(shape_route), cmocka_unit_test(shape_proofs),
                                      cmocka_unit_test(shape_bodies),
                                      cmocka_unit_test(shape_files),
                                      cmocka_unit_test(precedence),
