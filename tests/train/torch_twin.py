@@ -17,13 +17,15 @@ sys.path.insert(0, os.path.join(HERE, '..', 'lib'))
 from philox import holdout_order  # noqa: E402
 SIZES = {'digits': (64, 256, 128, 16), 'mnist': (784, 256, 128, 32), 'mnist-wide': (784, 2048, 512, 32)}
 DEFAULTS = {'digits': (64, 1e-3, 200), 'mnist': (128, 2e-3, 20), 'mnist-wide': (256, 1e-3, 8)}
-ROUTED, SEPARATE, NO_L1, NO_CORRELATION = {1, 2, 3, 4, 5}, {2, 5}, {4, 5, 10}, {3, 4, 5, 10}
+ROWS, LAYERS = range(1, 11), ('fc1', 'fc2', 'top')
+ROUTED, SEPARATE, ONLY_HIGH = {1, 2, 3, 4, 5, 6}, {2, 5}, {7, 8}
+NO_L1, NO_CORRELATION = {4, 5, 8, 10}, {3, 4, 5, 7, 8, 10}
 
 
 def arguments():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('--data', choices=SIZES, default='digits')
-    p.add_argument('--row', type=int, default=1, choices=[1, 2, 3, 4, 5, 9, 10])
+    p.add_argument('--row', type=int, default=1, choices=ROWS)
     p.add_argument('--seed', type=int, default=0)
     p.add_argument('--batch', type=int)
     p.add_argument('--lr', type=float)
@@ -65,36 +67,44 @@ def read_mnist(torch):
 
 
 def build(torch, sizes, row):
-    def stack(widths, last_bias):
-        layers = []
-        for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):
-            last = i == len(widths) - 2
-            layers.append(torch.nn.Linear(n_in, n_out, bias=last_bias or not last))
-            layers += [] if last else [torch.nn.ReLU()]
-        return torch.nn.Sequential(*layers)
+    """Parameters by the paths of the spec, with PyTorch's default initial values."""
     pixels, wide, middle, code = sizes
-    decoder = lambda n: stack((n, middle, wide, pixels), True)
-    parts = dict(encoder=stack(sizes, False), probe_lower=decoder(code // 2), probe_upper=decoder(code // 2))
-    if row in SEPARATE:
-        parts.update(decode_low=decoder(code), decode_high=decoder(code))
-    else:
-        parts.update(decoder=decoder(code))
-    return torch.nn.ModuleDict(parts)
+    decoder = lambda n: (n, middle, wide, pixels)
+    parts = dict(encoder=sizes, probe_lower=decoder(code // 2), probe_upper=decoder(code // 2))
+    parts.update({name: decoder(code) for name in (('decode_low', 'decode_high') if row in SEPARATE else ('decoder',))})
+    out = {}
+    for part, widths in parts.items():
+        for name, n_in, n_out in zip(LAYERS, widths, widths[1:]):
+            layer = torch.nn.Linear(n_in, n_out, bias=(part, name) != ('encoder', 'top'))
+            out.update({'%s.%s.%s' % (part, name, k): v for k, v in layer.named_parameters()})
+    return out
 
 
-def make_route(torch):
-    class Route(torch.autograd.Function):
-        """Identity; its gradient is selected, not multiplied, to 0 where `open_` is false."""
+def mlp(torch, p, part, x):
+    for i, name in enumerate(LAYERS):
+        x = torch.nn.functional.linear(x, p['%s.%s.weight' % (part, name)], p.get('%s.%s.bias' % (part, name)))
+        x = torch.relu(x) if i < 2 else x
+    return x
+
+
+def mask(torch, z, factor):
+    """z, whose gradient is multiplied by the factor; 0 selects 0."""
+    class Mask(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, z, open_):
-            ctx.save_for_backward(open_)
-            return z.clone()
+        def forward(ctx, value):
+            return value.clone()
 
         @staticmethod
         def backward(ctx, grad):
-            (open_,) = ctx.saved_tensors
-            return torch.where(open_, grad, torch.zeros_like(grad)), None
-    return Route.apply
+            return torch.where(factor == 0, torch.zeros_like(grad), factor * grad)
+    return Mask.apply(z)
+
+
+def routed_code(torch, row, z, low):
+    """Row 6: 5-9 may not touch the lower half, 0-4 touches both at one half. Others: 0-4 the lower, 5-9 the upper."""
+    in_lower = torch.arange(z.shape[1]) < z.shape[1] // 2
+    of_low = torch.full_like(z[0], 0.5) if row == 6 else in_lower.to(z.dtype)
+    return mask(torch, z, torch.where(low[:, None], of_low[None, :], (~in_lower).to(z.dtype)[None, :]))
 
 
 def correlation(torch, a, b):
@@ -105,40 +115,46 @@ def correlation(torch, a, b):
     return unit(a).T @ unit(b) / len(a)
 
 
-def losses(torch, net, route, row, x, y, l1=3e-3, corr=0.1):
-    """The origins' values, in the order of the spec."""
-    z = net['encoder'](x)
-    half = z.shape[1] // 2
-    low = y <= 4
-    if row in ROUTED:
-        lower_units = torch.arange(z.shape[1]) < half
-        routed = route(z, low[:, None] == lower_units[None, :])
-    else:
-        routed = z
-    groups = (low.float(), (~low).float())
+def reconstruction(torch, p, row, code, x, low):
+    """One loss, or two where the spec of the row has two."""
     mean_of = lambda e, w: (e * w).sum() / w.sum().clamp(min=1)
-    if row in SEPARATE:
-        errors = [(net[d](routed) - x).abs().mean(1) for d in ('decode_low', 'decode_high')]
-    else:
-        errors = [(net['decoder'](routed) - x).abs().mean(1)] * 2
-    out = {'reconstruction': mean_of(errors[0], groups[0]) + mean_of(errors[1], groups[1])}
+    of_low, of_high = low.to(x.dtype), (~low).to(x.dtype)
+    names = ('decode_low', 'decode_high') if row in SEPARATE else ('decoder',) * 2
+    high = mean_of((mlp(torch, p, names[1], code) - x).abs().mean(1), of_high)
+    if row in ONLY_HIGH:
+        return {'reconstruction': high}
+    lower = mean_of((mlp(torch, p, names[0], code) - x).abs().mean(1), of_low)
+    if row == 6:  # 0-4 is decoded twice
+        lower = 2 * lower
+    if row in SEPARATE or row == 6:
+        return {'reconstruction_low': lower, 'reconstruction_high': high}
+    return {'reconstruction': lower + high}
+
+
+def losses(torch, p, row, x, y, corr=0.1):
+    """The origins' values by the names of the spec."""
+    z, low = mlp(torch, p, 'encoder', x), y <= 4
+    half = z.shape[1] // 2
+    out = reconstruction(torch, p, row, routed_code(torch, row, z, low) if row in ROUTED else z, x, low)
     seen = z.detach()
-    out['certificates'] = sum((net[p](s) - x).abs().mean(1).mean()
-                              for p, s in (('probe_lower', seen[:, :half]), ('probe_upper', seen[:, half:])))
-    if row not in NO_L1:
-        out['sparse'] = l1 * z.abs().mean(0).sum()
+    out['certificates'] = sum((mlp(torch, p, probe, part) - x).abs().mean(1).mean()
+                              for probe, part in (('probe_lower', seen[:, :half]), ('probe_upper', seen[:, half:])))
+    if row == 6:
+        out['sparse'] = 2e-2 * z[:, half:].abs().mean(0).sum()
+    elif row not in NO_L1:
+        out['sparse'] = (1e-3 if row == 7 else 3e-3) * z.abs().mean(0).sum()
     if row not in NO_CORRELATION:
         out['decorrelate'] = corr * correlation(torch, z[:, :half], z[:, half:]).abs().mean()
     return out
 
 
-def evaluate(torch, net, x, y):
+def evaluate(torch, p, x, y):
     with torch.no_grad():
-        z = net['encoder'](x)
+        z = mlp(torch, p, 'encoder', x)
         half, low = z.shape[1] // 2, y <= 4
         table = {}
         for name, part in (('lower', z[:, :half]), ('upper', z[:, half:])):
-            error = ((net['probe_' + name](part) - x) ** 2).mean(1)
+            error = ((mlp(torch, p, 'probe_' + name, part) - x) ** 2).mean(1)
             table[name] = [float(error[low].mean()), float(error[~low].mean())]
         return table, float(z.abs().mean(0).sum())
 
@@ -154,14 +170,14 @@ def main():
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
     x, y, x_test, y_test = read_digits(torch) if a.data == 'digits' else read_mnist(torch)
-    net, route = build(torch, SIZES[a.data], a.row), make_route(torch)
-    optimizer = torch.optim.Adam(net.parameters(), lr=a.lr, weight_decay=5e-5)
+    net = build(torch, SIZES[a.data], a.row)
+    optimizer = torch.optim.Adam(net.values(), lr=a.lr, weight_decay=5e-5)
     began, steps = time.process_time(), 0
     for _ in range(a.epochs):
         order = torch.randperm(len(x))
         for at in range(0, len(x), a.batch):
             rows = order[at:at + a.batch]
-            loss = sum(losses(torch, net, route, a.row, x[rows], y[rows]).values())
+            loss = sum(losses(torch, net, a.row, x[rows], y[rows]).values())
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
