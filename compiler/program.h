@@ -150,6 +150,7 @@ typedef struct ProgGroups {
   uint32_t *group_of_kind; /* [kind] */
   uint32_t n_sets;         /* row sets, [0] being all rows */
   uint32_t *lo, *hi;       /* [set] */
+  double *share;           /* [set] expected share of the rows */
 } ProgGroups;
 
 typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW } OptimKind;

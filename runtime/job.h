@@ -22,6 +22,7 @@ struct JobFrame {
   const void *const *columns; /* [JobColumn] base of the whole part, row-major, unpadded, as dtype; readable 64 bytes past the end */
   const int32_t *order;       /* datum number of each row of this epoch (or evaluation) */
   int64_t n_order;            /* rows in `order` */
+  const int64_t *sets;        /* [step of the block][row set][2]: first row in the step's batch and count; NULL: rows are not grouped */
   int64_t pos;                /* first row of the block's first step */
   int64_t batch;              /* rows per step; the last step of an epoch takes what is left */
   int64_t step;               /* global number of the block's first step, from 0 */

@@ -3,6 +3,15 @@
 #include "ops.h"
 #include <stdlib.h>
 
+Shape eval_extents(const EvalInput *in, const Shape *s) {
+  Shape r = *s;
+  for (int32_t i = 0; i < r.rank; i++) {
+    if (r.d[i] == DIM_ROWS) r.d[i] = in->rows;
+    else if (dim_is_rows(r.d[i])) r.d[i] = in->sets[dim_set(r.d[i])][1];
+  }
+  return r;
+}
+
 EvalResult graph_eval(const Graph *g, Arena *a, const EvalInput *in) {
   bool *wanted = ARENA_NEWS(a, bool, g->n);
   for (uint32_t i = 0; i < g->n_roots; i++) wanted[g->roots[i].value] = true;

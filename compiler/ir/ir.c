@@ -23,7 +23,7 @@ bool shape_equal(const Shape *a, const Shape *b) {
 int64_t shape_count(const Shape *s, int64_t rows) {
   int64_t n = 1;
   for (int32_t i = 0; i < s->rank; i++)
-    if (__builtin_mul_overflow(n, s->d[i] == DIM_ROWS ? rows : s->d[i], &n)) return -1;
+    if (__builtin_mul_overflow(n, dim_is_rows(s->d[i]) ? rows : s->d[i], &n)) return -1;
   return n;
 }
 
@@ -61,6 +61,8 @@ const char *ir_type_text(Arena *a, Dtype t, const Shape *s) {
   for (int32_t i = 0; i < rank; i++) {
     const char *comma = i ? "," : "";
     if (s->d[i] == DIM_ROWS) n += (size_t)snprintf(buf + n, sizeof buf - n, "%sROWS", comma);
+    else if (dim_is_rows(s->d[i]))
+      n += (size_t)snprintf(buf + n, sizeof buf - n, "%sROWS%lld", comma, (long long)dim_set(s->d[i]));
     else n += (size_t)snprintf(buf + n, sizeof buf - n, "%s%lld", comma, (long long)s->d[i]);
   }
   snprintf(buf + n, sizeof buf - n, "]");
@@ -179,7 +181,7 @@ ValueId ir_const(Graph *g, Span s, double num, const Shape *shape, Dtype dtype) 
 
 ValueId ir_const_data(Graph *g, Span s, const double *data, const Shape *shape, Dtype dtype) {
   for (int32_t i = 0; i < shape->rank; i++)
-    if (shape->d[i] == DIM_ROWS) {
+    if (dim_is_rows(shape->d[i])) {
       fprintf(stderr, "routec: internal error: graph '%s': constant data over ROWS\n", g->name);
       abort();
     }
@@ -266,6 +268,13 @@ ValueId ir_slice(Graph *g, ValueId a, int64_t axis, int64_t start, int64_t step,
   if (start == 0 && step == 1 && len == to.d[axis]) return a;
   to.d[axis] = len;
   return ir_make(g, OP_SLICE, nowhere, &a, 1, (const int64_t[]){axis, start, step}, 3, 0, &to, DT_NONE);
+}
+
+ValueId ir_rslice(Graph *g, ValueId a, int64_t set) {
+  bool rows = false;
+  for (int32_t i = 0; i < g->v[a].shape.rank; i++) rows |= g->v[a].shape.d[i] == DIM_ROWS;
+  if (!rows || !set) return a;
+  return ir_make(g, OP_RSLICE, nowhere, &a, 1, &set, 1, 0, NULL, DT_NONE);
 }
 
 ValueId ir_dot(Graph *g, ValueId a, ValueId b, const int64_t *batch_a, const int64_t *batch_b, uint32_t nb,

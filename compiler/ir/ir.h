@@ -23,7 +23,13 @@ typedef enum OpClass { OPC_LEAF, OPC_ELT, OPC_VIEW, OPC_RED, OPC_MIX } OpClass;
 typedef enum Dtype { DT_NONE, DT_F32, DT_F64, DT_I32, DT_U8, DT_BOOL } Dtype; /* BOOL is stored as one byte 0 or 1 */
 
 #define IR_MAX_RANK 8
-#define DIM_ROWS (-1) /* the datum axis: a run-time extent; -1-k will be row set k */
+#define DIM_ROWS (-1) /* the datum axis: a run-time extent */
+/* Row set k >= 1 is the extent DIM_ROWS - k: consecutive rows of the batch, from a start and of a count (it may be 0)
+ * that are known at run time. Set 0 is all rows. */
+#define IR_MAX_SETS 64
+static inline bool dim_is_rows(int64_t d) { return d < 0; }
+static inline int64_t dim_of_set(int64_t set) { return DIM_ROWS - set; }
+static inline int64_t dim_set(int64_t d) { return DIM_ROWS - d; } /* of a run-time extent */
 typedef struct Shape { int32_t rank; int64_t d[IR_MAX_RANK]; } Shape;
 
 typedef enum ClockKind {
@@ -102,6 +108,7 @@ ValueId ir_reduce(Graph *g, Op op, ValueId a, const int64_t *axes, uint32_t n);
 ValueId ir_reshape(Graph *g, ValueId a, const Shape *to);
 ValueId ir_transpose(Graph *g, ValueId a, const int64_t *perm);
 ValueId ir_slice(Graph *g, ValueId a, int64_t axis, int64_t start, int64_t step, int64_t len);
+ValueId ir_rslice(Graph *g, ValueId a, int64_t set); /* a itself if it has no ROWS axis or set is 0 */
 /* linear-style contraction: a's axis list against b's axis list, no batch axes unless given */
 ValueId ir_dot(Graph *g, ValueId a, ValueId b, const int64_t *batch_a, const int64_t *batch_b, uint32_t nb,
                const int64_t *con_a, const int64_t *con_b, uint32_t nc);
@@ -112,7 +119,7 @@ static inline Value *ir_value(const Graph *g, ValueId id) { return &g->v[id]; }
 #define shape_of(...) shape_from_list((const int64_t[]){__VA_ARGS__})
 Shape shape_from_list(const int64_t *rank_then_dims);
 bool shape_equal(const Shape *a, const Shape *b);
-/* Elements, with ROWS counted as `rows`; -1 on overflow of int64. */
+/* Elements, with ROWS and every row set counted as `rows`; -1 on overflow of int64. */
 int64_t shape_count(const Shape *s, int64_t rows);
 const char *op_name(Op op);
 OpClass op_class(Op op);
@@ -135,6 +142,7 @@ typedef struct EvalInput {
   const double *const *const *states; /* [param][k] */
   const double *const *columns; /* [column] row-major: row r of the batch first; already this batch's rows */
   const int32_t *datum;         /* [rows] datum numbers; NULL = 0,1,2.. */
+  const int64_t (*sets)[2];     /* [set] start and count in the batch, [0] unread; NULL: the graph has none */
   const double *scalars;        /* [scalar] */
   double step, total_steps, steps_per_epoch;
   uint64_t seed;
@@ -143,4 +151,6 @@ typedef struct EvalResult { double **value; /* [ValueId] row-major, NULL if not 
 /* Computes every value that a root needs. All float types are evaluated in double (CAST to F32 does not
  * round), integers and booleans exactly. Results live in `a`. */
 EvalResult graph_eval(const Graph *g, Arena *a, const EvalInput *in);
+/* With every run-time extent replaced by its number. */
+Shape eval_extents(const EvalInput *in, const Shape *s);
 #endif

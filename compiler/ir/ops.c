@@ -71,6 +71,7 @@ static const OpParts parts[OP_COUNT] = {
     REST(TAKE, "axis", rule_take, eval_take, vjp_take),
     REST(PUT, "axis", rule_put, eval_put, vjp_put),
     REST(CONCAT, "axis", rule_concat, eval_concat, vjp_concat),
+    REST(RSLICE, "set", rule_rslice, eval_rslice, NULL),
     REST(UNFOLD, UNFOLD_INTS, rule_unfold, eval_unfold, vjp_unfold),
 
     REST(SUM, "", rule_reduce, eval_reduce, vjp_sum),

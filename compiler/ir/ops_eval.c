@@ -56,7 +56,7 @@ void eval_clock(const EvalCtx *c, const Value *v, double *out) {
 }
 
 void eval_const(const EvalCtx *c, const Value *v, double *out) {
-  int64_t n = shape_count(&v->shape, c->in->rows);
+  int64_t n = eval_count(c, &v->shape);
   for (int64_t i = 0; i < n; i++) out[i] = v->data ? v->data[i] : v->num;
 }
 
@@ -87,7 +87,7 @@ void eval_random(const EvalCtx *c, const Value *v, double *out) {
 /* ---- element-wise ------------------------------------------------------------------------------- */
 void eval_elt(const EvalCtx *c, const Value *v, double *out) {
   double (*scalar)(const double *, Dtype) = op_info(v->op)->scalar;
-  int64_t n = shape_count(&v->shape, c->in->rows);
+  int64_t n = eval_count(c, &v->shape);
   for (int64_t i = 0; i < n; i++) {
     double x[3];
     for (uint32_t k = 0; k < v->n_args; k++) x[k] = arg_data(c, v, k)[i];
@@ -110,7 +110,7 @@ void eval_bcast(const EvalCtx *c, const Value *v, double *out) {
 }
 
 void eval_reshape(const EvalCtx *c, const Value *v, double *out) {
-  copy(out, arg_data(c, v, 0), shape_count(&v->shape, c->in->rows));
+  copy(out, arg_data(c, v, 0), eval_count(c, &v->shape));
 }
 
 void eval_transpose(const EvalCtx *c, const Value *v, double *out) {
@@ -123,6 +123,16 @@ void eval_transpose(const EvalCtx *c, const Value *v, double *out) {
     for (int32_t k = 0; k < to.rank; k++) src += at[k] * stride[v->ints[k]];
     out[i] = x[src];
   }
+}
+
+void eval_rslice(const EvalCtx *c, const Value *v, double *out) {
+  Shape part = eval_shape(c, &v->shape), whole = arg_shape(c, v, 0);
+  int64_t stride[IR_MAX_RANK], at[IR_MAX_RANK] = {0}, n = shape_count(&part, 0), first = 0;
+  row_major(&whole, stride);
+  for (int32_t i = 0; i < part.rank; i++)
+    if (dim_is_rows(v->shape.d[i])) first = c->in->sets[v->ints[0]][0] * stride[i];
+  const double *x = arg_data(c, v, 0) + first;
+  for (int64_t i = 0; i < n; i++, next_index(&part, at)) out[i] = x[offset_of(at, stride, part.rank)];
 }
 
 /* Where index j along the cut axis of the part stands in the whole. */

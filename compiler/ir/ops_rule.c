@@ -41,8 +41,9 @@ static const char *shape_fault(OpUse *u, Dtype dtype, const Shape *s) {
   if (s->rank < 0 || s->rank > IR_MAX_RANK) return fail(u, "rank %d is not in 0 .. %d", s->rank, IR_MAX_RANK);
   int rows = 0;
   for (int32_t i = 0; i < s->rank; i++) {
-    rows += s->d[i] == DIM_ROWS;
-    if (s->d[i] < 1 && s->d[i] != DIM_ROWS) return fail(u, "extent %lld of axis %d", (long long)s->d[i], i);
+    rows += dim_is_rows(s->d[i]);
+    if (s->d[i] == 0 || s->d[i] <= dim_of_set(IR_MAX_SETS))
+      return fail(u, "extent %lld of axis %d", (long long)s->d[i], i);
   }
   if (rows > 1) return fail(u, "%s has the datum axis twice", ir_type_text(u->arena, dtype, s));
   int64_t n = shape_count(s, 1 << 20);
@@ -91,17 +92,18 @@ const char *rule_column(OpUse *u) {
   return done(u, u->dtype, u->shape);
 }
 
-static bool has_rows(const Shape *s) {
+/* The run-time extent of a shape, or 0. */
+static int64_t rows_of(const Shape *s) {
   for (int32_t i = 0; i < s->rank; i++)
-    if (s->d[i] == DIM_ROWS) return true;
-  return false;
+    if (dim_is_rows(s->d[i])) return s->d[i];
+  return 0;
 }
 
 const char *rule_stored(OpUse *u) {
   TRY(count_ints(u, u->op == OP_STATE ? 2 : 1));
   for (uint32_t i = 0; i < u->n_ints; i++) TRY(table_index(u, i));
   TRY(need_shape(u));
-  if (has_rows(u->shape)) return fail(u, "a parameter's extents are constant");
+  if (rows_of(u->shape)) return fail(u, "a parameter's extents are constant");
   return done(u, DT_F32, u->shape);
 }
 
@@ -135,8 +137,9 @@ const char *rule_datum(OpUse *u) {
 const char *rule_random(OpUse *u) {
   TRY(count_ints(u, 1));
   TRY(need_shape(u));
-  for (int32_t i = 1; i < u->shape->rank; i++)
-    if (u->shape->d[i] == DIM_ROWS) return fail(u, "ROWS is axis 0 of a random tensor");
+  int64_t rows = rows_of(u->shape);
+  if (rows && (rows != DIM_ROWS || u->shape->d[0] != rows))
+    return fail(u, "ROWS is axis 0 of a random tensor");
   int64_t per_datum = shape_count(u->shape, 1);
   if (per_datum > UINT32_MAX) return fail(u, "more than 2^32 draws for a datum");
   return done(u, DT_F32, u->shape);
@@ -236,8 +239,8 @@ const char *rule_reshape(OpUse *u) {
   TRY(need_shape(u));
   TRY(count_ints(u, 0));
   const Shape *from = &arg(u, 0)->shape;
-  bool from_rows = has_rows(from), to_rows = has_rows(u->shape);
-  if (from_rows != to_rows || (from_rows && (from->d[0] != DIM_ROWS || u->shape->d[0] != DIM_ROWS)))
+  int64_t from_rows = rows_of(from), to_rows = rows_of(u->shape);
+  if (from_rows != to_rows || (from_rows && (from->d[0] != from_rows || u->shape->d[0] != from_rows)))
     return fail(u, "ROWS must lead before and after: %s", type_of(u, 0));
   if (shape_count(from, 1) != shape_count(u->shape, 1))
     return fail(u, "%lld elements become %lld", (long long)shape_count(from, 1),
@@ -263,7 +266,7 @@ const char *rule_transpose(OpUse *u) {
 static const char *static_axis(OpUse *u, const Shape *s) {
   if (!u->n_ints || u->ints[0] < 0 || u->ints[0] >= s->rank)
     return fail(u, "axis %lld of rank %d", u->n_ints ? (long long)u->ints[0] : -1LL, s->rank);
-  return s->d[u->ints[0]] == DIM_ROWS ? fail(u, "the datum axis cannot be cut") : NULL;
+  return dim_is_rows(s->d[u->ints[0]]) ? fail(u, "the datum axis cannot be cut") : NULL;
 }
 static const char *same_but_axis(OpUse *u, const Shape *s, const Shape *t, int64_t axis) {
   bool same = s->rank == t->rank;
@@ -345,6 +348,16 @@ const char *rule_concat(OpUse *u) {
   return done(u, arg(u, 0)->dtype, &to);
 }
 
+const char *rule_rslice(OpUse *u) {
+  TRY(count_ints(u, 1));
+  if (u->ints[0] < 1 || u->ints[0] >= IR_MAX_SETS) return fail(u, "row set %lld", (long long)u->ints[0]);
+  Shape to = arg(u, 0)->shape;
+  if (rows_of(&to) != DIM_ROWS) return fail(u, "%s has no ROWS axis", type_of(u, 0));
+  for (int32_t i = 0; i < to.rank; i++)
+    if (dim_is_rows(to.d[i])) to.d[i] = dim_of_set(u->ints[0]);
+  return done(u, arg(u, 0)->dtype, &to);
+}
+
 /* Output extent of a window over n elements: floor((n + 2p - d(k-1) - 1) / s) + 1; 0 if it does not fit. */
 static int64_t windows(int64_t n, int64_t k, int64_t s, int64_t p, int64_t d) {
   int64_t room = n + 2 * p - d * (k - 1) - 1;
@@ -359,7 +372,7 @@ static const char *unfold_shape(OpUse *u, const Shape *image, Shape *out) {
   if (image->rank != 4) return fail(u, "needs [N,C,H,W], not rank %d", image->rank);
   const int64_t *p = u->ints, *d = image->d;
   for (int i = 1; i < 4; i++)
-    if (d[i] == DIM_ROWS || d[i] > 1 << 30) return fail(u, "ROWS or too many at axis %d", i);
+    if (dim_is_rows(d[i]) || d[i] > 1 << 30) return fail(u, "ROWS or too many at axis %d", i);
   int64_t oh = windows(d[2], p[0], p[2], p[4], p[6]), ow = windows(d[3], p[1], p[3], p[5], p[7]);
   if (oh < 1 || ow < 1) return fail(u, "the %lldx%lld window does not fit", (long long)p[0], (long long)p[1]);
   *out = shape_of(6, d[0], oh, ow, d[1], p[0], p[1]);
@@ -451,7 +464,7 @@ const char *rule_dot(OpUse *u) {
 /* idx.shape ++ table.shape[1..], or what is wrong. */
 static const char *gathered(OpUse *u, const Shape *table, const Value *idx, Shape *out) {
   if (idx->dtype != DT_I32) return fail(u, "the index is %s, not i32", dtype_name(idx->dtype));
-  if (!table->rank || table->d[0] == DIM_ROWS) return fail(u, "the table's first extent is constant");
+  if (!table->rank || dim_is_rows(table->d[0])) return fail(u, "the table's first extent is constant");
   if (idx->shape.rank + table->rank - 1 > IR_MAX_RANK)
     return fail(u, "the result has rank %d", idx->shape.rank + table->rank - 1);
   *out = idx->shape;

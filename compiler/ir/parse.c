@@ -162,8 +162,11 @@ static bool read_type(Reader *r, Line *l) {
     if (l->shape.rank && !take(r, ",")) return bad(r, "',' is missing");
     if (l->shape.rank == IR_MAX_RANK) return bad(r, "too many axes");
     int64_t *d = &l->shape.d[l->shape.rank++];
-    if (take(r, "ROWS")) *d = DIM_ROWS;
-    else if (!integer(r, 1, INT64_MAX, d)) return false;
+    if (take(r, "ROWS")) {
+      int64_t set = 0;
+      if (*r->p >= '0' && *r->p <= '9' && !integer(r, 1, IR_MAX_SETS - 1, &set)) return false;
+      *d = dim_of_set(set);
+    } else if (!integer(r, 1, INT64_MAX, d)) return false;
   }
   return true;
 }
@@ -197,7 +200,7 @@ static bool add_value(Reader *r, Graph *g, Line *l) {
   ValueId id;
   if (l->data) {
     for (int32_t i = 0; i < l->shape.rank; i++)
-      if (l->shape.d[i] == DIM_ROWS) return bad(r, "constant data over ROWS");
+      if (dim_is_rows(l->shape.d[i])) return bad(r, "constant data over ROWS");
     if (shape_count(&l->shape, 0) != (int64_t)l->n_data) return bad(r, "the data does not fill the shape");
     id = ir_const_data(g, l->span, l->data, &l->shape, l->dtype);
   } else {

@@ -103,6 +103,7 @@ static void print_type(const Value *v, FILE *f) {
   for (int32_t i = 0; i < v->shape.rank && i < IR_MAX_RANK; i++) {
     if (i) fputc(',', f);
     if (v->shape.d[i] == DIM_ROWS) fputs("ROWS", f);
+    else if (dim_is_rows(v->shape.d[i])) fprintf(f, "ROWS%lld", (long long)dim_set(v->shape.d[i]));
     else fprintf(f, "%lld", (long long)v->shape.d[i]);
   }
   fputc(']', f);

@@ -19,7 +19,7 @@ static const char *constant_fault(Graph *g, const Value *v) {
     return fits(v->num, v->dtype) ? NULL
                                   : arena_printf(g->arena, "%g is no %s", v->num, dtype_name(v->dtype));
   for (int32_t i = 0; i < v->shape.rank; i++)
-    if (v->shape.d[i] == DIM_ROWS) return "constant data over ROWS";
+    if (dim_is_rows(v->shape.d[i])) return "constant data over ROWS";
   for (int64_t i = 0; i < shape_count(&v->shape, 0); i++)
     if (!fits(v->data[i], v->dtype))
       return arena_printf(g->arena, "element %lld is %g, no %s", (long long)i, v->data[i],

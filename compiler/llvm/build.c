@@ -9,10 +9,10 @@
 
 LLVMValueRef em_i64(Emit *e, int64_t v) { return LLVMConstInt(e->i64, (unsigned long long)v, 1); }
 
-LLVMValueRef em_extent(Emit *e, Extent x, LLVMValueRef rows) {
+LLVMValueRef em_extent(Emit *e, Extent x, const LLVMValueRef *rows) {
   if (!x.rows) return em_i64(e, x.n);
-  if (x.n == 1) return rows;
-  return LLVMBuildNSWMul(e->b, rows, em_i64(e, x.n), "extent");
+  if (x.n == 1) return rows[x.rows - 1];
+  return LLVMBuildNSWMul(e->b, rows[x.rows - 1], em_i64(e, x.n), "extent");
 }
 
 LLVMValueRef em_splat(Emit *e, LLVMValueRef scalar) {

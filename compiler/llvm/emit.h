@@ -39,15 +39,15 @@ LLVMValueRef math_uniform(Emit *e, LLVMValueRef word);
 typedef void (*GemmEpilogue)(Emit *e, void *user, const LLVMValueRef *batch, LLVMValueRef row, LLVMValueRef col,
                              LLVMValueRef acc, LLVMValueRef mask);
 /* Emits the body of a kernel at the builder's position inside e->fn (and leaves the builder after it):
- * a, b: pointers to element (0,0,0) of the operands; rows: i64 rows of this batch; tid, n_threads: i64.
+ * a, b: pointers to element (0,0,0) of the operands; rows: [row set] i64 rows of this batch; tid, n_threads: i64.
  * The kernel does this thread's share; the caller puts the barrier. `c`: pointer to the float result, always
  * usable as the accumulator between K blocks (row stride geom->cm), even when the dot itself is not an output. */
 void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c,
-               LLVMValueRef rows, LLVMValueRef tid, LLVMValueRef n_threads, GemmEpilogue epilogue, void *user);
+               const LLVMValueRef *rows, LLVMValueRef tid, LLVMValueRef n_threads, GemmEpilogue epilogue, void *user);
 
 /* ---- small helpers (build.c) -------------------------------------------------------------------------------------------- */
 LLVMValueRef em_i64(Emit *e, int64_t v);
-LLVMValueRef em_extent(Emit *e, Extent x, LLVMValueRef rows);                       /* i64 */
+LLVMValueRef em_extent(Emit *e, Extent x, const LLVMValueRef *rows);                /* i64; rows: [row set] */
 LLVMValueRef em_splat(Emit *e, LLVMValueRef scalar);                                /* <16 x T> */
 LLVMValueRef em_intrinsic(Emit *e, const char *name, LLVMTypeRef overload, LLVMValueRef *args, unsigned n); /* e.g. "llvm.fma" */
 LLVMValueRef em_gep(Emit *e, LLVMTypeRef elem, LLVMValueRef base, LLVMValueRef index);

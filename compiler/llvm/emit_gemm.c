@@ -27,7 +27,7 @@ static void split_index(Kernel *k, Idx all, int from, int to, Idx *c) {
   while (outer < to && s->d[outer] == 1) c[outer++] = idx_const(k, 0);
   for (int i = to - 1; i >= outer; i--) {
     if (i == outer) c[i] = all;
-    else if (s->d[i] == DIM_ROWS) kernel_die(k, k->step->dot, "rows inside a collapsed axis");
+    else if (dim_is_rows(s->d[i])) kernel_die(k, k->step->dot, "rows inside a collapsed axis");
     else idx_divmod(k, all, s->d[i], &all, &c[i]);
   }
 }

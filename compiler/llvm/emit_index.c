@@ -177,7 +177,7 @@ Idx idx_linear(Kernel *k, const Idx *c, const Shape *s, const int64_t *strides) 
  */
 void idx_reshape(Kernel *k, const Shape *from, const Idx *c, const Shape *to, Idx *out) {
   int32_t i = 0, j = 0;
-  if (from->rank && from->d[0] == DIM_ROWS) {
+  if (from->rank && dim_is_rows(from->d[0])) {
     out[0] = c[0];
     i = j = 1;
   }

@@ -165,7 +165,7 @@ static Val emit_clock(Kernel *k, int64_t kind) {
   int old = scope_enter(k, 0);
   LLVMValueRef n = NULL;
   switch ((ClockKind)kind) {
-  case CLOCK_ROWS: n = k->rows; break;
+  case CLOCK_ROWS: n = k->rows[0]; break;
   case CLOCK_STEP: n = k->step_no; break;
   case CLOCK_TOTAL_STEPS:
     n = frame_field(e, k->frame, offsetof(JobFrame, total_steps), e->i64, "total_steps");
@@ -250,7 +250,7 @@ LLVMValueRef emit_const_global(Backend *be, const Graph *g, ValueId id, const in
 
 void dense_strides(const Shape *s, int64_t *strides) {
   int64_t n = 1;
-  for (int32_t i = s->rank - 1; i >= 0; i--) strides[i] = n, n *= s->d[i] == DIM_ROWS ? 1 : s->d[i];
+  for (int32_t i = s->rank - 1; i >= 0; i--) strides[i] = n, n *= dim_is_rows(s->d[i]) ? 1 : s->d[i];
 }
 
 static Val emit_const(Kernel *k, ValueId id, const Idx *c, Guard g) {

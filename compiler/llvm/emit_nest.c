@@ -7,8 +7,10 @@
 #define SHARE_COLUMNS 128
 #define SHARE_GRAIN   64 /* elements of the vector axis: four cache lines of floats */
 
-LLVMValueRef axis_extent(Kernel *k, int64_t d) { return d == DIM_ROWS ? k->rows : em_i64(k->e, d); }
-int64_t max_extent(const PlanFn *f, int64_t d) { return d == DIM_ROWS ? f->max_rows : d; }
+LLVMValueRef axis_extent(Kernel *k, int64_t d) {
+  return dim_is_rows(d) ? k->rows[dim_set(d)] : em_i64(k->e, d);
+}
+int64_t max_extent(const PlanFn *f, int64_t d) { return dim_is_rows(d) ? f->max_rows : d; }
 
 static void run(Nest *n, int pos);
 

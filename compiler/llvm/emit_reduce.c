@@ -46,7 +46,7 @@ Split reduce_split(const PlanFn *f, const Step *s) {
     int64_t d = max_extent(f, s->space.d[axis]);
     total *= d;
     if (!is_reduced(s, axis)) {
-      if (s->space.d[axis] == DIM_ROWS || r.kept > SPLIT_UNITS * EMIT_LANES) return none;
+      if (dim_is_rows(s->space.d[axis]) || r.kept > SPLIT_UNITS * EMIT_LANES) return none;
       r.kept *= axis == va && lanes_kept ? (d + EMIT_LANES - 1) / EMIT_LANES * EMIT_LANES : d;
     } else if (d > longest) {
       longest = d, r.axis = (uint8_t)axis;

@@ -147,6 +147,10 @@ Val emit_view(Kernel *k, ValueId id, const Idx *c, Guard g) {
   case OP_SLICE:
     at[v->ints[0]] = idx_offset(k, idx_scale(k, c[v->ints[0]], v->ints[2]), v->ints[1]);
     return emit_value(k, v->args[0], at, g);
+  case OP_RSLICE:
+    for (int32_t i = 0; i < v->shape.rank; i++)
+      if (dim_is_rows(v->shape.d[i])) at[i] = idx_add(k, c[i], (Idx){.base = k->first_row[v->ints[0]]});
+    return emit_value(k, v->args[0], at, g);
   case OP_PAD: {
     Guard inside = g;
     at[v->ints[0]] = undo_slice(k, c[v->ints[0]], v->ints[1], v->ints[2], from->d[v->ints[0]], &inside);

@@ -8,13 +8,13 @@
 #include <xxhash.h>
 
 /* Arguments of every kernel behind its leaves. */
-enum { ARG_FRAME, ARG_ROWS, ARG_STEP, ARG_ORDER, ARG_TID, ARG_NT, ARG_COMMON };
+enum { ARG_FRAME, ARG_ROWS, ARG_STEP, ARG_ORDER, ARG_SETS, ARG_TID, ARG_NT, ARG_COMMON };
 
 typedef struct Function {
   Backend *be;
   const PlanFn *pf;
   LLVMValueRef fn, frame, tid, nt, store, work, scalars, columns;
-  LLVMValueRef rows, step_no, order; /* of the step at hand */
+  LLVMValueRef rows, step_no, order, sets; /* of the step at hand */
   LLVMBasicBlockRef leave;
 } Function;
 
@@ -26,12 +26,12 @@ static LLVMTypeRef kernel_type(Kernel *k) {
   LLVMTypeRef *p = ARENA_NEWS(e->arena, LLVMTypeRef, k->n_leaves + ARG_COMMON);
   for (uint32_t i = 0; i < k->n_leaves; i++) p[i] = k->leaves[i].kind == LEAF_STREAM ? e->i64 : e->ptr;
   for (uint32_t i = 0; i < ARG_COMMON; i++)
-    p[k->n_leaves + i] = i == ARG_FRAME || i == ARG_ORDER ? e->ptr : e->i64;
+    p[k->n_leaves + i] = i == ARG_FRAME || i == ARG_ORDER || i == ARG_SETS ? e->ptr : e->i64;
   return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, k->n_leaves + ARG_COMMON, 0);
 }
 
 static void kernel_arguments(Kernel *k, LLVMValueRef fn) {
-  static const char *const names[ARG_COMMON] = {"frame", "rows", "step", "order", "tid", "nt"};
+  static const char *const names[ARG_COMMON] = {"frame", "rows", "step", "order", "sets", "tid", "nt"};
   Emit *e = k->e;
   for (uint32_t i = 0; i < k->n_leaves; i++) {
     Leaf *l = &k->leaves[i];
@@ -49,8 +49,19 @@ static void kernel_arguments(Kernel *k, LLVMValueRef fn) {
     LLVMValueRef p = LLVMGetParam(fn, k->n_leaves + i);
     LLVMSetValueName2(p, names[i], strlen(names[i]));
   }
-  LLVMValueRef *to[ARG_COMMON] = {&k->frame, &k->rows, &k->step_no, &k->order, &k->tid, &k->nt};
+  LLVMValueRef *to[ARG_COMMON] = {&k->frame, &k->rows[0], &k->step_no, &k->order, &k->sets, &k->tid, &k->nt};
   for (uint32_t i = 0; i < ARG_COMMON; i++) *to[i] = LLVMGetParam(fn, k->n_leaves + i);
+}
+
+static void kernel_sets(Kernel *k) {
+  Emit *e = k->e;
+  for (uint32_t i = 1; i < k->pf->n_sets; i++) {
+    if (!(k->row_sets >> i & 1)) continue;
+    LLVMValueRef first = em_gep(e, e->i64, k->sets, em_i64(e, 2 * i)),
+                 count = em_gep(e, e->i64, k->sets, em_i64(e, 2 * i + 1));
+    k->first_row[i] = LLVMBuildLoad2(e->b, e->i64, first, "first_row");
+    k->rows[i] = LLVMBuildLoad2(e->b, e->i64, count, "set_rows");
+  }
 }
 
 static void kernel_body(Kernel *k) {
@@ -83,6 +94,7 @@ static void kernel_emit(Kernel *k, KernelSlot *slot) {
   LLVMBuildBr(e->b, start);
   LLVMPositionBuilderAtEnd(e->b, start);
   k->serial[0] = ++k->next_serial;
+  kernel_sets(k);
   kernel_body(k);
   LLVMBuildRetVoid(e->b);
   e->fn = outer;
@@ -113,13 +125,22 @@ static LLVMValueRef byte_at(Function *f, LLVMValueRef base, int64_t offset) {
   return em_gep(&f->be->e, f->be->e.i8, base, em_i64(&f->be->e, offset));
 }
 
+/* p, or where the rows of the leaf's row set begin. */
+static LLVMValueRef behind_set(Function *f, const Leaf *l, LLVMValueRef p) {
+  Emit *e = &f->be->e;
+  if (!l->set) return p;
+  LLVMValueRef at = em_gep(e, e->i64, f->sets, em_i64(e, 2 * l->set));
+  LLVMValueRef first = LLVMBuildLoad2(e->b, e->i64, at, "first_row");
+  return em_gep(e, e->i8, p, LLVMBuildNSWMul(e->b, first, em_i64(e, l->row_bytes), "bytes"));
+}
+
 static LLVMValueRef leaf_argument(Function *f, const Leaf *l) {
   Emit *e = &f->be->e;
   if (l->kind == LEAF_STREAM) return em_i64(e, f->pf->graph->v[l->value].ints[0]);
   if (l->kind == LEAF_SCRATCH) return byte_at(f, f->work, f->pf->work_bytes + l->offset);
   const Buffer *b = &f->pf->buffers[l->buffer];
   switch (l->space) {
-  case SPACE_WORK: return byte_at(f, f->work, l->offset);
+  case SPACE_WORK: return behind_set(f, l, byte_at(f, f->work, l->offset));
   case SPACE_STORE: return byte_at(f, f->store, l->offset);
   case SPACE_SCALAR: return byte_at(f, f->scalars, 8 * (int64_t)l->index);
   case SPACE_COLUMN: {
@@ -155,7 +176,7 @@ static void call_kernel(Function *f, const Step *step, int64_t scratch_offset) {
   for (int32_t i = 0; i < k->n_memo; i++) k->memo_head[k->memo[i].v] = -1;
   LLVMValueRef *args = ARENA_NEWS(e->arena, LLVMValueRef, k->n_leaves + ARG_COMMON);
   for (uint32_t i = 0; i < k->n_leaves; i++) args[i] = leaf_argument(f, &k->leaves[i]);
-  LLVMValueRef common[ARG_COMMON] = {f->frame, f->rows, f->step_no, f->order, f->tid, f->nt};
+  LLVMValueRef common[ARG_COMMON] = {f->frame, f->rows, f->step_no, f->order, f->sets, f->tid, f->nt};
   memcpy(args + k->n_leaves, common, sizeof common);
   LLVMBuildCall2(e->b, slot->type, slot->fn, args, k->n_leaves + ARG_COMMON, "");
   be->times->kernel_uses++;
@@ -320,6 +341,8 @@ static void step_begin(Function *f, LLVMValueRef s) {
   f->rows = em_intrinsic(e, "llvm.smin", e->i64, (LLVMValueRef[]){batch, left}, 2);
   f->order = em_gep(e, e->i32, FIELD(f, order, e->ptr), first);
   f->step_no = LLVMBuildNSWAdd(e->b, FIELD(f, step, e->i64), s, "step");
+  LLVMValueRef past = LLVMBuildNSWMul(e->b, s, em_i64(e, 2 * (int64_t)f->pf->n_sets), "");
+  f->sets = f->pf->n_sets ? em_gep(e, e->i64, FIELD(f, sets, e->ptr), past) : LLVMConstNull(e->ptr);
 }
 
 void function_emit(Backend *be, const PlanFn *pf) {

@@ -238,7 +238,7 @@ static void nest_product(Nest *x) {
 }
 
 /* All batch axes as one loop; indices by division, innermost axis last. */
-static void nest_batches(Nest *x, V a, V b, V c, V rows, V tid, V n_threads) {
+static void nest_batches(Nest *x, V a, V b, V c, const V *rows, V tid, V n_threads) {
   Emit *e = x->e;
   const GemmGeom *g = x->g;
   V extent[4], count = num(x, 1), lo = num(x, 0), hi;
@@ -308,8 +308,8 @@ static V stack_floats(Nest *x, int64_t n) {
   return p;
 }
 
-void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, V a, V b, V c, V rows, V tid, V n_threads,
-               GemmEpilogue epilogue, void *user) {
+void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, V a, V b, V c, const V *rows, V tid,
+               V n_threads, GemmEpilogue epilogue, void *user) {
   Nest x = {.e = e, .g = g, .epilogue = epilogue, .user = user};
   nest_check(g, t);
   nest_shape(&x, t);

@@ -44,6 +44,7 @@ typedef struct Leaf {
   uint32_t index; /* COLUMN, SCALAR */
   ValueId value;  /* CONST, STREAM */
   BufferId buffer;
+  uint32_t set; int64_t row_bytes; /* OPERAND: set != 0: begins behind that row set's first row */
   int64_t bytes; /* extent, for the overlap test */
   bool written, shared, aligned;
   LLVMValueRef arg;
@@ -69,7 +70,9 @@ typedef struct Kernel {
   Leaf *leaves;
   uint32_t n_leaves, cap_leaves;
   bool *inlined; /* [ValueId] computed here although the plan gives it a buffer: the step's outputs */
-  LLVMValueRef frame, rows, step_no, order, tid, nt;
+  LLVMValueRef frame, step_no, order, sets, tid, nt;
+  uint64_t row_sets;                                      /* bit k: the step looks at row set k */
+  LLVMValueRef rows[IR_MAX_SETS], first_row[IR_MAX_SETS]; /* [row set] of this batch; rows[0] always */
   /* scopes */
   int depth, at;         /* deepest open scope; where code goes now */
   LLVMBasicBlockRef tip; /* end of the deepest scope's code while at < depth */

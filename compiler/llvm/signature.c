@@ -40,7 +40,11 @@ static void put_ints(Sig *s, char tag, const int64_t *v, int64_t n) {
   put_int(s, tag, n);
   for (int64_t i = 0; i < n; i++) put_int(s, ',', v[i]);
 }
-static void put_shape(Sig *s, const Shape *x) { put_ints(s, 's', x->d, x->rank); }
+static void put_shape(Sig *s, const Shape *x) {
+  put_ints(s, 's', x->d, x->rank);
+  for (int32_t i = 0; i < x->rank; i++)
+    if (dim_is_rows(x->d[i])) s->k->row_sets |= (uint64_t)1 << dim_set(x->d[i]);
+}
 static void put_bits(Sig *s, const void *data, size_t n) {
   XXH128_hash_t h = XXH3_128bits(data, n);
   put_int(s, 'h', (int64_t)h.low64);
@@ -124,6 +128,7 @@ static void put_operand(Sig *s, const View *v, uint32_t which) {
   leaf.kind = LEAF_OPERAND, leaf.index = which;
   leaf.offset += v->start * (int64_t)dtype_size(f->buffers[v->buffer].dtype);
   leaf.bytes = extent_bytes(f, DT_F32, &v->shape, v->strides);
+  leaf.set = v->set, leaf.row_bytes = v->set_stride * (int64_t)dtype_size(DT_F32);
   put_int(s, 'O', add_leaf(s, &leaf));
 }
 
@@ -239,7 +244,9 @@ static void put_leaves(Sig *s) {
   for (uint32_t i = 0; i < k->n_leaves; i++) {
     Leaf *a = &k->leaves[i];
     bool placed = a->kind == LEAF_BUFFER || a->kind == LEAF_OPERAND;
-    if (placed) a->aligned = a->space == SPACE_CONST || (a->space <= SPACE_STORE && a->offset % 64 == 0);
+    if (placed)
+      a->aligned = a->space == SPACE_CONST ||
+                   (a->space <= SPACE_STORE && a->offset % 64 == 0 && a->row_bytes % 64 == 0);
     for (uint32_t j = 0; j < k->n_leaves; j++)
       if (i != j && (a->written || k->leaves[j].written) && overlaps(a, &k->leaves[j])) a->shared = true;
   }

@@ -22,7 +22,8 @@ static double op_cost(const Value *v) {
   case OP_ADJTAP:
   case OP_BCAST:
   case OP_TRANSPOSE:
-  case OP_SLICE: return 0;
+  case OP_SLICE:
+  case OP_RSLICE: return 0;
   case OP_EXP:
   case OP_LOG:
   case OP_TANH:

@@ -43,18 +43,22 @@ static void step_order(const Work *w, const Node *n, Step *s) {
 
 /* ---- operation counts ------------------------------------------------------------------------------- */
 
-static void add_count(Step *s, const Shape *shape, double each, int64_t max_rows) {
+static void add_count(const PlanFn *f, Step *s, const Shape *shape, double each) {
   double n = each;
   int rows = 0;
   for (int i = 0; i < shape->rank; i++) {
-    if (shape->d[i] >= 0) n *= (double)shape->d[i];
-    else if (rows++) n *= (double)max_rows;
+    if (!dim_is_rows(shape->d[i])) {
+      n *= (double)shape->d[i];
+      continue;
+    }
+    if (f->n_sets) n *= f->set_share[dim_set(shape->d[i])];
+    if (rows++) n *= (double)f->max_rows;
   }
   if (rows) s->flops_per_row += n;
   else s->flops_fixed += n;
 }
 
-static void count_gemm(Step *s, int64_t max_rows) {
+static void count_gemm(const PlanFn *f, Step *s) {
   Shape all = {.rank = 0};
   const GemmGeom *g = &s->geom;
   Extent e[3 + PLAN_MAX_GEMM_BATCH] = {g->m, g->n, g->k};
@@ -62,17 +66,16 @@ static void count_gemm(Step *s, int64_t max_rows) {
   double each = 2;
   for (uint32_t i = 0; i < 3 + g->n_batch; i++) {
     each *= (double)e[i].n;
-    if (e[i].rows) all.d[all.rank++] = DIM_ROWS;
+    if (e[i].rows) all.d[all.rank++] = dim_of_set(e[i].rows - 1);
   }
-  add_count(s, &all, each, max_rows);
+  add_count(f, s, &all, each);
 }
 
 /* One for each element of every value computed here. */
 static void count_step(Work *w, const Node *n, Step *s) {
-  int64_t rows = w->fn->max_rows;
   uint32_t top = 0;
   w->now++;
-  if (n->kind == STEP_GEMM) count_gemm(s, rows);
+  if (n->kind == STEP_GEMM) count_gemm(w->fn, s);
   for (uint32_t i = 0; i < n->n_outs; i++) {
     w->stamp[n->outs[i].value] = w->now;
     w->stack[top++] = n->outs[i].value;
@@ -81,9 +84,9 @@ static void count_step(Work *w, const Node *n, Step *s) {
     ValueId v = w->stack[--top];
     const Value *u = &w->g->v[v];
     if (v == n->dot) continue;
-    if (op_class(u->op) == OPC_ELT && !op_is_identity(u->op)) add_count(s, &u->shape, 1, rows);
+    if (op_class(u->op) == OPC_ELT && !op_is_identity(u->op)) add_count(w->fn, s, &u->shape, 1);
     if (op_class(u->op) == OPC_RED || u->op == OP_SCATTER || u->op == OP_FOLD)
-      add_count(s, &w->g->v[u->args[0]].shape, 1, rows);
+      add_count(w->fn, s, &w->g->v[u->args[0]].shape, 1);
     for (uint32_t i = 0; i < u->n_args; i++) {
       ValueId a = u->args[i];
       if (w->stamp[a] == w->now || w->fn->buffer_of[a]) continue;

@@ -85,7 +85,7 @@ static void set_batch(GemmGeom *g, const DotAxes *x, const View *a, const View *
     int64_t d = result->d[i];
     int64_t sa = i < x->nb ? a->strides[x->ba[i]] : a->strides[x->fa[i - x->nb]];
     int64_t sb = i < x->nb ? b->strides[x->bb[i]] : 0;
-    g->batch[i] = d < 0 ? (Extent){1, true} : (Extent){d, false};
+    g->batch[i] = dim_is_rows(d) ? (Extent){1, 1 + (uint32_t)dim_set(d)} : (Extent){d, 0};
     g->a_batch[i] = swapped ? sb : sa;
     g->b_batch[i] = swapped ? sa : sb;
     g->c_batch[i] = cs[i];

@@ -201,6 +201,7 @@ Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptio
   if (p->train.present && p->step) {
     plan->train.symbol = "routec_train";
     plan->train.max_rows = p->train.batch > 0 ? p->train.batch : 1;
+    plan->train.n_sets = p->groups.n_sets, plan->train.set_share = p->groups.share;
     plan_fn(plan, &plan->train, p->step, o, layouts);
   }
   int64_t rows = o->eval_rows > 0                           ? o->eval_rows

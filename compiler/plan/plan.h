@@ -5,8 +5,8 @@
 #define ROUTEC_PLAN_H
 #include "program.h"
 
-/* n, or n * rows of the batch. */
-typedef struct Extent { int64_t n; bool rows; } Extent;
+/* n, or n times the rows of a row set: 1 + set, set 0 being the whole batch. */
+typedef struct Extent { int64_t n; uint32_t rows; } Extent;
 
 typedef enum Space {
   SPACE_WORK,   /* JobFrame.work + offset */
@@ -29,8 +29,9 @@ typedef struct Buffer {
   uint32_t first, last;        /* steps between which it is live (WORK); a buffer whose last == UINT32_MAX is kept to the end */
 } Buffer;
 
-/* A strided look at a buffer, after views were resolved. Bytes = offset of buffer + start * sizeof(dtype). */
-typedef struct View { BufferId buffer; int64_t start; int64_t strides[IR_MAX_RANK]; Shape shape; } View;
+/* A strided look at a buffer, after views were resolved. Bytes = offset of buffer + sizeof(dtype) times the start, to
+ * which set != 0 adds the first row of that row set times set_stride. */
+typedef struct View { BufferId buffer; int64_t start; int64_t strides[IR_MAX_RANK]; Shape shape; uint32_t set; int64_t set_stride; } View;
 
 typedef enum GemmImpl { GEMM_EMITTED, GEMM_BLAS } GemmImpl;
 /* C[g][m][n] = sum_k A[g][m][k] * B[g][k][n], for each g of a batch. Strides in floats.
@@ -75,7 +76,8 @@ typedef struct Step {
   bool swapped;                /* GEMM: A of the geometry is the dot's second argument */
   bool barrier;                /* threads meet after this step */
   uint32_t wave;               /* steps of one wave do not depend on each other */
-  double flops_per_row, flops_fixed; /* counted as 2*m*n*k for GEMM, 1 per element and op otherwise */
+  double flops_per_row, flops_fixed; /* counted as 2*m*n*k for GEMM, 1 per element and op otherwise; a row of a row set
+                                        counts as the set's expected share */
   const char *reason;          /* why it is this step: "dot 2048x784 by emitted kernel 8x3: ..." */
   Span span;
 } Step;
@@ -84,6 +86,8 @@ typedef struct PlanFn {
   const Graph *graph;
   const char *symbol;
   int64_t max_rows;
+  uint32_t n_sets;             /* row sets in JobFrame.sets, set 0 included; 0: none */
+  const double *set_share;     /* [set] expected share of the batch's rows */
   BufferId *buffer_of;         /* [ValueId]; 0 = inlined where used */
   Buffer *buffers; uint32_t n_buffers; /* buffers[1 ..] */
   Step *steps; uint32_t n_steps;

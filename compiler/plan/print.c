@@ -14,7 +14,9 @@ static const char *bytes_text(char *to, size_t n, int64_t bytes) {
 static const char *shape_text(char *to, size_t n, const Shape *s) {
   size_t at = (size_t)snprintf(to, n, "[");
   for (int i = 0; i < s->rank && at < n; i++) {
-    if (s->d[i] < 0) at += (size_t)snprintf(to + at, n - at, "%srows", i ? "," : "");
+    if (s->d[i] == DIM_ROWS) at += (size_t)snprintf(to + at, n - at, "%srows", i ? "," : "");
+    else if (dim_is_rows(s->d[i]))
+      at += (size_t)snprintf(to + at, n - at, "%srows%" PRId64, i ? "," : "", dim_set(s->d[i]));
     else at += (size_t)snprintf(to + at, n - at, "%s%" PRId64, i ? "," : "", s->d[i]);
   }
   if (at < n) snprintf(to + at, n - at, "]");
@@ -28,8 +30,9 @@ static const char *list_text(char *to, size_t n, const int64_t *d, int rank) {
 }
 
 static void extent_print(FILE *f, Extent e) {
-  if (e.rows && e.n == 1) fputs("rows", f);
-  else fprintf(f, "%" PRId64 "%s", e.n, e.rows ? "*rows" : "");
+  if (!e.rows || e.n != 1) fprintf(f, "%" PRId64 "%s", e.n, e.rows ? "*" : "");
+  if (e.rows) fputs("rows", f);
+  if (e.rows > 1) fprintf(f, "%u", e.rows - 1);
 }
 
 static void print_params(const Plan *p, FILE *f) {
@@ -53,8 +56,16 @@ static void print_value(const PlanFn *fn, ValueId v, FILE *f) {
   if (u->name) fprintf(f, " (%s)", u->name);
 }
 
+/* "+first1*784": behind the first row of row set 1. */
+static const char *first_row_text(char *to, size_t n, const View *v) {
+  *to = 0;
+  if (v->set) snprintf(to, n, "+first%u*%" PRId64, v->set, v->set_stride);
+  return to;
+}
+
 static void print_gemm(const PlanFn *fn, const Step *s, FILE *f) {
   const GemmGeom *g = &s->geom;
+  char a[64], b[64];
   fputs("        ", f);
   for (uint32_t i = 0; i < g->n_batch; i++) {
     extent_print(f, g->batch[i]);
@@ -64,9 +75,10 @@ static void print_gemm(const PlanFn *fn, const Step *s, FILE *f) {
   fputs(" n=", f), extent_print(f, g->n);
   fputs(" k=", f), extent_print(f, g->k);
   fprintf(f,
-          "  a=b%u+%" PRId64 "(%" PRId64 ",%" PRId64 ") b=b%u+%" PRId64 "(%" PRId64 ",%" PRId64
+          "  a=b%u+%" PRId64 "%s(%" PRId64 ",%" PRId64 ") b=b%u+%" PRId64 "%s(%" PRId64 ",%" PRId64
           ") c=(%" PRId64 ",1)",
-          s->a.buffer, s->a.start, g->am, g->ak, s->b.buffer, s->b.start, g->bk, g->bn, g->cm);
+          s->a.buffer, s->a.start, first_row_text(a, sizeof a, &s->a), g->am, g->ak, s->b.buffer, s->b.start,
+          first_row_text(b, sizeof b, &s->b), g->bk, g->bn, g->cm);
   if (s->impl == GEMM_BLAS) fputs("  blas\n", f);
   else
     fprintf(f, "  tile %dx%d kc=%d mc=%d nc=%d%s%s split %s\n", s->tile.mr, s->tile.nv, s->tile.kc,
@@ -122,11 +134,12 @@ static void print_fn(const PlanFn *fn, FILE *f) {
     const Step *s = &fn->steps[i];
     row += s->flops_per_row, fixed += s->flops_fixed;
     if (s->kind != STEP_GEMM) continue;
-    double rows = 0, rest = 2; /* the dots alone, without their epilogues */
+    double rows = 0, rest = 2; /* the products alone, without their epilogues */
     const Extent e[7] = {s->geom.m,        s->geom.n,        s->geom.k,       s->geom.batch[0],
                          s->geom.batch[1], s->geom.batch[2], s->geom.batch[3]};
     for (uint32_t k = 0; k < 3 + s->geom.n_batch; k++) {
       rest *= (double)e[k].n;
+      if (e[k].rows && fn->n_sets) rest *= fn->set_share[e[k].rows - 1];
       if (e[k].rows && rows++ > 0) rest *= (double)fn->max_rows;
     }
     if (rows > 0) gemm_row += rest;

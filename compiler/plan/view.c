@@ -42,8 +42,8 @@ int64_t layout_strides(const Layout *l, const Shape *s, Dtype t, int64_t rows, i
 bool op_is_identity(Op op) { return op == OP_STOP || op == OP_TAP || op == OP_ADJTAP; }
 
 bool op_is_view(const Value *v) {
-  return op_is_identity(v->op) || v->op == OP_TRANSPOSE || v->op == OP_SLICE || v->op == OP_RESHAPE ||
-         v->op == OP_BCAST;
+  return op_is_identity(v->op) || v->op == OP_TRANSPOSE || v->op == OP_SLICE || v->op == OP_RSLICE ||
+         v->op == OP_RESHAPE || v->op == OP_BCAST;
 }
 
 /* Strides of `to` over the memory of `from`; false where an axis is cut across padding. A ROWS axis never
@@ -59,7 +59,7 @@ static bool reshape_strides(const Shape *from, const int64_t *fs, const Shape *t
       continue;
     }
     if (i >= n) return false;
-    if (e[i] == DIM_ROWS || to->d[j] == DIM_ROWS) {
+    if (dim_is_rows(e[i]) || dim_is_rows(to->d[j])) {
       if (e[i] != to->d[j]) return false;
       ts[j++] = s[i++];
       continue;
@@ -80,7 +80,8 @@ static bool reshape_strides(const Shape *from, const int64_t *fs, const Shape *t
 }
 
 bool view_apply(const Value *u, View *v) {
-  View r = {.buffer = v->buffer, .start = v->start, .shape = u->shape};
+  View r = {
+      .buffer = v->buffer, .start = v->start, .shape = u->shape, .set = v->set, .set_stride = v->set_stride};
   switch (u->op) {
   case OP_STOP:
   case OP_TAP:
@@ -90,9 +91,16 @@ bool view_apply(const Value *u, View *v) {
     break;
   case OP_SLICE:
     for (int i = 0; i < u->shape.rank; i++) r.strides[i] = v->strides[i];
-    if (v->shape.d[u->ints[0]] == DIM_ROWS) return false; /* the planned rows may not be there */
+    if (dim_is_rows(v->shape.d[u->ints[0]])) return false; /* the planned rows may not be there */
     r.start += u->ints[1] * v->strides[u->ints[0]];
     r.strides[u->ints[0]] *= u->ints[2];
+    break;
+  case OP_RSLICE:
+    r.set = (uint32_t)u->ints[0];
+    for (int i = 0; i < u->shape.rank; i++) {
+      r.strides[i] = v->strides[i];
+      if (dim_is_rows(u->shape.d[i])) r.set_stride = v->strides[i];
+    }
     break;
   case OP_BCAST:
     for (int i = 0; i < u->shape.rank; i++) {
@@ -110,7 +118,7 @@ bool view_apply(const Value *u, View *v) {
 }
 
 bool view_collapse(const View *v, const uint8_t *axes, uint32_t n, Extent *e, int64_t *stride) {
-  *e = (Extent){1, false};
+  *e = (Extent){1, 0};
   *stride = 1;
   bool first = true;
   for (uint32_t i = n; i-- > 0;) {
@@ -119,7 +127,7 @@ bool view_collapse(const View *v, const uint8_t *axes, uint32_t n, Extent *e, in
     if (first) *stride = s;
     else if (e->rows || s != sat_mul(e->n, *stride)) return false;
     first = false;
-    if (d < 0) e->rows = true;
+    if (dim_is_rows(d)) e->rows = 1 + (uint32_t)dim_set(d);
     else e->n = sat_mul(e->n, d);
   }
   return true;

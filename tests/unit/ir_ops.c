@@ -15,8 +15,8 @@ static const Span here = {0, 0, 0};
 /* ---- the table ---------------------------------------------------------------------------------- */
 static void every_op_has_a_record(void **state) {
   (void)state;
-  static const Op flat[] = {OP_SIGN, OP_FLOOR, OP_NOT, OP_STOP, OP_LT,    OP_LE,
-                            OP_EQ,   OP_NE,    OP_AND, OP_OR,   OP_ARGMAX};
+  static const Op flat[] = {OP_SIGN, OP_FLOOR, OP_NOT, OP_STOP, OP_LT,     OP_LE,
+                            OP_EQ,   OP_NE,    OP_AND, OP_OR,   OP_ARGMAX, OP_RSLICE};
   for (int i = 1; i < OP_COUNT; i++) {
     const OpInfo *o = op_info((Op)i);
     if (!o->name || !o->rule || !o->eval || !o->ints)
@@ -318,6 +318,36 @@ static void view_values(void **state) {
 }
 
 /* A convolution by unfold and dot against the definition; fold is unfold's transpose. */
+/* Rows 2 and 3 of five, none of them, and a ROWS axis that does not lead. */
+static void row_set_values(void **state) {
+  (void)state;
+  Bench b = bench_open(9);
+  Shape s = shape_of(2, DIM_ROWS, 3);
+  double data[15];
+  for (int i = 0; i < 15; i++) data[i] = real(&b);
+  ValueId x = ir_make(b.g, OP_COLUMN, here, NULL, 0, (int64_t[]){0}, 1, 0, &s, DT_F32);
+  ValueId some = ir_rslice(b.g, x, 1), none = ir_rslice(b.g, x, 2);
+  ValueId across = ir_rslice(b.g, ir_transpose(b.g, x, (int64_t[]){1, 0}), 1);
+  ValueId sum = ir_reduce(b.g, OP_SUM, some, (int64_t[]){0}, 1),
+          empty = ir_reduce(b.g, OP_SUM, none, (int64_t[]){0}, 1);
+  ValueId dot = ir_dot(b.g, some, ir_transpose(b.g, across, (int64_t[]){1, 0}), NULL, NULL, 0, (int64_t[]){0},
+                       (int64_t[]){0}, 1);
+  assert_true(ir_rslice(b.g, x, 0) == x && b.g->v[across].shape.d[1] == dim_of_set(1));
+  static const int64_t sets[3][2] = {{0, 5}, {2, 2}, {4, 0}};
+  const double *columns[] = {data};
+  double **v = run(&b, (EvalInput){.rows = 5, .columns = columns, .sets = sets});
+  for (int64_t j = 0; j < 3; j++) {
+    for (int64_t i = 0; i < 2; i++) {
+      near(data[(2 + i) * 3 + j], v[some][i * 3 + j], "rslice", i);
+      near(data[(2 + i) * 3 + j], v[across][j * 2 + i], "rslice of an inner axis", i);
+    }
+    near(data[6 + j] + data[9 + j], v[sum][j], "sum over a row set", j);
+    near(0, v[empty][j], "sum over no rows", j);
+    near(data[6] * data[6 + j] + data[9] * data[9 + j], v[dot][j], "dot over a row set", j);
+  }
+  arena_destroy(b.a);
+}
+
 static void unfold_and_fold_values(void **state) {
   (void)state;
   for (uint64_t seed = 1; seed <= 40; seed++) {
@@ -584,6 +614,12 @@ static const struct {
     {"unfold %6 {7 1 1 1 0 0 1 1} f32[2,1,7,3,7,1]", "does not fit"},
     {"unfold %6 {1 1 0 1 0 0 1 1} f32[2,1,7,3,7,1]", "int 2 is 0"},
     {"unfold %2 {1 1 1 1 0 0 1 1} f32[3,4]", "rank 2"},
+    {"rslice %2 {1} f32[3,4]", "no ROWS axis"},
+    {"rslice %1 {0} f32[ROWS,4]", "row set 0"},
+    {"rslice %1 {64} f32[ROWS,4]", "row set 64"},
+    {"rslice %1 {2} f32[ROWS1,4]", "the rule gives f32[ROWS2,4]"},
+    {"random {1} f32[ROWS1,4]", "ROWS is axis 0"},
+    {"column {0} f32[ROWS1,4]", "first axis is ROWS"},
     {"fold %6 {1 1 1 1 0 0 1 1} f32[2,3,6,7]", "no unfolding"},
     {"sum %2 f32[3,4]", "0 axes"},
     {"sum %2 {1 0} f32[]", "ascending"},
@@ -653,6 +689,7 @@ int main(void) {
                                      cmocka_unit_test(leaf_values),
                                      cmocka_unit_test(draws_follow_the_datum),
                                      cmocka_unit_test(view_values),
+                                     cmocka_unit_test(row_set_values),
                                      cmocka_unit_test(unfold_and_fold_values),
                                      cmocka_unit_test(reduction_values),
                                      cmocka_unit_test(reduction_ties_and_nan),

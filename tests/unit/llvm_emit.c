@@ -20,8 +20,9 @@ static void compare(const RandomGraph *r, const PlanFn *f, uint64_t seed, const 
                     const EvalInput *in, const EvalResult *want, const char *what) {
   for (uint32_t i = 0; i < r->g->n_roots; i++) {
     ValueId v = r->g->roots[i].value;
-    const double *got = run_root(run, a, f, i, in->rows);
-    int64_t n = shape_count(&r->g->v[v].shape, in->rows);
+    const double *got = run_root(run, a, f, i, in);
+    Shape s = eval_extents(in, &r->g->v[v].shape);
+    int64_t n = shape_count(&s, 0);
     for (int64_t x = 0; x < n; x++) {
       if (close_enough(want->value[v][x], got[x])) continue;
       fprintf(stderr, "seed %llu %s rows %lld: root %u %%%u (%s) element %lld: %.9g, expected %.9g\n",
@@ -54,8 +55,9 @@ static void run_all(const RandomGraph *r, uint64_t seed, const Plan *p, const Co
       continue;
     }
     for (uint32_t i = 0; i < r->g->n_roots; i++) { /* the same bits */
-      int64_t n = shape_count(&r->g->v[r->g->roots[i].value].shape, rows);
-      double *x = run_root(&first, a, &p->train, i, rows), *y = run_root(&run, a, &p->train, i, rows);
+      Shape s = eval_extents(&in, &r->g->v[r->g->roots[i].value].shape);
+      int64_t n = shape_count(&s, 0);
+      double *x = run_root(&first, a, &p->train, i, &in), *y = run_root(&run, a, &p->train, i, &in);
       if (!memcmp(x, y, (size_t)n * sizeof *x)) continue;
       fprintf(stderr, "seed %llu root %u: bits differ with %d threads%s\n", (unsigned long long)seed, i,
               threads[t], t == 3 ? ", v3" : "");

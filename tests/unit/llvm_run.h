@@ -161,6 +161,7 @@ static inline void run_open(Run *r, Arena *a, const Plan *p, int64_t work_bytes,
                         .columns = columns,
                         .order = order,
                         .n_order = in->rows + 3,
+                        .sets = in->sets ? in->sets[0] : NULL,
                         .pos = 3,
                         .batch = p->train.max_rows,
                         .step = (int64_t)in->step,
@@ -183,13 +184,15 @@ static inline void run_close(Run *r) {
 }
 
 /* Root i, row-major. */
-static inline double *run_root(const Run *r, Arena *a, const PlanFn *f, uint32_t root, int64_t rows) {
+static inline double *run_root(const Run *r, Arena *a, const PlanFn *f, uint32_t root,
+                               const EvalInput *in) {
   const Buffer *b = &f->buffers[f->root_buffer[root]];
   const uint8_t *base = b->space == SPACE_STORE ? r->store.base : r->work.base;
-  int64_t n = shape_count(&b->shape, rows);
+  Shape s = eval_extents(in, &b->shape);
+  int64_t n = shape_count(&s, 0);
   double *x = ARENA_NEWS(a, double, n + 1);
   for (int64_t i = 0; i < n; i++)
-    x[i] = run_get(base + b->offset, b->dtype, run_place(&b->shape, b->strides, rows, i));
+    x[i] = run_get(base + b->offset, b->dtype, run_place(&s, b->strides, 0, i));
   return x;
 }
 
@@ -362,7 +365,11 @@ static inline Plan *coin_plan(Arena *a, const Program *prog, const TargetInfo *t
   const Graph *g = prog->step;
   Plan *p = ARENA_NEW(a, Plan);
   *p = (Plan){.arena = a, .program = prog, .target = *t};
-  p->train = (PlanFn){.graph = g, .symbol = "routec_train", .max_rows = max_rows};
+  p->train = (PlanFn){.graph = g,
+                      .symbol = "routec_train",
+                      .max_rows = max_rows,
+                      .n_sets = prog->groups.n_sets,
+                      .set_share = prog->groups.share};
   PlanFn *f = &p->train;
   Coin c = {.arena = a, .plan = p, .f = f, .g = g, .state = seed};
   bool *root = ARENA_NEWS(a, bool, g->n);

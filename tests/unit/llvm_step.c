@@ -226,7 +226,7 @@ static void masks_are_exact(void **state) {
   for (int i = 0; i < 57; i++) vx[i] = odd[i % 7], vf[i] = factor[i / 7 % 4];
   run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
   run_threads(&b.run, b.code.job.train.fn.entry, 2);
-  const double *got = run_root(&b.run, b.a, &b.plan->train, 0, 3);
+  const double *got = run_root(&b.run, b.a, &b.plan->train, 0, &b.in);
   for (int i = 0; i < 57; i++) {
     float g = (float)got[i], zero = 0, value = (float)vx[i];
     if (vf[i] == 0) assert_memory_equal(&g, &zero, 4);
@@ -266,13 +266,75 @@ static void large_reductions(void **state) {
       run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
       run_threads(&b.run, b.code.job.train.fn.entry, threads);
       for (uint32_t i = 0; i < 8; i++) {
-        double *got = run_root(&b.run, b.a, &b.plan->train, i, rows[c]);
+        double *got = run_root(&b.run, b.a, &b.plan->train, i, &b.in);
         ValueId v = b.g->roots[i].value;
         int64_t n = shape_count(&b.g->v[v].shape, rows[c]);
         if (!first[i]) first[i] = got;
         assert_memory_equal(first[i], got, (size_t)n * 8);
         for (int64_t k = 0; k < n; k++)
           assert_true(fabs(got[k] - want.value[v][k]) <= 1e-4 + 1e-5 * fabs(want.value[v][k]));
+      }
+      run_close(&b.run);
+    }
+  }
+  bed_close(&b);
+}
+
+/* Weight gradients, sums and products over row sets of a batch of products, two steps of a block with sets of
+ * their own, one of them empty: against the interpreter, with equal bits for every number of threads. */
+static void row_sets(void **state) {
+  (void)state;
+  enum { IN = 70, OUT = 45, BATCH = 37, ROWS = 60 };
+  Bed b;
+  bed_open(&b);
+  ValueId x = bed_column(&b, shape_of(2, (int64_t)DIM_ROWS, (int64_t)IN), DT_F32);
+  ValueId w = bed_param(&b, shape_of(2, (int64_t)OUT, (int64_t)IN));
+  ValueId one = ir_const(b.g, (Span){0}, 1, &b.g->v[x].shape, DT_F32);
+  ValueId y = ir_dot(b.g, ir_bin(b.g, OP_SUB, x, one), w, NULL, NULL, 0, (int64_t[]){1}, (int64_t[]){1}, 1);
+  uint32_t n = 0;
+  for (int64_t k = 0; k < 3; k++) {
+    ValueId ry = ir_rslice(b.g, y, k), rx = ir_rslice(b.g, ir_bin(b.g, OP_SUB, x, one), k);
+    ValueId part = ir_slice(b.g, ry, 1, 3, 1, 16 + k);
+    graph_root(b.g, ROOT_KEEP, n++, 0,
+               ir_dot(b.g, part, rx, NULL, NULL, 0, (int64_t[]){0}, (int64_t[]){0}, 1));
+    graph_root(b.g, ROOT_KEEP, n++, 0, ir_reduce(b.g, OP_SUM, part, (int64_t[]){0}, 1));
+    graph_root(b.g, ROOT_KEEP, n++, 0,
+               bed_all(&b, ir_dot(b.g, ir_un(b.g, OP_TANH, ry), w, NULL, NULL, 0, (int64_t[]){1},
+                                  (int64_t[]){0}, 1)));
+    graph_root(b.g, ROOT_LOSS, (uint32_t)k, 0, bed_all(&b, rx));
+  }
+  double share[] = {1, 0.5, 0.5};
+  b.p->groups = (ProgGroups){.n_sets = 3, .share = share};
+  bed_compile(&b, BATCH);
+  static const int64_t all[3][2][3][2] = {{{{0, 37}, {0, 20}, {20, 17}}, {{0, 23}, {0, 23}, {23, 0}}},
+                                          {{{0, 37}, {5, 1}, {36, 1}}, {{0, 23}, {1, 22}, {3, 7}}},
+                                          {{{0, 37}, {0, 0}, {0, 37}}, {{0, 23}, {22, 1}, {0, 16}}}};
+  bed_input(&b, ROWS, 31);
+  for (int c = 0; c < 3; c++) {
+    EvalInput second = b.in; /* the block's last step, whose results stay in memory */
+    second.rows = ROWS - BATCH, second.sets = all[c][1],
+    second.columns = (const double *const[]){b.in.columns[0] + BATCH * IN};
+    EvalInput first = b.in;
+    first.rows = BATCH, first.sets = all[c][0];
+    EvalResult want = graph_eval(b.g, b.a, &second), before = graph_eval(b.g, b.a, &first);
+    double *bits[9] = {NULL};
+    for (int threads = 1; threads <= 4; threads++) {
+      run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
+      b.run.frame.sets = all[c][0][0], b.run.frame.n_steps = 2;
+      run_threads(&b.run, b.code.job.train.fn.entry, threads);
+      for (uint32_t i = 0, at = 0; i < b.g->n_roots; i++) {
+        const Root *r = &b.g->roots[i];
+        if (r->kind == ROOT_LOSS) {
+          double sum = before.value[r->value][0] + want.value[r->value][0];
+          assert_true(fabs(b.run.frame.loss_sums[r->a] - sum) < 1e-3);
+          continue;
+        }
+        double *got = run_root(&b.run, b.a, &b.plan->train, i, &second);
+        int64_t size = shape_count(&b.g->v[r->value].shape, 0);
+        if (!bits[at]) bits[at] = got;
+        assert_memory_equal(bits[at++], got, (size_t)size * 8);
+        for (int64_t e = 0; e < size; e++)
+          assert_true(fabs(got[e] - want.value[r->value][e]) <= 1e-3 + 1e-4 * fabs(want.value[r->value][e]));
       }
       run_close(&b.run);
     }
@@ -348,7 +410,7 @@ static void object_links(void **state) {
     run_open(&b.run, b.a, b.plan, *work, &b.in);
     b.run.frame.step = 2;
     run_threads(&b.run, i ? linked.entry : b.code.job.train.fn.entry, 2);
-    got[i] = run_root(&b.run, b.a, &b.plan->train, 0, 9);
+    got[i] = run_root(&b.run, b.a, &b.plan->train, 0, &b.in);
     run_close(&b.run);
   }
   assert_memory_equal(got[0], got[1], 9 * 33 * sizeof(double));
@@ -367,10 +429,14 @@ static void targets(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(block_of_steps),   cmocka_unit_test(update_in_place),
-      cmocka_unit_test(bad_loss_stops),   cmocka_unit_test(masks_are_exact),
-      cmocka_unit_test(large_reductions), cmocka_unit_test(layers_share_kernels),
-      cmocka_unit_test(object_links),     cmocka_unit_test(targets)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(block_of_steps),
+                                     cmocka_unit_test(update_in_place),
+                                     cmocka_unit_test(bad_loss_stops),
+                                     cmocka_unit_test(masks_are_exact),
+                                     cmocka_unit_test(large_reductions),
+                                     cmocka_unit_test(row_sets),
+                                     cmocka_unit_test(layers_share_kernels),
+                                     cmocka_unit_test(object_links),
+                                     cmocka_unit_test(targets)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { RG_TABLE = 64 };
+enum { RG_TABLE = 64, RG_SETS = 5 };
 
 typedef struct RandomOptions {
   uint32_t n_ops;    /* operations to choose; helpers come on top */
@@ -168,8 +168,8 @@ static inline ValueId rg_column(RandomGraph *r, const Shape *s, Dtype t) {
 }
 
 static inline ValueId rg_const(RandomGraph *r, const Shape *s, Dtype t) {
-  bool rows = s->rank && s->d[0] == DIM_ROWS;
-  for (int32_t i = 1; i < s->rank; i++) rows = rows || s->d[i] == DIM_ROWS;
+  bool rows = false;
+  for (int32_t i = 0; i < s->rank; i++) rows = rows || dim_is_rows(s->d[i]);
   int64_t n = rows ? 1 : shape_count(s, 0);
   double *data = ARENA_NEWS(r->arena, double, n);
   for (int64_t i = 0; i < n; i++)
@@ -192,8 +192,9 @@ static inline ValueId rg_match(RandomGraph *r, const Shape *s, Dtype t, RandomGr
   ValueId id = 0;
   if (rg_int(&r->state, 0, 9) < 7) id = rg_pick(r, (RandomWish){.dtype = t, .shape = s, .grade = grade});
   if (!id && rg_int(&r->state, 0, 1) && (t == DT_F32 || t == DT_I32 || t == DT_U8)) id = rg_column(r, s, t);
-  bool rows_later = false, rows = s->rank && s->d[0] == DIM_ROWS;
-  for (int32_t i = 1; i < s->rank; i++) rows_later = rows_later || s->d[i] == DIM_ROWS;
+  bool rows_later = false, rows = s->rank && dim_is_rows(s->d[0]);
+  if (rows && s->d[0] != DIM_ROWS) rows_later = true; /* of a row set: made by RSLICE only */
+  for (int32_t i = 1; i < s->rank; i++) rows_later = rows_later || dim_is_rows(s->d[i]);
   if (!id && t == DT_F32 && grade < RG_GRID && !rows_later && rg_int(&r->state, 0, 1)) id = rg_random(r, s);
   if (!id && t == DT_F32 && !rows && !rows_later && rg_int(&r->state, 0, 1)) id = rg_param(r, s);
   return id ? id : rg_const(r, s, t);
@@ -396,7 +397,7 @@ static inline ValueId rg_bcast(RandomGraph *r) {
   Shape from = rg_shape(r, x), to = {0};
   int64_t map[IR_MAX_RANK];
   bool rows = r->options.no_rows;
-  for (int32_t i = 0; i < from.rank; i++) rows = rows || from.d[i] == DIM_ROWS;
+  for (int32_t i = 0; i < from.rank; i++) rows = rows || dim_is_rows(from.d[i]);
   for (int32_t next = 0; next < from.rank || to.rank == 0 || (to.rank < 4 && rg_int(&r->state, 0, 1));) {
     bool fresh = next == from.rank || (to.rank + from.rank - next < 4 && rg_int(&r->state, 0, 2) == 0);
     map[to.rank] = fresh ? -1 : next;
@@ -411,11 +412,11 @@ static inline ValueId rg_reshape(RandomGraph *r) {
   ValueId x = rg_pick(r, (RandomWish){.dtype = DT_NONE, .max_rank = 5});
   if (!x || rg_v(r, x)->dtype == DT_F64) return 0;
   Shape from = rg_shape(r, x), to = {0};
-  bool rows = from.rank && from.d[0] == DIM_ROWS;
+  bool rows = from.rank && dim_is_rows(from.d[0]);
   for (int32_t i = 1; i < from.rank; i++)
-    if (from.d[i] == DIM_ROWS) return 0;
+    if (dim_is_rows(from.d[i])) return 0;
   int64_t n = shape_count(&from, 1);
-  if (rows) to.d[to.rank++] = DIM_ROWS;
+  if (rows) to.d[to.rank++] = from.d[0];
   for (int64_t p = 2; p <= n && to.rank < 5; p++) /* factors in random groups */
     while (n % p == 0 && to.rank < 5) {
       if (to.rank > rows && rg_int(&r->state, 0, 1)) to.d[to.rank - 1] *= p;
@@ -443,7 +444,7 @@ static inline ValueId rg_cut(RandomGraph *r, Op op) {
   if (!x) return 0;
   Shape s = rg_shape(r, x);
   int64_t axis = rg_int(&r->state, 0, s.rank - 1), n = s.d[axis], ints[40] = {axis};
-  if (n == DIM_ROWS) return 0;
+  if (dim_is_rows(n)) return 0;
   int64_t start = rg_int(&r->state, 0, op == OP_SLICE ? n - 1 : 2), step = rg_int(&r->state, 1, 3);
   if (op == OP_SLICE || op == OP_PAD) {
     s.d[axis] = op == OP_SLICE ? rg_int(&r->state, 1, (n - 1 - start) / step + 1)
@@ -473,7 +474,7 @@ static inline ValueId rg_concat(RandomGraph *r) {
   Shape s = rg_shape(r, args[0]);
   Dtype t = rg_v(r, args[0])->dtype;
   int64_t axis = rg_int(&r->state, 0, s.rank - 1), total = s.d[axis];
-  if (total == DIM_ROWS) return 0;
+  if (dim_is_rows(total)) return 0;
   uint32_t n = (uint32_t)rg_int(&r->state, 1, 4);
   RandomNote all = *rg_note(r, args[0]);
   for (uint32_t i = 1; i < n; i++) {
@@ -494,6 +495,20 @@ static inline ValueId rg_concat(RandomGraph *r) {
   return id;
 }
 
+/* The rows of a row set. */
+static inline ValueId rg_rslice(RandomGraph *r) {
+  ValueId x = rg_pick(r, (RandomWish){.min_rank = 1});
+  for (int tries = 0; x && tries < 8; tries++) {
+    for (int32_t i = 0; i < rg_v(r, x)->shape.rank; i++)
+      if (rg_v(r, x)->shape.d[i] == DIM_ROWS) {
+        int64_t set = rg_int(&r->state, 1, RG_SETS - 1);
+        return rg_view_of(r, OP_RSLICE, x, &set, 1, NULL);
+      }
+    x = rg_pick(r, (RandomWish){.min_rank = 1});
+  }
+  return 0;
+}
+
 /* A window of an image; for OP_FOLD the windows are added up again. */
 static inline ValueId rg_unfold(RandomGraph *r, Op op) {
   Shape image = shape_of(4, r->options.no_rows ? 2 : DIM_ROWS, rg_int(&r->state, 1, 3),
@@ -501,7 +516,7 @@ static inline ValueId rg_unfold(RandomGraph *r, Op op) {
   ValueId x = rg_pick(r, (RandomWish){.dtype = DT_F32, .min_rank = 4, .max_rank = 4});
   Shape s = x ? rg_shape(r, x) : image;
   for (int i = 1; i < 4; i++)
-    if (s.d[i] == DIM_ROWS) x = 0;
+    if (dim_is_rows(s.d[i])) x = 0;
   if (!x) s = image, x = rg_match(r, &image, DT_F32, RG_ROUGH);
   int64_t p[8];
   for (int k = 0; k < 2; k++) {
@@ -528,7 +543,9 @@ static inline ValueId rg_reduce(RandomGraph *r, Op op) {
   for (int32_t i = 0; i < s.rank; i++)
     if (rg_int(&r->state, 0, 1) && !(op == OP_ARGMAX && n)) axes[n++] = i;
   if (!n) axes[n++] = s.rank - 1;
-  for (uint32_t k = 0; k < n; k++) count *= s.d[axes[k]] == DIM_ROWS ? 64 : s.d[axes[k]];
+  for (uint32_t k = 0; op == OP_AMAX && k < n; k++) /* of an empty row set it is infinite */
+    if (dim_is_rows(s.d[axes[k]]) && s.d[axes[k]] != DIM_ROWS) return 0;
+  for (uint32_t k = 0; k < n; k++) count *= dim_is_rows(s.d[axes[k]]) ? 64 : s.d[axes[k]];
   ValueId id = ir_reduce(r->g, op, x, axes, n);
   if (op == OP_ARGMAX) return rg_enter_int(r, id, 0, count - 1);
   if (op == OP_AMAX) return rg_enter(r, id, note.bound, note.grade);
@@ -554,14 +571,15 @@ static inline ValueId rg_dot(RandomGraph *r) {
     sb.d[i] = sb.d[j], from[i] = from[j], sb.d[j] = d, from[j] = f;
   }
   for (int32_t i = 1; i < sb.rank; i++)
-    if (sb.d[i] == DIM_ROWS) {
+    if (dim_is_rows(sb.d[i])) {
       int64_t f = from[i];
-      sb.d[i] = sb.d[0], from[i] = from[0], sb.d[0] = DIM_ROWS, from[0] = f;
+      int64_t d = sb.d[i];
+      sb.d[i] = sb.d[0], from[i] = from[0], sb.d[0] = d, from[0] = f;
     }
   for (int32_t i = 0; i < sb.rank; i++) {
     if (from[i] < 0) continue;
     if (rg_int(&r->state, 0, 2) == 0) ba[nb] = from[i], bb[nb++] = i;
-    else ca[nc] = from[i], cb[nc++] = i, k *= sb.d[i] == DIM_ROWS ? 64 : sb.d[i];
+    else ca[nc] = from[i], cb[nc++] = i, k *= dim_is_rows(sb.d[i]) ? 64 : sb.d[i];
   }
   if (!rg_fits(r, &sb)) return 0;
   ValueId b = rg_match(r, &sb, DT_F32, RG_ROUGH);
@@ -584,13 +602,13 @@ static inline ValueId rg_gather(RandomGraph *r, Op op) {
   ValueId table =
       op == OP_GATHER ? rg_pick(r, (RandomWish){.dtype = DT_NONE, .min_rank = 1, .max_rank = 3}) : 0;
   Shape s = table ? rg_shape(r, table) : rg_new_shape(r, false, 1, 2);
-  if (s.d[0] == DIM_ROWS) return 0;
+  if (dim_is_rows(s.d[0])) return 0;
   ValueId idx = rg_index(r, 2, s.d[0]);
   Shape rows = rg_shape(r, idx);
   if (rows.rank > 2) return 0;
   for (int32_t i = 1; i < s.rank; i++) {
-    for (int32_t k = 0; k < rows.rank && s.d[i] == DIM_ROWS; k++)
-      if (rows.d[k] == DIM_ROWS) return 0;
+    for (int32_t k = 0; k < rows.rank && dim_is_rows(s.d[i]); k++)
+      if (dim_is_rows(rows.d[k])) return 0;
   }
   for (int32_t i = 1; i < s.rank; i++) rows.d[rows.rank++] = s.d[i];
   if (!rg_fits(r, &rows)) return 0;
@@ -633,7 +651,7 @@ static inline ValueId rg_new_leaf(RandomGraph *r, Op op) {
   case OP_IOTA:
     if (!s.rank) return 0;
     k = rg_int(&r->state, 0, s.rank - 1);
-    return rg_enter_int(r, rg_leaf(r, op, &k, 1, &s, DT_NONE), 0, s.d[k] == DIM_ROWS ? 63 : s.d[k] - 1);
+    return rg_enter_int(r, rg_leaf(r, op, &k, 1, &s, DT_NONE), 0, dim_is_rows(s.d[k]) ? 63 : s.d[k] - 1);
   default: return r->options.no_rows ? 0 : rg_enter_int(r, rg_leaf(r, op, NULL, 0, NULL, DT_NONE), 0, 999);
   }
 }
@@ -662,6 +680,7 @@ static inline ValueId rg_step(RandomGraph *r, Op op) {
   case OP_TAKE:
   case OP_PUT: return rg_cut(r, op);
   case OP_CONCAT: return rg_concat(r);
+  case OP_RSLICE: return rg_rslice(r);
   case OP_UNFOLD:
   case OP_FOLD: return rg_unfold(r, op);
   case OP_SUM:
@@ -717,7 +736,7 @@ static inline RandomGraph *random_graph(Arena *a, uint64_t seed, RandomOptions o
     bool ok = rg_step(r, (Op)rg_int(&r->state, 1, OP_COUNT - 1)) != 0;
     for (ValueId id = before; id < r->g->n; id++)
       for (int32_t i = 1; i < rg_v(r, id)->shape.rank; i++)
-        if (options.rows_lead && rg_v(r, id)->shape.d[i] == DIM_ROWS) rg_drop(r, before), ok = false;
+        if (options.rows_lead && dim_is_rows(rg_v(r, id)->shape.d[i])) rg_drop(r, before), ok = false;
     made += ok;
     if (r->g->n > before && rg_int(&r->state, 0, 3) == 0)
       r->g->v[r->g->n - 1].name = arena_printf(a, "part%d.v%u", (int)rg_int(&r->state, 0, 9), r->g->n - 1);
@@ -731,6 +750,19 @@ static inline const double *rg_grid_data(Arena *a, uint64_t *state, int64_t n) {
   double *x = ARENA_NEWS(a, double, n ? n : 1);
   for (int64_t i = 0; i < n; i++) x[i] = rg_grid(state);
   return x;
+}
+
+/* All rows, none of them, and others, as the seed has it. */
+static inline const int64_t (*rg_sets(Arena *a, uint64_t *state, int64_t rows))[2] {
+  int64_t(*sets)[2] = arena_alloc(a, RG_SETS * sizeof *sets);
+  for (int k = 0; k < RG_SETS; k++) {
+    sets[k][0] = k ? rg_int(state, 0, rows) : 0;
+    sets[k][1] = k ? rg_int(state, 0, rows - sets[k][0]) : rows;
+  }
+  int64_t k = rg_int(state, 1, RG_SETS - 1);
+  if (rg_int(state, 0, 1)) sets[k][0] = 0, sets[k][1] = rows;
+  else sets[k][1] = 0;
+  return sets;
 }
 
 /* Inputs of a random graph: floats are multiples of 1/8 in [-2,2], integers lie in their column's range. rows
@@ -762,6 +794,7 @@ static inline EvalInput random_input(Arena *a, const RandomGraph *r, int64_t row
                      .states = states,
                      .columns = columns,
                      .datum = datum,
+                     .sets = rg_sets(a, &state, rows),
                      .scalars = rg_grid_data(a, &state, RG_TABLE),
                      .step = (double)rg_int(&state, 0, 500),
                      .total_steps = 1000,
@@ -790,6 +823,8 @@ static inline Program *random_program(Arena *a, const RandomGraph *r) {
   for (uint32_t i = 0; i < r->n_scalars; i++)
     p->scalars[i] = (ProgScalar){.name = arena_printf(a, "s%u", i), .lo = -2, .hi = 2};
   p->train = (ProgTrain){.present = true, .batch = 64, .length = {1, UNIT_STEPS}};
+  p->groups.n_sets = RG_SETS, p->groups.share = ARENA_NEWS(a, double, RG_SETS);
+  for (int i = 0; i < RG_SETS; i++) p->groups.share[i] = 1.0 / (1 + i);
   return p;
 }
 #endif
