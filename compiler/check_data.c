@@ -169,9 +169,18 @@ void check_data_names(Model *m) {
   }
 }
 
+/* Without data a step has one datum of no fields; the length of an epoch only bounds a block of steps. */
+static void no_data(Model *m) {
+  ProgSourceArg *rows = ARENA_NEW(m->a, ProgSourceArg);
+  *rows = (ProgSourceArg){.key = "rows", .num = 1000, .num2 = 1001};
+  m->p->data[m->p->n_data++] =
+      (ProgSource){.name = "nothing", .reader = "none", .args = rows, .n_args = 1, .span = m->train->span};
+}
+
 void check_data(Model *m) {
   m->p->data = ARENA_NEWS(m->a, ProgSource, m->data.n + 1);
   m->p->n_data = m->data.n;
+  if (!m->data.n && m->train) no_data(m);
   Elab *e = elab_create(m, "data", false, NO_DATA);
   for (uint32_t i = 0; i < m->data.n; i++) check_source(m, e, &m->datas[i], i);
 }

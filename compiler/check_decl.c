@@ -351,6 +351,11 @@ void check_unused(Model *m) {
   unused(m, &m->splits, W0204, NULL);
   unused(m, &m->defs, W0207, NULL);
   unused(m, &m->uses, W0208, NULL);
+  for (uint32_t i = 0; i < m->raw_params.n; i++) {
+    const Decl *d = m->raw_params.v[i];
+    if (d->ast->span.file == m->spec_file && !strmap_get(&m->model_used, d->name))
+      err(m, W0205, name_span(d->ast), d->name);
+  }
   if (!m->model || !m->step) return;
   for (uint32_t i = 0; i < m->step->model->n_order; i++) {
     const Entry *n = m->step->model->order[i];

@@ -68,9 +68,14 @@ static bool routable(Elab *e, const RouteDecl *r, const Val *v, const Place *p) 
     if (is_stage(m, p->unnamed)) diag_fix(m->diags, g, at, "%s: ", name);
     return false;
   }
-  if (val_dtype(e, v) == DT_F32 && val_has_rows(e, v)) return true;
+  const Ast *arms = ast_kid(r->decl->ast, 2);
+  bool constant = arms && arms->n_kids == 1 && !strcmp(arms->kids[0]->text, "otherwise");
+  if (val_dtype(e, v) == DT_F32 && (constant || val_has_rows(e, v))) return true;
   Diag *g = err(m, E0320, r->place.span, r->place.text);
-  diag_note(m->diags, g, "it is %s; a route needs real numbers for each datum", val_text(e, v));
+  if (val_dtype(e, v) == DT_F32)
+    diag_note(m->diags, g, "it is %s, the same for each datum: its only arm can be `otherwise`",
+              val_text(e, v));
+  else diag_note(m->diags, g, "it is %s; a route needs real numbers", val_text(e, v));
   return false;
 }
 

@@ -25,6 +25,10 @@ bool amount_of(Elab *e, Scope *s, const Ast *a, const char *what, Amount *out) {
   }
   for (uint32_t i = 0; i < sizeof units / sizeof *units; i++) {
     if (strcmp(units[i].word, v->text) != 0) continue;
+    if (units[i].unit == UNIT_EPOCHS && !m->data.n && m->raw_params.n) {
+      err(m, E0422, v->span, v->text);
+      return false;
+    }
     out->n = v->num * units[i].factor, out->unit = units[i].unit;
     if (out->n > 0 && out->n < 1e15) return true;
     err(m, E0336, v->span, what, number_text(m->a, v->num), "above 0", "10^15");
@@ -255,20 +259,26 @@ void check_train(Elab *e) {
   ProgTrain *t = &m->p->train;
   if (!m->train) return;
   const Ast *block = ast_kid(m->train, 1), *amount = ast_kid(m->train, 0);
+  const bool any_data = m->data.n > 0;
   Span at = {m->train->span.file, m->train->span.start, m->train->span.start + 5};
   *t = (ProgTrain){
-      .present = true, .source = e->data == NO_DATA ? 0 : e->data, .shuffle = true, .span = m->train->span};
+      .present = true, .source = e->data == NO_DATA ? 0 : e->data, .shuffle = any_data, .span = m->train->span};
   bool ok = block_check_keys(m, block, "`train`", keys, 8); /* else a missing one may just be misspelt */
-  if (!m->data.n) err(m, E0404, at, "train");
-  else if (e->data == NO_DATA && !block_setting(block, "on")) err(m, E0406, at, "`train`", "`on`");
+  if (!any_data && !m->raw_params.n) err(m, E0404, at, "train");
+  else if (!any_data) {
+    static const char *const idle[] = {"batch", "on", "shuffle", "drop_last"};
+    for (uint32_t i = 0; i < sizeof idle / sizeof *idle; i++)
+      if (block_setting(block, idle[i])) err(m, E0422, block_setting(block, idle[i])->span, idle[i]);
+    t->batch = 1;
+  } else if (e->data == NO_DATA && !block_setting(block, "on")) err(m, E0406, at, "`train`", "`on`");
   if (!m->origins.n) err(m, E0405, at);
   if (!m->optimize) {
     Diag *g = err(m, E0406, at, "the specification", "`optimize`");
     diag_help(m->diags, g, "declare one: `optimize adam(lr = 1e-3)`");
   }
   const Ast *batch = block_setting(block, "batch"), *length = block_setting(block, "for");
-  if (!ast_kid(batch, 0) && ok) err(m, E0406, at, "`train`", "`batch`");
-  else if (ast_kid(batch, 0))
+  if (!ast_kid(batch, 0) && ok && any_data) err(m, E0406, at, "`train`", "`batch`");
+  else if (ast_kid(batch, 0) && any_data)
     static_int(e, elab(e, e->model, batch->kids[0]), "`batch`", 1, 1 << 24, &t->batch);
   if (length && amount) err(m, E0209, length->span, "for");
   const Ast *n = amount ? amount : ast_kid(length, 0);
@@ -277,6 +287,6 @@ void check_train(Elab *e) {
   every_setting(e, block, "checkpoint", &t->checkpoint_every, &t->checkpoint_keep);
   every_setting(e, block, "log", &t->log_every, NULL);
   every_setting(e, block, "evaluate", &t->evaluate_every, NULL);
-  t->shuffle = flag_setting(e, block, "shuffle", true);
+  t->shuffle = flag_setting(e, block, "shuffle", any_data);
   t->drop_last = flag_setting(e, block, "drop_last", false);
 }

@@ -89,13 +89,13 @@ static void declare_bind(Elab *e, Scope *s, const Ast *bind, uint32_t stmt) {
   for (uint32_t i = 3; i < bind->n_kids; i++) {
     const Ast *name = bind->kids[i];
     if (!name) continue;
+    if (s->kind == SCOPE_MODEL && hides(e, s, name)) continue;
     Entry *before = strmap_get(&s->entries, name->text);
     if (before && !(carried_here(s, before) && bind->n_kids == 4)) {
       Diag *g = err(m, E0203, name->span, name->text);
       if (before->bind) diag_also(m->diags, g, before->bind->span, "already bound here");
       continue;
     }
-    if (s->kind == SCOPE_MODEL && hides(e, s, name)) continue;
     Entry *n = scope_add(e, s, is_copies(bind->kids[0]) ? ENTRY_INST : ENTRY_BIND, name->text);
     n->bind = bind, n->target = i - 3, n->stmt = stmt, n->older = before;
   }
@@ -315,9 +315,11 @@ Val *elab_entry(Elab *e, Scope *s, Entry *n, Span use) {
 
 void elab_model(Elab *e) {
   Model *m = e->m;
-  if (!m->model) return;
   uint32_t before = m->diags->n_errors;
   e->model->stmt = UINT32_MAX;
+  elab_parameters(e);
+  e->broken = m->diags->n_errors > before;
+  if (!m->model) return;
   declare_body(e, e->model, ast_kid(m->model, 0));
   if (!e->training) return; /* an evaluation makes only what it reads */
   for (uint32_t i = 0; i < e->model->n_order; i++) {

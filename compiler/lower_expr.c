@@ -87,7 +87,12 @@ static Val *decl_value(Elab *e, Scope *s, Decl *d, const Ast *a) {
     v->inst = inst_get(e, s, d->name, d, a->span);
     return v;
   }
-  case DECL_REGION: err(m, E0421, a->span, a->text); return val_poison(e, a->span);
+  case DECL_PARAMETER: /* in the type or initial value of a raw parameter: none of them has a value yet */
+    err(m, E0302, a->span, "what stands here", "a number known before the run", "a parameter");
+    return val_poison(e, a->span);
+  case DECL_REGION:
+    err(m, E0421, a->span, a->text);
+    return val_poison(e, a->span);
   default: break;
   }
   Diag *g = err(m, E0215, a->span, a->text);

@@ -59,7 +59,6 @@ static void walk(Model *m) {
     elab(e, e->model, &name);
     d->used = used;
   }
-  for (uint32_t i = 0; i < m->raw_params.n; i++) err(m, E0324, m->raw_params.v[i]->ast->span, "raw parameters");
   check_regions(e);
   routes_finish(e);
   check_origins(e);

@@ -388,6 +388,8 @@ bool origins_named(Elab *e, const Ast *list, OriginSet *out);
 void check_regions(Elab *e);
 void check_forbids(Elab *e);
 void check_monitor(Elab *e);
+/* ---- check_parameter.c: raw parameters as values of the model, before its body ---- */
+void elab_parameters(Elab *e);
 /* ---- check_finite.c ---- */
 typedef struct Finite {
   struct FieldOf *vars;

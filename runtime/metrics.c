@@ -52,7 +52,8 @@ static json_t *metrics_losses_json(const Run *r) {
   }
   json_t *o = json_object();
   json_object_set_new(o, "step", json_integer(r->state.step));
-  json_object_set_new(o, "epoch", json_number((double)r->state.step / (double)r->steps_per_epoch));
+  if (run_has_data(r))
+    json_object_set_new(o, "epoch", json_number((double)r->state.step / (double)r->steps_per_epoch));
   json_object_set_new(o, "total", json_number(total));
   json_object_set_new(o, "loss", losses);
   return o;

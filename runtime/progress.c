@@ -49,7 +49,7 @@ static void start_json(const Run *r) {
   json_object_set_new(o, "step", json_integer(r->state.step));
   json_object_set_new(o, "total_steps",
                       r->total_steps == INT64_MAX ? json_null() : json_integer(r->total_steps));
-  json_object_set_new(o, "steps_per_epoch", json_integer(r->steps_per_epoch));
+  if (run_has_data(r)) json_object_set_new(o, "steps_per_epoch", json_integer(r->steps_per_epoch));
   json_object_set_new(o, "threads", json_integer(pool_threads(r->pool)));
   json_print(o);
 }
@@ -68,10 +68,12 @@ void progress_begin(Run *r) {
   const DataPart *part = data_part(&r->data, r->job->train.source, "train");
   int64_t numbers = 0;
   for (uint32_t i = 0; i < r->job->n_params; i++) numbers += param_elements(&r->job->params[i]);
-  printf("%s: seed %llu, %lld parameters, %lld data, batch %lld, %lld steps an epoch, %d thread%s\n",
-         r->dir ? r->dir : r->job->title, (unsigned long long)r->seed, (long long)numbers,
-         (long long)part->rows, (long long)r->job->train.batch, (long long)r->steps_per_epoch,
-         pool_threads(r->pool), pool_threads(r->pool) == 1 ? "" : "s");
+  printf("%s: seed %llu, %lld parameters, ", r->dir ? r->dir : r->job->title, (unsigned long long)r->seed,
+         (long long)numbers);
+  if (run_has_data(r))
+    printf("%lld data, batch %lld, %lld steps an epoch, ", (long long)part->rows,
+           (long long)r->job->train.batch, (long long)r->steps_per_epoch);
+  printf("%d thread%s\n", pool_threads(r->pool), pool_threads(r->pool) == 1 ? "" : "s");
   fflush(stdout);
 }
 
@@ -105,8 +107,8 @@ static void line_make(const Run *r, char *out, size_t cap, double rate) {
   char left[32];
   size_t n = append(out, cap, 0, "step %lld", (long long)s->step);
   if (r->total_steps != INT64_MAX) n = append(out, cap, n, "/%lld", (long long)r->total_steps);
-  n = append(out, cap, n, "  epoch %.4g  loss %.5g", (double)s->step / (double)r->steps_per_epoch,
-             losses_total(r, r->losses));
+  if (run_has_data(r)) n = append(out, cap, n, "  epoch %.4g", (double)s->step / (double)r->steps_per_epoch);
+  n = append(out, cap, n, "  loss %.5g", losses_total(r, r->losses));
   for (uint32_t i = 0; r->job->n_origins > 1 && i < r->job->n_origins; i++)
     n = append(out, cap, n, "%s%s %.4g", i ? "  " : "  (", r->job->origins[i].name, r->losses[i]);
   if (r->job->n_origins > 1) n = append(out, cap, n, ")");
@@ -120,7 +122,8 @@ static void line_json(const Run *r, double rate) {
     json_object_set_new(losses, r->job->origins[i].name, json_number(r->losses[i]));
   json_object_set_new(o, "event", json_string("progress"));
   json_object_set_new(o, "step", json_integer(r->state.step));
-  json_object_set_new(o, "epoch", json_number((double)r->state.step / (double)r->steps_per_epoch));
+  if (run_has_data(r))
+    json_object_set_new(o, "epoch", json_number((double)r->state.step / (double)r->steps_per_epoch));
   json_object_set_new(o, "total", json_number(losses_total(r, r->losses)));
   json_object_set_new(o, "loss", losses);
   json_object_set_new(o, "steps_per_second", json_number(rate));

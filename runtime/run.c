@@ -254,6 +254,8 @@ bool run_open(Run *r, Job *job, const RtOptions *o) {
   return true;
 }
 
+bool run_has_data(const Run *r) { return strcmp(r->job->sources[r->job->train.source].reader, "none") != 0; }
+
 bool run_load(Run *r) {
   double t = mem_now();
   char feature[64];

@@ -72,6 +72,7 @@ typedef struct Run {
 /* ---- run.c: opening, folder, manifest, signals ---- */
 bool run_open(Run *r, Job *job, const RtOptions *o); /* seed, scalars; nothing is read yet */
 void run_close(Run *r);
+bool run_has_data(const Run *r);                      /* else a step has one datum without fields, and no epochs */
 bool run_load(Run *r);                                 /* data, store, slabs, threads */
 bool run_folder_parents(const char *path, RtError *e); /* mkdir -p of what is above path */
 bool run_folder_create(Run *r);
