@@ -174,6 +174,7 @@ static void put_value(Sig *s, ValueId id) {
 static void put_extent(Sig *s, Extent e) {
   put_int(s, 'e', e.n);
   put_int(s, 'r', e.rows);
+  if (e.rows) s->k->row_sets |= (uint64_t)1 << (e.rows - 1);
 }
 
 static void put_gemm(Sig *s) {
