@@ -141,6 +141,13 @@ static void must_say_gradient(Elab *e, const Decl *d, const ProgTap *tap) {
   diag_fix(m->diags, g, end, block ? "; gradient = unrouted " : " { gradient = unrouted }");
 }
 
+/* The terms of one origin under a name that nobody else reads, so that those of some data can be held back. */
+static ValueId own_terms(Elab *e, ValueId x, Span at) {
+  const int64_t axis = 0;
+  Shape s = e->g->v[x].shape;
+  return ir_make(e->g, OP_BCAST, at, &x, 1, &axis, 1, 0, &s, DT_NONE);
+}
+
 static void check_origin(Elab *e, Decl *d) {
   static const char *const keys[] = {"mean_by", "mean_over", "per", "sum", "gradient"};
   Model *m = e->m;
@@ -159,7 +166,8 @@ static void check_origin(Elab *e, Decl *d) {
     if (s->rank) diag_help(m->diags, g, "reduce the other axes: `mean(...)` or `sum(...)`");
     return;
   }
-  if (s->rank) x = aggregate(e, x, block, d->ast->span);
+  ValueId terms = s->rank ? own_terms(e, x, v->span) : 0;
+  if (s->rank) x = aggregate(e, terms, block, d->ast->span);
   else
     for (uint32_t i = 0; i < 4; i++) {
       const Ast *set = block_setting(block, keys[i]);
@@ -178,7 +186,8 @@ static void check_origin(Elab *e, Decl *d) {
     return;
   }
   if (!e->g->v[x].name) e->g->v[x].name = d->name;
-  p->origins[p->n_origins] = (ProgOrigin){.name = d->name, .regularizer = regularizer, .routed = routed, .value = x, .span = d->ast->span};
+  p->origins[p->n_origins] = (ProgOrigin){.name = d->name, .regularizer = regularizer, .routed = routed, .value = x,
+                                             .per_datum = terms, .span = d->ast->span};
   graph_root(e->g, ROOT_LOSS, p->n_origins++, 0, x);
 }
 

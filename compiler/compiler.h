@@ -13,6 +13,9 @@ void model_print(const Model *m, FILE *f);            /* --dump=check */
 Program *model_lower(Model *m, Diags *diags);         /* NULL after errors */
 void program_print(const Program *p, FILE *f);        /* --dump=lower: tables and graphs */
 const char *program_verify(const Program *p);         /* NULL if sound */
+/* A program with tables of its own, as far as they name values of the step. The graph is shared: the first pass over
+ * either must be one that makes a new graph. */
+Program *program_fork(const Program *p);
 
 /* Adds adjoints to p->step: one seed per origin, merged as soon as no tap upstream tells origins apart, and a
  * ROOT_GRAD per trainable parameter that some origin reaches. Requires: forward graph. Maintains: forward values. */
@@ -21,6 +24,11 @@ void pass_autodiff(Program *p);
 void pass_mask(Program *p);
 /* Adds ROOT_PARAM / ROOT_STATE: decay, clipping, policy, optimizer, as ops. Replaces the ROOT_GRADs unless keep_grads. */
 void pass_update(Program *p, bool keep_grads);
+/* The step as far as the gradients of `origins`, with routes or without, stored nowhere: ROOT_GRADs. Requires the
+ * graph before autodiff, which stays as it is. Reads a scalar behind p's: the class whose data contribute, negative: all. */
+Graph *pass_gradient(const Program *p, OriginSet origins, bool routed);
+/* Whether a class is a property of the datum, not of its positions: such classes can be chosen above. */
+bool program_class_by_datum(const Program *p, uint32_t class);
 /* Constant folding, algebra that changes no bit of a finite result, common subexpressions, dead code. Renumbers. */
 Graph *pass_simplify(Graph *g, Arena *a);
 

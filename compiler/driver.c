@@ -158,6 +158,7 @@ static int compile_object(Compilation *c) {
 static void set_work_bytes(Compilation *c) {
   if (c->plan->train.graph) c->job->train.fn.work_bytes = backend_work_bytes(&c->plan->train);
   for (uint32_t i = 0; i < c->job->n_evals; i++) c->job->evals[i].fn.work_bytes = backend_work_bytes(&c->plan->evals[i]);
+  if (c->plan->gradient.graph) c->job->gradient.fn.work_bytes = backend_work_bytes(&c->plan->gradient);
 }
 
 int driver_compile(Compilation *c, const char *path, Stage last, bool *stopped) {
@@ -205,6 +206,11 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   c->program = model_lower(c->model, c->diags);
   if (stage_done(c, STAGE_LOWER, last)) return column_end(c, stopped);
 
+  if (o->grad.on) {
+    const int failed = driver_grad_prepare(c);
+    if (failed) return failed;
+    check_sound(STAGE_SIMPLIFY, graph_verify(c->program->gradient));
+  }
   if (c->program->step) pass_autodiff(c->program);
   if (c->program->train.present) warn_untrained(c);
   if (stage_done(c, STAGE_AUTODIFF, last)) return column_end(c, stopped);
@@ -219,7 +225,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
 
   if (!backend_target(o->target, &c->target)) return driver_fail(o, RT_USAGE, E0510, o->target ? o->target : "native", NULL);
-  const PlanOptions plan = {.reuse_memory = true, .force_blas = o->blas, .no_fuse = o->no_fuse};
+  const PlanOptions plan = {.reuse_memory = true, .force_blas = o->blas, .no_fuse = o->no_fuse, .only_gradient = o->grad.on};
   c->plan = plan_make(c->arena, c->program, &c->target, &plan);
   if (stage_done(c, STAGE_PLAN, last)) return column_end(c, stopped);
 

@@ -38,6 +38,14 @@ typedef enum JsonDiags {
   JSON_DIAGS_LINE   /* run: one line {"diagnostics": [...]}, if there are any */
 } JsonDiags;
 
+/* `routec grad`. */
+typedef struct GradOptions {
+  bool on, no_routes, oracle;
+  const char *class;            /* NULL: all data */
+  const char **losses; uint32_t n_losses;
+  int64_t rows, batch;          /* rows 0: the training's batch */
+} GradOptions;
+
 typedef struct Options {
   const char *argument;         /* the command's one argument: SPEC, RUN or CODE */
   Override *sets; uint32_t n_sets;
@@ -45,6 +53,7 @@ typedef struct Options {
   Stage last;                   /* --stop-after, or N_STAGES */
   const char *target, *output, *sweep;
   bool no_fuse, blas, in_place;
+  GradOptions grad;
   JsonDiags json_diags;
   RtOptions rt;
   double t_main, t_before_main; /* seconds: clock at main(), and what passed in the process before it */
@@ -59,6 +68,7 @@ typedef struct Compilation {
   Model *model; Program *program; Plan *plan; Job *job;
   TargetInfo target;
   ObjectCode object; BackendTimes backend; Jit *jit;
+  const char *grad_what; int32_t grad_class; /* driver_grad_prepare() */
   char *json_text;              /* JSON_DIAGS_FIELD: the array, in the arena */
   double seconds[N_STAGES], clock; /* per stage; clock: when the last one ended */
 } Compilation;
@@ -94,6 +104,9 @@ int driver_command_run(const Options *o);
 int driver_command_resume(const Options *o);
 int driver_command_eval(const Options *o);
 int driver_command_build(const Options *o);
+/* driver_grad.c. prepare: after lowering, the program becomes one whose only function is the gradient. */
+int driver_command_grad(const Options *o);
+int driver_grad_prepare(Compilation *c);
 /* driver_tell.c: the commands that only tell something. */
 int driver_command_check(const Options *o);
 int driver_command_plan(const Options *o);

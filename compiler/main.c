@@ -12,11 +12,11 @@
 
 typedef enum CommandBit {
   ON_CHECK = 1 << 0, ON_RUN = 1 << 1, ON_BUILD = 1 << 2, ON_RESUME = 1 << 3, ON_EVAL = 1 << 4, ON_PLAN = 1 << 5,
-  ON_EXPLAIN = 1 << 6, ON_DOCTOR = 1 << 7, ON_FMT = 1 << 8,
-  ON_SPEC = ON_CHECK | ON_RUN | ON_BUILD | ON_EVAL | ON_PLAN,
+  ON_EXPLAIN = 1 << 6, ON_DOCTOR = 1 << 7, ON_FMT = 1 << 8, ON_GRAD = 1 << 9,
+  ON_SPEC = ON_CHECK | ON_RUN | ON_BUILD | ON_EVAL | ON_PLAN | ON_GRAD,
   ON_COMPILE = ON_SPEC | ON_RESUME,
-  ON_EXECUTE = ON_RUN | ON_RESUME | ON_EVAL,
-  ON_ALL = (1 << 9) - 1
+  ON_EXECUTE = ON_RUN | ON_RESUME | ON_EVAL | ON_GRAD,
+  ON_ALL = (1 << 10) - 1
 } CommandBit;
 
 typedef struct Command {
@@ -34,6 +34,7 @@ static const Command commands[] = {
     {"resume", "RUN", ON_RESUME, driver_command_resume, JSON_DIAGS_LINE, "go on with an interrupted run"},
     {"eval", "RUN|SPEC", ON_EVAL, driver_command_eval, JSON_DIAGS_LINE, "evaluate a checkpoint"},
     {"plan", "SPEC", ON_PLAN, driver_command_plan, JSON_DIAGS_FIELD, "show parameters, routes, passes, memory and GEMMs; reads no data"},
+    {"grad", "SPEC", ON_GRAD, driver_command_grad, JSON_DIAGS_LINE, "the routed gradient of one batch, by parameter"},
     {"explain", "[CODE]", ON_EXPLAIN, driver_command_explain, JSON_DIAGS_ARRAY, "tell what a code such as E0312 means; without CODE list all"},
     {"doctor", NULL, ON_DOCTOR, driver_command_doctor, JSON_DIAGS_ARRAY, "test this machine: CPU, BLAS, back end"},
     {"fmt", "SPEC", ON_FMT, driver_command_fmt, JSON_DIAGS_LINE, "print a spec in canonical form"},
@@ -43,7 +44,8 @@ static const Command commands[] = {
 typedef enum OptionKey {
   OPT_HELP = 'h', OPT_OUTPUT = 'o', OPT_QUIET = 'q', OPT_VERBOSE = 'v', OPT_IN_PLACE = 'i',
   OPT_SET = 256, OPT_SEED, OPT_THREADS, OPT_INIT, OPT_DATA, OPT_RUN_DIR, OPT_CHECKPOINT, OPT_SWEEP, OPT_JSON, OPT_DUMP,
-  OPT_STOP_AFTER, OPT_NO_FUSE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION
+  OPT_STOP_AFTER, OPT_NO_FUSE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
+  OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE
 } OptionKey;
 
 typedef struct OptionRow { const char *name, *value; int key, on; const char *doc; } OptionRow;
@@ -52,13 +54,19 @@ static const OptionRow options[] = {
     {"set", "NAME=VALUE", OPT_SET, ON_SPEC, "give a param another value; may be repeated"},
     {"seed", "N", OPT_SEED, ON_SPEC, "seed of initial values, order of data and all draws"},
     {"threads", "N", OPT_THREADS, ON_EXECUTE, "threads; the results do not depend on it (default: all CPUs)"},
-    {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL, "initial parameters from a safetensors file, by path"},
+    {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL | ON_GRAD, "initial parameters from a safetensors file, by path"},
     {"data", "DIR", OPT_DATA, ON_EXECUTE, "what $ROUTEC_DATA stands for in specs"},
     {"run-dir", "DIR", OPT_RUN_DIR, ON_RUN | ON_EVAL, "folder for the results (default: runs/TITLE-sSEED)"},
-    {"checkpoint", "FILE", OPT_CHECKPOINT, ON_EVAL, "the checkpoint to evaluate"},
+    {"checkpoint", "FILE", OPT_CHECKPOINT, ON_EVAL | ON_GRAD, "the checkpoint whose parameters are used"},
     {"sweep", "NAME", OPT_SWEEP, ON_RUN, "run once for each value of a sweep, then print means and intervals"},
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
-    {"output", "FILE", OPT_OUTPUT, ON_BUILD, "-o: name of the trainer (default: the spec's name)"},
+    {"class", "NAME", OPT_CLASS, ON_GRAD, "only data of this class contribute (default: all)"},
+    {"loss", "NAME", OPT_LOSS, ON_GRAD, "only this loss or regularizer; may be repeated (default: all)"},
+    {"batch-index", "N", OPT_BATCH_INDEX, ON_GRAD, "which batch, in training's order (default: 0, the first)"},
+    {"rows", "N", OPT_ROWS, ON_GRAD, "data in a batch (default: as in training)"},
+    {"no-routes", NULL, OPT_NO_ROUTES, ON_GRAD, "the gradient without its routes; `value of` masks stay, they are forward"},
+    {"oracle", NULL, OPT_ORACLE, ON_GRAD, "compute with the compiler's interpreter in double: slow, to compare with"},
+    {"output", "FILE", OPT_OUTPUT, ON_BUILD | ON_GRAD, "-o: the trainer (default: the spec's name); grad: a safetensors file"},
     {"in-place", NULL, OPT_IN_PLACE, ON_FMT, "-i: write the formatted text back to the file"},
     {"target", "CPU", OPT_TARGET, ON_COMPILE | ON_DOCTOR, "native, x86-64-v3 or x86-64-v4"},
     {"blas", NULL, OPT_BLAS, ON_COMPILE, "use the BLAS for every matrix product"},
@@ -166,6 +174,18 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_STEPS:
     if (!parse_count(value, (uint64_t)INT64_MAX, &n) || !n) return driver_fail(o, RT_USAGE, E0507, "--steps", value);
     o->rt.stop_after_steps = (int64_t)n;
+    return RT_OK;
+  case OPT_CLASS: o->grad.class = value; return RT_OK;
+  case OPT_LOSS: o->grad.losses[o->grad.n_losses++] = value; return RT_OK;
+  case OPT_NO_ROUTES: o->grad.no_routes = true; return RT_OK;
+  case OPT_ORACLE: o->grad.oracle = true; return RT_OK;
+  case OPT_ROWS:
+    if (!parse_count(value, INT32_MAX, &n) || !n) return driver_fail(o, RT_USAGE, E0507, "--rows", value);
+    o->grad.rows = (int64_t)n;
+    return RT_OK;
+  case OPT_BATCH_INDEX:
+    if (!parse_count(value, (uint64_t)INT64_MAX / 2, &n)) return driver_fail(o, RT_USAGE, E0507, "--batch-index", value);
+    o->grad.batch = (int64_t)n;
     return RT_OK;
   case OPT_INIT: o->rt.init_weights = value; return RT_OK;
   case OPT_DATA: o->rt.data_dir = value; return RT_OK;
@@ -315,11 +335,13 @@ int main(int argc, char **argv) {
     names[i] = commands[i].name;
     if (strcmp(word, commands[i].name) != 0) continue;
     o.sets = calloc((size_t)argc + 1, sizeof *o.sets);
-    if (!o.sets) return RT_INTERNAL;
+    o.grad.losses = calloc((size_t)argc + 1, sizeof *o.grad.losses);
+    if (!o.sets || !o.grad.losses) return RT_INTERNAL;
+    o.grad.on = commands[i].bit == ON_GRAD;
     o.json_diags = commands[i].json_diags;
     int code = parse_command_line(&o, &commands[i], argc - 1, argv + 1);
     if (code == RT_OK) code = commands[i].run(&o);
-    free(o.sets);
+    free(o.sets), free(o.grad.losses);
     return finish(code < 0 ? RT_OK : code);
   }
   if (word[0] == '-') return bad_option(&o, NULL, '?', word);

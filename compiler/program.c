@@ -237,3 +237,29 @@ const char *program_verify(const Program *p) {
   for (uint32_t i = 0; i < p->n_evals && !why; i++) why = verify_graph(p, p->evals[i].graph, false);
   return why;
 }
+
+/* ---- forks ---- */
+Program *program_fork(const Program *p) {
+  Arena *a = p->arena;
+  Program *f = ARENA_NEW(a, Program);
+  *f = *p;
+#define COPY(table, n)                                                                                             \
+  do {                                                                                                             \
+    f->table = arena_alloc(a, (p->n + 1) * sizeof *p->table);                                                      \
+    if (p->n) memcpy(f->table, p->table, p->n * sizeof *p->table);                                                 \
+  } while (0)
+  COPY(origins, n_origins);
+  COPY(taps, n_taps);
+  COPY(routes, n_routes);
+  COPY(conds, n_conds);
+  COPY(regions, n_regions);
+  COPY(cuts, n_cuts);
+  COPY(params, n_params);
+#undef COPY
+  for (uint32_t i = 0; i < p->n_routes; i++) {
+    ProgRoute *r = &f->routes[i];
+    r->weight = ARENA_NEWS(a, ValueId, r->n_weights + 1);
+    if (r->n_weights) memcpy(r->weight, p->routes[i].weight, r->n_weights * sizeof *r->weight);
+  }
+  return f;
+}

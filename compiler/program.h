@@ -242,6 +242,7 @@ typedef struct Program {
   ProgEval *evals; uint32_t n_evals;
   ProgExpect *expects; uint32_t n_expects;
   ProgSweep *sweeps; uint32_t n_sweeps;
+  Graph *gradient; /* pass_gradient(), for `monitor` and `routec grad`; NULL: not wanted */
   Graph *step; /* the training step: forward after lower; with adjoints, masks and updates after the passes */
 } Program;
 

@@ -94,18 +94,13 @@ void check_step(JobFrame *f, int64_t tid, int64_t plan_step) {
 
 /* Runs the step `step` alone, on `store`, with a look at every plan step; sums and losses go to scratch. */
 static bool step_repeat(Run *r, int64_t step, uint8_t *store) {
-  JobFrame f = r->frame;
-  double *scratch = calloc(2 * (size_t)r->job->n_origins + 16, sizeof *scratch);
-  if (!scratch || !train_order(r, step / r->steps_per_epoch))
-    return free(scratch), rt_fail(&r->error, RT_E0719, 0LL, "losses");
-  f.store = store, f.losses = scratch, f.loss_sums = scratch + r->job->n_origins + 8;
-  f.order = (const int32_t *)(const void *)r->order.bytes;
-  f.step = step, f.n_steps = 1, f.pos = step % r->steps_per_epoch * f.batch, f.bad_step = -1, f.check = 1;
+  JobFrame f;
+  if (!frame_at(r, &f, step)) return false;
+  f.store = store, f.check = 1;
   r->check = CHECK_FINITE;
-  r->check_rows = f.n_order - f.pos < f.batch ? f.n_order - f.pos : f.batch;
+  r->check_rows = r->frame_rows;
   pool_run(r->pool, r->job->train.fn.entry, &f);
   r->check = CHECK_NONE;
-  free(scratch);
   return true;
 }
 

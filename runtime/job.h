@@ -108,6 +108,13 @@ typedef struct JobEval {
   JobFunction fn; JobSpan span;
 } JobEval;
 
+/* The routed gradients of one batch, stored nowhere else. Its frame has one scalar more than the job: the class whose
+ * data contribute (an index into the job's classes), or a negative number for all data. */
+typedef struct JobGradient {
+  JobFunction fn;           /* symbol NULL: there is none */
+  const JobOutput *grads;   /* [param] F32, logical shape; name NULL: nothing reaches it */
+} JobGradient;
+
 typedef enum JobExpectOp { JX_CONST, JX_METRIC, JX_ADD, JX_SUB, JX_MUL, JX_DIV, JX_NEG, JX_LT, JX_LE, JX_GT, JX_GE,
                            JX_EQ, JX_NE, JX_AND, JX_OR, JX_NOT } JobExpectOp; /* order of program.h's ExpectOp */
 typedef struct JobExpectInsn { JobExpectOp op; double num; uint32_t eval, metric; const int64_t *keys; uint32_t n_keys; } JobExpectInsn;
@@ -128,6 +135,7 @@ typedef struct Job {
   const JobOrigin *origins; uint32_t n_origins;
   JobTrain train;
   JobEval *evals; uint32_t n_evals;
+  JobGradient gradient;
   const JobExpect *expects; uint32_t n_expects;
   const JobSweep *sweeps; uint32_t n_sweeps;
 } Job;

@@ -30,6 +30,18 @@ void rt_prefetch(const Job *job, const RtOptions *o);
 int rt_train(Job *job, const RtOptions *o);  /* train, evaluate, expect; returns an exit code */
 int rt_eval(Job *job, const RtOptions *o);   /* evaluations of a checkpoint only */
 int rt_sweep(Job *job, const RtOptions *o, const JobSweep *s); /* a run per value, then a table of means and intervals */
+/* `routec grad`: the gradients of one batch. */
+typedef struct RtGrad {
+  const char *what;           /* told and recorded: "routed gradient of `low`, ..." */
+  const char *output;         /* safetensors file, or NULL: only tell */
+  int64_t batch;              /* number of the batch in training's order, from 0 */
+  int32_t class;              /* whose data, or -1: all */
+  /* NULL, or who computes them instead of the job's function: f as that would see it (one step of `rows` rows);
+   * values[param] holds the parameter, dense, and takes its gradient. */
+  void (*oracle)(void *user, const JobFrame *f, int64_t rows, float **values);
+  void *user;
+} RtGrad;
+int rt_grad(Job *job, const RtOptions *o, const RtGrad *g);
 /* The command line of a built trainer: run | resume | eval | --help | --version with rt's options. */
 int rt_trainer_main(Job *job, int argc, char **argv);
 /* Checks the BLAS against a naive product; prints to f what was found. false: wrong results. */

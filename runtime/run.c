@@ -246,9 +246,10 @@ bool run_open(Run *r, Job *job, const RtOptions *o) {
   r->state.loss_sums = calloc(job->n_origins + 8, sizeof(double));
   r->losses = calloc(job->n_origins + 8, sizeof(double));
   r->wide_scalars = calloc(job->n_scalars + 8, sizeof(double));
+  r->scratch_losses = calloc(2 * (size_t)job->n_origins + 16, sizeof(double));
   r->state.baseline = calloc(job->train.fn.n_probes + 1, sizeof(double));
   r->state.peak = calloc(job->train.fn.n_probes + 1, sizeof(double));
-  if (!r->state.loss_sums || !r->losses || !r->wide_scalars || !r->state.baseline || !r->state.peak)
+  if (!r->state.loss_sums || !r->losses || !r->wide_scalars || !r->scratch_losses || !r->state.baseline || !r->state.peak)
     return rt_fail(&r->error, RT_E0719, 0LL, "tables");
   if (job->abi != JOB_ABI) fprintf(stderr, "runtime: job ABI %u, expected %d\n", job->abi, JOB_ABI), abort();
   return true;
@@ -282,10 +283,10 @@ void run_close(Run *r) {
   if (r->metrics) fclose(r->metrics);
   if (r->dir_lock >= 0) close(r->dir_lock);
   if (r->data.parts) data_close(&r->data);
-  slab_free(&r->store), slab_free(&r->work), slab_free(&r->order), slab_free(&r->eval_order);
+  slab_free(&r->store), slab_free(&r->work), slab_free(&r->order), slab_free(&r->eval_order), slab_free(&r->gradient_work);
   json_decref(r->manifest);
   free(r->spec_path), free(r->data_dir), free(r->init_path), free(r->dir), free(r->losses),
-      free(r->wide_scalars);
+      free(r->wide_scalars), free(r->scratch_losses);
   free(r->state.peak), free(r->state.loss_sums), free(r->state.baseline);
   *r = (Run){.dir_lock = -1};
 }

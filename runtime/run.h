@@ -49,12 +49,14 @@ typedef struct Run {
   char *spec_path, *data_dir, *init_path; /* from options or, when resuming, the manifest; may be NULL */
   Data data;
   double data_seconds;
-  Slab store, work, order, eval_order;
+  Slab store, work, order, eval_order, gradient_work;
   Slab *eval_work; /* [eval] */
   Pool *pool;
   JobFrame frame;       /* of training */
   double *losses;       /* [origin] of the last step */
-  double *wide_scalars; /* [scalar] */
+  double *wide_scalars; /* [scalar], and one more: the class that gradient_run() asks for */
+  double *scratch_losses; /* [2 * origin] where steps that do not count put theirs */
+  int64_t frame_rows;   /* of frame_at()'s last frame */
   int64_t steps_per_epoch, total_steps, order_epoch;
   RunState state;
   EvalTable *tables; /* [eval] */
@@ -94,8 +96,18 @@ int train_run(Run *r); /* the whole of rt_train after run_open */
 void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work, const int32_t *order,
                  int64_t batch);
 bool train_order(Run *r, int64_t epoch);
+/* Lengths and the frame of training, once data and store are there. */
+bool frame_begin(Run *r);
+/* A copy of the training's frame that holds step `step` alone; losses go to scratch. Sets r->frame_rows. */
+bool frame_at(Run *r, JobFrame *f, int64_t step);
 double losses_total(const Run *r, const double *losses);
 void run_scalars(Run *r); /* job's scalars to wide_scalars */
+
+/* ---- gradient.c ---- */
+/* Computes the gradients of the step's batch at the store's parameters; class -1: of all data. */
+bool gradient_run(Run *r, int64_t step, int32_t class);
+/* The last result for a parameter, in logical order; zeros where nothing reaches it. */
+void gradient_read(const Run *r, uint32_t param, float *dense);
 
 /* ---- finite.c ---- */
 void check_step(JobFrame *f, int64_t tid, int64_t plan_step);

@@ -97,8 +97,9 @@ static int64_t block_end(const Run *r, int64_t longest) {
 static bool train_lengths(Run *r, const DataPart *part) {
   const JobTrain *t = &r->job->train;
   const JobSource *s = &r->job->sources[t->source];
-  if (t->batch < 1 || t->batch > t->fn.max_rows)
-    fprintf(stderr, "runtime: batch %lld of %lld\n", (long long)t->batch, (long long)t->fn.max_rows), abort();
+  const JobFunction *fn = t->fn.symbol || !r->job->gradient.fn.symbol ? &t->fn : &r->job->gradient.fn;
+  if (t->batch < 1 || t->batch > fn->max_rows)
+    fprintf(stderr, "runtime: batch %lld of %lld\n", (long long)t->batch, (long long)fn->max_rows), abort();
   r->steps_per_epoch = t->drop_last ? part->rows / t->batch : (part->rows + t->batch - 1) / t->batch;
   if (r->steps_per_epoch < 1)
     return rt_fail_at(&r->error, &s->span, RT_E0718, s->name, part->name, (long long)part->rows,
@@ -118,6 +119,26 @@ bool train_order(Run *r, int64_t epoch) {
   else
     for (int64_t i = 0; i < part->rows; i++) order[i] = (int32_t)i;
   r->order_epoch = epoch;
+  return true;
+}
+
+bool frame_at(Run *r, JobFrame *f, int64_t step) {
+  const int64_t epoch = step / r->steps_per_epoch;
+  if (!train_order(r, epoch)) return false;
+  *f = r->frame;
+  f->order = (const int32_t *)(const void *)r->order.bytes;
+  if (r->job->train.drop_last) f->n_order = r->steps_per_epoch * f->batch;
+  f->losses = r->scratch_losses, f->loss_sums = r->scratch_losses + r->job->n_origins + 8;
+  f->step = step, f->n_steps = 1, f->pos = (step - epoch * r->steps_per_epoch) * f->batch;
+  f->bad_step = -1, f->check = 0;
+  r->frame_rows = least(f->n_order - f->pos, f->batch);
+  return true;
+}
+
+bool frame_begin(Run *r) {
+  const DataPart *part = data_part(&r->data, r->job->train.source, "train");
+  if (!train_lengths(r, part)) return false;
+  frame_setup(r, &r->frame, part, r->work.bytes, NULL, r->job->train.batch);
   return true;
 }
 

@@ -35,6 +35,7 @@ static void build(Backend *be) {
   if (p->train.graph) function_emit(be, &p->train), work_symbol(be, &p->train);
   for (uint32_t i = 0; i < p->program->n_evals; i++)
     function_emit(be, &p->evals[i]), work_symbol(be, &p->evals[i]);
+  if (p->gradient.graph) function_emit(be, &p->gradient), work_symbol(be, &p->gradient);
 }
 
 static void set_target(Backend *be, LLVMTargetMachineRef tm) {

@@ -38,8 +38,10 @@ static bool create(Jit *j, const ObjectCode *o, const char **why) {
   return !failed(LLVMOrcLLJITAddObjectFile(j->lljit, lib, b), why);
 }
 
+/* A function that the job does not have has no symbol. */
 static bool look_up(Jit *j, JobFunction *f, const char **why) {
   char name[128];
+  if (!f->symbol) return true;
   LLVMOrcExecutorAddress at, work;
   if (failed(LLVMOrcLLJITLookup(j->lljit, &at, f->symbol), why)) return false;
   snprintf(name, sizeof name, "%s_work", f->symbol);
@@ -60,8 +62,9 @@ Jit *backend_load(const ObjectCode *o, Job *job, BackendTimes *t, const char **w
     *why = "out of memory";
     return NULL;
   }
-  bool ok = create(j, o, why) && (!job->train.present || look_up(j, &job->train.fn, why));
+  bool ok = create(j, o, why) && look_up(j, &job->train.fn, why);
   for (uint32_t i = 0; ok && i < job->n_evals; i++) ok = look_up(j, &job->evals[i].fn, why);
+  ok = ok && look_up(j, &job->gradient.fn, why);
   t->link = now() - start;
   if (ok) return j;
   backend_unload(j);

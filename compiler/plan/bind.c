@@ -159,6 +159,17 @@ static void bind_train(const Bind *b, Job *j) {
   if (fn->graph) j->train.fn = job_function(b, fn);
 }
 
+static void bind_gradient(const Bind *b, Job *j) {
+  const PlanFn *fn = &b->plan->gradient;
+  if (!fn->graph) return;
+  JobOutput *grads = ARENA_NEWS(b->a, JobOutput, b->p->n_params);
+  for (uint32_t i = 0; i < fn->graph->n_roots; i++) {
+    const uint32_t param = fn->graph->roots[i].a;
+    grads[param] = job_output(fn, i, b->p->params[param].path);
+  }
+  j->gradient = (JobGradient){.fn = job_function(b, fn), .grads = grads};
+}
+
 static JobEval bind_eval(const Bind *b, const ProgEval *x, const PlanFn *f) {
   JobOutput *metrics = ARENA_NEWS(b->a, JobOutput, x->n_metrics);
   JobPicture *pictures = ARENA_NEWS(b->a, JobPicture, x->n_pictures);
@@ -233,6 +244,7 @@ Job *plan_bind(Arena *a, const Plan *plan) {
   bind_data(&b, j);
   bind_params(&b, j);
   bind_train(&b, j);
+  bind_gradient(&b, j);
   j->n_evals = p->n_evals;
   j->evals = ARENA_NEWS(a, JobEval, p->n_evals);
   for (uint32_t i = 0; i < p->n_evals; i++) j->evals[i] = bind_eval(&b, &p->evals[i], &plan->evals[i]);

@@ -198,7 +198,7 @@ Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptio
   Plan *plan = ARENA_NEW(a, Plan);
   plan->arena = a, plan->program = p, plan->target = *t;
   const Layout *layouts = plan_params(plan);
-  if (p->train.present && p->step) {
+  if (p->train.present && p->step && !o->only_gradient) {
     plan->train.symbol = "routec_train";
     plan->train.max_rows = p->train.batch > 0 ? p->train.batch : 1;
     plan->train.n_sets = p->groups.n_sets, plan->train.set_share = p->groups.share;
@@ -212,6 +212,11 @@ Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptio
     plan->evals[i].symbol = arena_printf(a, "routec_eval_%u", i);
     plan->evals[i].max_rows = rows > 0 ? rows : 1;
     plan_fn(plan, &plan->evals[i], p->evals[i].graph, o, layouts);
+  }
+  if (p->train.present && p->gradient) {
+    plan->gradient.symbol = "routec_gradient";
+    plan->gradient.max_rows = p->train.batch > 0 ? p->train.batch : 1;
+    plan_fn(plan, &plan->gradient, p->gradient, o, layouts);
   }
   plan->hash = plan_hash(plan);
   return plan;

@@ -113,10 +113,11 @@ typedef struct Plan {
   int64_t store_bytes;
   PlanFn train;                /* graph NULL if the spec does not train */
   PlanFn *evals;
+  PlanFn gradient;             /* graph NULL if nobody wants it; changes no other function, and not the hash */
   uint64_t hash;               /* XXH64 of the printed plan */
 } Plan;
 
-typedef struct PlanOptions { bool reuse_memory; bool force_blas; bool no_fuse; int64_t eval_rows; } PlanOptions;
+typedef struct PlanOptions { bool reuse_memory; bool force_blas; bool no_fuse; bool only_gradient; int64_t eval_rows; } PlanOptions;
 
 /* Plans all functions of a program whose passes are done. */
 Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptions *o);

@@ -25,7 +25,7 @@ expect() {
   shift
   case "${1:-} $*" in
   *--threads* | *--help*) ;;
-  run* | resume* | eval*) set -- "$@" --threads 1 ;;
+  run* | resume* | eval* | grad*) set -- "$@" --threads 1 ;;
   esac
   "$ROUTEC" "$@" >"$work/.out" 2>"$work/.err" </dev/null || got=$?
   [ "$got" = "$want" ] || fail "routec $*: exit code $got, not $want"

@@ -2,6 +2,8 @@
 """What tests ask of run folders and of safetensors files; each command exits 0 for yes.
   same_losses A B            near_losses A B BOUND          rename IN OUT OLD=NEW ...
   permute IN OUT PATH:AXIS=i,j,k ...  (one permutation of units, applied to an axis of each parameter named)
+  adds_up BOUND WHOLE PART ... (tensors: the parts' sum is the whole, up to BOUND times the tensor's largest magnitude)
+  moved_by BOUND BEFORE AFTER GRADIENT (after = before - gradient, likewise, for each tensor of the gradient)
   set IN OUT PATH=v,v,v ...  zero_gradient A B PATH ... (the tensors are the same in both files, bit for bit)"""
 import array
 import json
@@ -32,6 +34,34 @@ def near_losses(a, b, bound):
             worst = max(worst, abs(u - v) / max(abs(u), abs(v), 1e-6))
     print('largest relative difference %.3g' % worst)
     return len(x) == len(y) and worst <= float(bound)
+
+
+def near(name, want, got, scale, bound):
+    worst = max((abs(u - v) for u, v in zip(want, got)), default=0.0)
+    if len(want) != len(got) or not worst <= bound * scale:
+        print('%s: differs by %.3g, of %.3g' % (name, worst, scale))
+        return False
+    return True
+
+
+def adds_up(bound, whole, *parts):
+    whole, parts = safetensors.load(whole), [safetensors.load(p) for p in parts]
+    ok = bool(whole) and any(v for _, values in whole.values() for v in values)
+    for name, (_, values) in whole.items():
+        total = [sum(p[name][1][i] for p in parts) for i in range(len(values))]
+        scale = max(abs(v) for t in [whole] + parts for v in t[name][1])
+        ok = near(name, total, values, scale, float(bound)) and ok
+    return ok
+
+
+def moved_by(bound, before, after, gradient):
+    before, after, gradient = (safetensors.load(f) for f in (before, after, gradient))
+    ok = bool(gradient)
+    for name, (_, values) in gradient.items():
+        moved = [a - b for a, b in zip(before[name][1], after[name][1])]
+        scale = max(abs(v) for v in before[name][1]) + max(abs(v) for v in values)
+        ok = near(name, moved, values, scale, float(bound)) and ok
+    return ok
 
 
 def rename(source, target, *pairs):
@@ -92,6 +122,6 @@ def values(source, path, *want):
 
 
 commands = dict(same_losses=same_losses, near_losses=near_losses, rename=rename, permute=permute, set=set_values,
-                zero_gradient=zero_gradient, values=values)
+                zero_gradient=zero_gradient, values=values, adds_up=adds_up, moved_by=moved_by)
 if __name__ == '__main__':
     sys.exit(0 if commands[sys.argv[1]](*sys.argv[2:]) else 1)
