@@ -7,9 +7,10 @@
  *
  * Formulas: SGD, Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019) as PyTorch computes them, so that
  * trajectories can be compared: the bias corrections are computed in double and divide lr and sqrt(v).
- * Policies for elements that no datum reached in this step (support.h): zero_grad does nothing special, mask_update keeps
- * the value, freeze keeps value and states. Under freeze each such element has its own bias corrections,
- * c' = b c + (1 - b) from c = 0, which equals 1 - b^t for t counted steps without a power. */
+ * Policies for entries that no datum reached in this step (support.h), each entry by its region's (entries.h): zero_grad
+ * does nothing special, mask_update keeps the value, freeze keeps value and states. Where freeze may keep some entry, each
+ * has its own bias corrections, c' = b c + (1 - b) from c = 0, which equals 1 - b^t for t counted steps without a power. */
+#include "clip.h"
 #include "compiler.h"
 #include "fault.h"
 #include "support.h"
@@ -20,7 +21,7 @@ typedef struct Update {
   Graph *g;
   Support *support;
   ValueId step_size, bc2_sqrt; /* F32 rank 0; Adam without freeze */
-  ValueId lr, wd, clip_scale;  /* F32 rank 0; 0 = absent */
+  ValueId lr, wd;              /* F32 rank 0; 0 = absent */
 } Update;
 
 static ValueId f64(Graph *g, double x) {
@@ -33,12 +34,6 @@ static ValueId sub(Graph *g, ValueId a, ValueId b) { return ir_bin(g, OP_SUB, a,
 static ValueId mul(Graph *g, ValueId a, ValueId b) { return ir_bin(g, OP_MUL, a, b); }
 static ValueId divide(Graph *g, ValueId a, ValueId b) { return ir_bin(g, OP_DIV, a, b); }
 
-static ValueId gradient_of(const Graph *g, uint32_t param) {
-  for (uint32_t i = 0; i < g->n_roots; i++)
-    if (g->roots[i].kind == ROOT_GRAD && g->roots[i].a == param) return g->roots[i].value;
-  return 0;
-}
-
 static ValueId leaf(Graph *g, Op op, int64_t param, int64_t k, const ProgParam *p) {
   int64_t ints[2] = {param, k};
   ValueId v = ir_make(g, op, p->span, NULL, 0, ints, op == OP_STATE ? 2 : 1, 0, &p->shape, DT_F32);
@@ -47,34 +42,12 @@ static ValueId leaf(Graph *g, Op op, int64_t param, int64_t k, const ProgParam *
   return v;
 }
 
-/* min(1, clip / (norm + 1e-6)) over all gradients, as torch.nn.utils.clip_grad_norm_. */
-static ValueId clip_scale(Update *u) {
-  Graph *g = u->g;
-  if (!u->p->optim.clip) return 0;
-  ValueId total = 0;
-  for (uint32_t i = 0; i < u->p->n_params; i++) {
-    ValueId d = gradient_of(g, i);
-    if (!d) continue;
-    Shape s = ir_value(g, d)->shape;
-    int64_t axes[IR_MAX_RANK];
-    for (int k = 0; k < s.rank; k++) axes[k] = k;
-    ValueId square = mul(g, d, d), sum = s.rank ? ir_reduce(g, OP_SUM, square, axes, (uint32_t)s.rank) : square;
-    total = total ? add(g, total, sum) : sum;
-  }
-  if (!total) return 0;
-  Shape scalar = {.rank = 0};
-  ValueId tiny = ir_const(g, (Span){0}, 1e-6, &scalar, DT_F32), one = ir_const(g, (Span){0}, 1, &scalar, DT_F32);
-  ValueId norm = ir_un(g, OP_SQRT, total);
-  return ir_bin(g, OP_MIN, divide(g, f32(g, u->p->optim.clip), add(g, norm, tiny)), one);
-}
-
 /* The quantities that all parameters share, in double as PyTorch has them. */
 static void shared_scalars(Update *u) {
   Graph *g = u->g;
   const ProgOptim *o = &u->p->optim;
   u->lr = f32(g, o->lr);
   u->wd = o->weight_decay ? f32(g, o->weight_decay) : 0;
-  u->clip_scale = clip_scale(u);
   if (o->kind == OPTIM_SGD) return;
   ValueId t = add(g, ir_clock(g, CLOCK_STEP), f64(g, 1));
   ValueId bc1 = sub(g, f64(g, 1), ir_bin(g, OP_POW, o->beta1, t)), bc2 = sub(g, f64(g, 1), ir_bin(g, OP_POW, o->beta2, t));
@@ -126,31 +99,51 @@ static Next next_adam(Update *u, uint32_t i, ValueId w, ValueId d, bool own_coun
   return n;
 }
 
-static void update_param(Update *u, uint32_t i, ValueId d) {
+/* ---- policies ---------------------------------------------------------------------------------------------------------- */
+static bool has_policy(const EntrySetting *s, uint32_t policy) { return s->policy == (MaskedPolicy)policy; }
+static bool has_no_policy(const EntrySetting *s, uint32_t policy) { return s->policy != (MaskedPolicy)policy; }
+static bool has_decay(const EntrySetting *s, uint32_t arg) { return (void)arg, s->decay; }
+
+static UpdateItem make_item(Update *u, uint32_t param, ValueId grad) {
   Graph *g = u->g;
+  const Shape shape = u->p->params[param].shape;
+  UpdateItem item = {.param = param, .grad = grad, .entries = entries_of(u->p, param, u->p->arena)};
+  Partial zero_grad = entries_where(g, item.entries, has_policy, MASKED_ZERO_GRAD);
+  Partial counted = entries_where(g, item.entries, has_no_policy, MASKED_FREEZE);
+  const bool asked = !partial_is(zero_grad, true) && !fault("never-freeze");
+  item.reached = asked ? support_of(u->support, grad) : partial_of(true);
+  item.moved = partial_or(g, item.reached, zero_grad, &shape);
+  item.kept = partial_or(g, item.reached, counted, &shape);
+  return item;
+}
+
+/* a where p, else b. */
+static ValueId choose(Graph *g, Partial p, ValueId a, ValueId b, const Shape *shape) {
+  return partial_is(p, true) ? a : partial_is(p, false) ? b : ir_where(g, partial_whole(g, p, shape), a, b);
+}
+
+static void update_param(Update *u, const UpdateItem *item) {
+  Graph *g = u->g;
+  const uint32_t i = item->param;
   ProgParam *p = &u->p->params[i];
-  ValueId reached = p->policy == MASKED_ZERO_GRAD || fault("never-freeze") ? SUPPORT_ALL : support_of(u->support, d);
-  if (reached == SUPPORT_NONE) return; /* nothing declared ever reaches it */
-  ValueId w = leaf(g, OP_PARAM, i, 0, p), before = w;
-  if (u->clip_scale) d = mul(g, d, u->clip_scale);
-  bool decay = u->wd && p->decay && !fault("no-decay");
-  OptimKind kind = u->p->optim.kind;
-  const bool masked = reached != SUPPORT_ALL;
-  Shape shape = p->shape;
-  ValueId zero = masked ? ir_const(g, p->span, 0, &shape, DT_F32) : 0, active = masked ? ir_bin(g, OP_LT, zero, reached) : 0;
-  if (decay && kind != OPTIM_ADAMW) {
-    ValueId pull = mul(g, w, u->wd); /* moments of an unreached element take no decay either */
-    d = add(g, d, masked ? ir_where(g, active, pull, zero) : pull);
+  const Shape shape = p->shape;
+  const OptimKind kind = u->p->optim.kind;
+  if (partial_is(item->moved, false)) return; /* nothing declared ever reaches it */
+  ValueId d = item->grad, w = leaf(g, OP_PARAM, i, 0, p), before = w;
+  Partial decays = entries_where(g, item->entries, has_decay, 0);
+  if (!u->wd || fault("no-decay")) decays = partial_of(false);
+  if (!partial_is(decays, false) && kind != OPTIM_ADAMW) { /* moments of an entry that stays take no decay either */
+    ValueId pulled = add(g, d, mul(g, w, u->wd));
+    d = choose(g, partial_and(g, decays, item->moved, &shape), pulled, d, &shape);
   }
-  if (decay && kind == OPTIM_ADAMW) w = sub(g, w, mul(g, w, mul(g, u->lr, u->wd)));
-  bool freeze = masked && p->policy == MASKED_FREEZE;
-  Next n = kind == OPTIM_SGD ? next_sgd(u, i, w, d) : next_adam(u, i, w, d, freeze);
-  if (decay && fault("decay-leaks")) before = sub(g, before, mul(g, before, u->wd));
-  if (masked) {
-    n.value = ir_where(g, active, n.value, before);
-    for (uint32_t k = 0; freeze && k < n.n_states; k++)
-      n.state[k] = ir_where(g, active, n.state[k], leaf(g, OP_STATE, i, k, p));
-  }
+  if (!partial_is(decays, false) && kind == OPTIM_ADAMW)
+    w = choose(g, decays, sub(g, w, mul(g, w, mul(g, u->lr, u->wd))), w, &shape);
+  const bool own_count = !partial_is(item->kept, true);
+  Next n = kind == OPTIM_SGD ? next_sgd(u, i, w, d) : next_adam(u, i, w, d, own_count);
+  if (!partial_is(decays, false) && fault("decay-leaks")) before = sub(g, before, mul(g, before, u->wd));
+  n.value = choose(g, item->moved, n.value, before, &shape);
+  for (uint32_t k = 0; own_count && k < n.n_states; k++)
+    n.state[k] = choose(g, item->kept, n.state[k], leaf(g, OP_STATE, i, k, p), &shape);
   p->n_states = n.n_states;
   ir_value(g, n.value)->name = arena_printf(g->arena, "next %s", p->path);
   graph_root(g, ROOT_PARAM, i, 0, n.value);
@@ -167,12 +160,16 @@ static void drop_gradient_roots(Graph *g) {
 void pass_update(Program *p, bool keep_grads) {
   Graph *g = p->step;
   Update u = {.p = p, .g = g};
+  UpdateItem *items = ARENA_NEWS(p->arena, UpdateItem, p->n_params + 1);
+  uint32_t n = 0, n_roots = g->n_roots;
   g->phase = PHASE_UPDATE;
   u.support = support_create(g, p->arena);
-  shared_scalars(&u);
-  uint32_t n_roots = g->n_roots;
   for (uint32_t r = 0; r < n_roots; r++)
-    if (g->roots[r].kind == ROOT_GRAD && p->params[g->roots[r].a].trainable) update_param(&u, g->roots[r].a, g->roots[r].value);
+    if (g->roots[r].kind == ROOT_GRAD && p->params[g->roots[r].a].trainable)
+      items[n++] = make_item(&u, g->roots[r].a, g->roots[r].value);
+  clip_items(p, items, n);
+  shared_scalars(&u);
+  for (uint32_t i = 0; i < n; i++) update_param(&u, &items[i]);
   if (!keep_grads) drop_gradient_roots(g);
   g->phase = PHASE_FORWARD;
 }
