@@ -8,6 +8,7 @@
 typedef struct Arm {
   const Ast *ast;
   ValueId cond;
+  const Val *axes; /* the condition as it was written: names of axes; NULL: one for each datum */
   double *weight; /* [part] */
 } Arm;
 
@@ -53,16 +54,100 @@ static bool arm_weights(Elab *e, const Parts *p, const Ast *target, const char *
   return ok;
 }
 
+/* Weights come from classes alone: elsewhere a number is no condition. */
+static bool is_class(const Elab *e, ValueId id) {
+  for (uint32_t i = 0; i < e->m->classes.n; i++)
+    if (e->classes[i] && e->classes[i]->kind == VAL_TENSOR && e->classes[i]->id == id) return true;
+  return false;
+}
+
+static Span arm_span(const Arm *arm) { return ast_kid(arm->ast, 0) ? arm->ast->kids[0]->span : arm->ast->span; }
+
+/* A truth value, or the weight of a soft class. */
 static bool arm_condition(Elab *e, Arm *arm) {
+  const Ast *ast = ast_kid(arm->ast, 0);
   bool saved = e->in_condition;
   e->in_condition = true;
-  Val *c = elab(e, e->model, ast_kid(arm->ast, 0));
+  Val *c = elab(e, e->model, ast);
   e->in_condition = saved;
-  arm->cond = as_bool(e, c, "the condition of an arm");
+  const bool soft = c->kind == VAL_TENSOR && val_dtype(e, c) == DT_F32 && is_class(e, c->id);
+  arm->cond = soft ? c->id : as_bool(e, c, "the condition of an arm");
   if (!arm->cond) return false;
   Val *t = as_tensor(e, c, "the condition of an arm");
-  if (val_has_rows(e, t) && t->kind == VAL_TENSOR) return true;
-  err(e->m, E0327, c->span, "of this arm", val_text(e, c));
+  if (t->kind != VAL_TENSOR || (!soft && !val_has_rows(e, t))) {
+    err(e->m, E0327, c->span, "of this arm", val_text(e, c));
+    return false;
+  }
+  arm->axes = c;
+  return cond_reads_data(e, arm->cond, "the condition of this arm", c->span);
+}
+
+/* ---- arms on observed classes ---- */
+typedef struct Labels {
+  ValueId v[32];
+  uint32_t n;
+} Labels;
+
+/* Columns of labels that may be missing, among what id reads. */
+static void labels_of(Elab *e, ValueId id, Labels *out) {
+  uint8_t *live = ARENA_NEWS(e->m->a, uint8_t, id + 1);
+  live[id] = 1;
+  for (ValueId k = id; k > 0; k--) {
+    const Value *v = &e->g->v[k];
+    if (!live[k]) continue;
+    for (uint32_t i = 0; i < v->n_args; i++) live[v->args[i]] = 1;
+    for (uint32_t i = 0; i < e->n_finite && v->op == OP_COLUMN; i++) {
+      if (e->finite[i].id != k || !e->finite[i].field->is_label || e->finite[i].field->lo == 0) continue;
+      bool known = false;
+      for (uint32_t j = 0; j < out->n; j++) known = known || out->v[j] == k;
+      if (!known && out->n < 32) out->v[out->n++] = k;
+    }
+  }
+}
+
+/* The datum has no label of any observed class that the other arms test; 0 if there is none. */
+static ValueId unlabelled_condition(Elab *e, const Arm *arms, uint32_t n) {
+  Labels l = {.n = 0};
+  ValueId all = 0;
+  for (uint32_t i = 0; i < n; i++)
+    if (arms[i].cond) labels_of(e, arms[i].cond, &l);
+  for (uint32_t i = 0; i < l.n; i++) {
+    ValueId one = label_is(e, l.v[i], -1);
+    all = all ? ir_bin(e->g, OP_AND, all, one) : one;
+  }
+  return all;
+}
+
+/* An arm `unlabelled`, or one that tests nothing but that. */
+static bool has_unlabelled_arm(Elab *e, const Arm *arms, uint32_t n, ValueId unlabelled) {
+  for (uint32_t i = 0; i < n; i++)
+    if (!strcmp(arms[i].ast->text, "unlabelled") || value_same(e->g, arms[i].cond, unlabelled)) return true;
+  return false;
+}
+
+/* Unlabelled data must be spoken for; sets the conditions of `unlabelled` arms. `last`: the arm `otherwise`. */
+static bool check_unlabelled(Elab *e, const RouteDecl *r, Arm *arms, uint32_t n, const Ast *last) {
+  Model *m = e->m;
+  ValueId unlabelled = unlabelled_condition(e, arms, n);
+  for (uint32_t i = 0; i < n; i++) {
+    if (strcmp(arms[i].ast->text, "unlabelled") != 0) continue;
+    if (!unlabelled) {
+      err(m, E0356, arms[i].ast->span, r->decl->name);
+      return false;
+    }
+    arms[i].cond = unlabelled;
+  }
+  if (!unlabelled || has_unlabelled_arm(e, arms, n, unlabelled)) return true;
+  Diag *g = err(m, E0355, r->decl->ast->name_span, r->decl->name);
+  for (uint32_t i = 0; i < n; i++) {
+    Labels l = {.n = 0};
+    labels_of(e, arms[i].cond, &l);
+    if (!l.n) continue;
+    diag_also(m->diags, g, arm_span(&arms[i]), "this condition reads labels");
+    break;
+  }
+  diag_help(m->diags, g, "say where data without a label go: `unlabelled to all`");
+  if (last) diag_fix(m->diags, g, (Span){last->span.file, last->span.start, last->span.start}, "unlabelled to all; ");
   return false;
 }
 
@@ -83,9 +168,9 @@ static void check_arms(Elab *e, const RouteDecl *r, const Arm *arms, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
       if (truth[i] == 0) continue;
       if (first >= 0 && !r->decl->ast->flag) {
-        Diag *g = err(m, E0322, arms[i].ast->kids[0]->span, r->decl->name);
+        Diag *g = err(m, E0322, arm_span(&arms[i]), r->decl->name);
         diag_label(m->diags, g, "holds too where %s", finite_describe(e, &f, k));
-        diag_also(m->diags, g, arms[first].ast->kids[0]->span, "this condition holds where %s",
+        diag_also(m->diags, g, arm_span(&arms[first]), "this condition holds where %s",
                   finite_describe(e, &f, k));
         diag_help(
             m->diags, g,
@@ -121,18 +206,13 @@ static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, d
       diag_also(m->diags, g, last->span, "this arm takes every datum that is left");
       return NULL;
     }
-    if (!strcmp(a->text, "unlabelled")) {
-      err(m, E0324, a->span, "classes observed with labels that may be missing");
-      ok = false;
-      continue;
-    }
     if (!arm_weights(e, parts, ast_kid(a, 1), r->place.text, w)) ok = false;
     if (!strcmp(a->text, "otherwise")) {
       last = a, *other = w;
       continue;
     }
-    out[*n] = (Arm){a, 0, w};
-    if (arm_condition(e, &out[*n])) ++*n;
+    out[*n] = (Arm){a, 0, NULL, w};
+    if (!strcmp(a->text, "unlabelled") || arm_condition(e, &out[*n])) ++*n;
     else ok = false;
   }
   if (!last) {
@@ -143,6 +223,9 @@ static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, d
                "; otherwise to all ");
     ok = false;
   }
+  ok = ok && check_unlabelled(e, r, out, *n, last);
+  for (uint32_t i = 0; ok && i < *n; i++)
+    cond_add(e, out[i].cond, ast_kid(out[i].ast, 0) ? ast_source_text(m, out[i].ast->kids[0]) : "unlabelled", arm_span(&out[i]));
   if (ok && !r->arms_checked) {
     r->arms_checked = true;
     check_arms(e, r, out, *n);
@@ -187,6 +270,16 @@ static ValueId with_strength(Elab *e, const RouteDecl *r, ValueId m, Span at) {
   return ir_bin(e->g, OP_ADD, ir_bin(e->g, OP_MUL, sf, ir_bin(e->g, OP_SUB, m, one)), one);
 }
 
+/* What an arm makes of the factor m of the data that it does not take: w * own + (1 - w) * m for a weight w, written so
+ * that 0 and 1 give m and own to the bit. */
+static ValueId blend(Elab *e, ValueId cond, ValueId own, ValueId m) {
+  Graph *g = e->g;
+  if (g->v[cond].dtype == DT_BOOL) return ir_where(g, cond, own, m);
+  Span at = g->v[cond].span;
+  ValueId part = ir_bin(g, OP_ADD, m, ir_bin(g, OP_MUL, cond, ir_bin(g, OP_SUB, own, m)));
+  return ir_where(g, ir_bin(g, OP_EQ, cond, f32_const(e, at, 1)), own, part);
+}
+
 ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, int only) {
   uint32_t n;
   double *other;
@@ -195,14 +288,14 @@ ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, in
   uint32_t first = e->g->n;
   ValueId m = spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? other : other + only, v);
   for (uint32_t i = n; i-- > 0;) {
-    Val *c = val_tensor(e, arms[i].ast->kids[0]->span, arms[i].cond);
+    Val *c = val_tensor(e, arm_span(&arms[i]), arms[i].cond);
+    if (arms[i].axes) c = val_like(e, c->span, c->id, arms[i].axes);
     ValueId cond;
     if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
     if (fault("swap-arms")) cond = ir_un(e->g, OP_NOT, cond);
-    m = ir_where(e->g, cond,
-                 spread_weights(e, only < 0 ? parts : &(Parts){0},
-                                only < 0 ? arms[i].weight : arms[i].weight + only, v),
-                 m);
+    m = blend(e, cond,
+              spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v),
+              m);
   }
   if (r->strength) m = with_strength(e, r, m, r->strength->span);
   for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = r->decl->ast->span;

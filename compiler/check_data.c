@@ -317,7 +317,7 @@ Val *data_source_member(Elab *e, uint32_t data, const Ast *member, const Ast *ty
 }
 
 /* ---- fields ---- */
-static void add_finite(Elab *e, ValueId id, Field *f) {
+void add_finite(Elab *e, ValueId id, Field *f) {
   for (uint32_t i = 0; i < e->n_finite; i++)
     if (e->finite[i].id == id) return;
   *PUSH(e->m->a, e->finite, e->n_finite) = (struct FieldOf){id, f};
@@ -401,7 +401,7 @@ static Val *elab_field(Elab *e, uint32_t data, Field *f) {
     if (c->source == data && !strcmp(c->name, value->text)) c->has_range = true, c->lo = f->lo, c->hi = f->hi;
   }
   f->is_bool = val_dtype(e, v) == DT_BOOL;
-  if (val_shape(e, v)->rank == 1 && ((f->has_range && direct) || (f->is_bool && direct)))
+  if (direct && (f->has_range || f->is_bool))
     add_finite(e, v->id, f);
   if (!e->g->v[v->id].name) e->g->v[v->id].name = f->name;
   Place *p = ARENA_NEW(m->a, Place);

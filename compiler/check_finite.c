@@ -7,7 +7,9 @@
 #define MAX_VARS  16u
 #define MAX_CASES 1e6
 
-static bool pointwise(const Value *v) {
+/* The same place of every argument. A field with positions may be spread over other axes in two ways, so that two reads of
+ * it at one place need not be one value. */
+static bool pointwise(const Graph *g, const Value *v) {
   switch (v->op) {
   case OP_CONST: return !v->data;
   case OP_NEG:
@@ -29,8 +31,8 @@ static bool pointwise(const Value *v) {
   case OP_NE:
   case OP_AND:
   case OP_OR:
-  case OP_WHERE:
-  case OP_BCAST: return true;
+  case OP_WHERE: return true;
+  case OP_BCAST: return g->v[v->args[0]].shape.rank <= 1;
   case OP_SCALAR: return true; /* at its value now: the param becomes structural */
   default: return false;
   }
@@ -59,7 +61,7 @@ static bool walk(Walk *w, ValueId id) {
     return w->f->count <= MAX_CASES;
   }
   const Value *v = &w->e->g->v[id];
-  if (!pointwise(v)) return false;
+  if (!pointwise(w->e->g, v)) return false;
   for (uint32_t i = 0; i < v->n_args; i++)
     if (!walk(w, v->args[i])) return false;
   return true;
@@ -147,7 +149,9 @@ const char *finite_describe(Elab *e, const Finite *f, double k) {
   for (uint32_t i = 0; i < f->n_vars; i++) {
     double x = var_value(&f->vars[i], &k);
     const char *name = f->vars[i].field->name;
-    t = f->vars[i].field->is_bool
+    if (f->vars[i].field->is_label)
+      t = arena_printf(e->m->a, "%s%s%s is %s", t, i ? " and " : "", name, x == 1 ? "yes" : x == 0 ? "no" : "unlabelled");
+    else t = f->vars[i].field->is_bool
             ? arena_printf(e->m->a, "%s%s%s", t, i ? " and " : "",
                            x != 0 ? name : arena_printf(e->m->a, "not %s", name))
             : arena_printf(e->m->a, "%s%s%s == %s", t, i ? " and " : "", name, number_text(e->m->a, x));
@@ -160,7 +164,7 @@ static bool only_var(Elab *e, ValueId var, ValueId id, uint8_t *seen) {
   if (id == var || seen[id]) return true;
   seen[id] = 1;
   const Value *v = &e->g->v[id];
-  if (field_of(e, id) || !pointwise(v)) return false;
+  if (field_of(e, id) || !pointwise(e->g, v)) return false;
   for (uint32_t i = 0; i < v->n_args; i++)
     if (!only_var(e, var, v->args[i], seen)) return false;
   return true;

@@ -17,6 +17,10 @@ const char *program_verify(const Program *p);         /* NULL if sound */
  * either must be one that makes a new graph. */
 Program *program_fork(const Program *p);
 
+/* 1 + the derived column that holds the condition bits of each datum trained on, made at the first call; 0 where there is
+ * none: no training, no conditions, or one that has positions or changes from step to step. Before `simplify` only. */
+uint32_t program_kind_column(Program *p);
+
 /* Adds adjoints to p->step: one seed per origin, merged as soon as no tap upstream tells origins apart, and a
  * ROOT_GRAD per trainable parameter that some origin reaches. Requires: forward graph. Maintains: forward values. */
 void pass_autodiff(Program *p);

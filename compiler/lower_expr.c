@@ -42,31 +42,6 @@ static Val *field_by_name(Elab *e, uint32_t data, const char *name, Span use) {
   return data_field(e, data, (uint32_t)(f - d->fields), use);
 }
 
-static Val *class_value(Elab *e, Decl *d, Span use) {
-  Model *m = e->m;
-  d->used = true;
-  if (e->classes[d->index]) return val_at(e, e->classes[d->index], use);
-  if (d->busy) {
-    err(m, E0204, use, d->name);
-    return val_poison(e, use);
-  }
-  d->busy = true;
-  Val *v = elab(e, e->model, ast_kid(d->ast, 0));
-  d->busy = false;
-  if (!val_bad(v)) {
-    ValueId id = as_bool(e, v, arena_printf(m->a, "class `%s`", d->name));
-    if (!id) v = val_poison(e, use);
-    else if (!val_has_rows(e, v)) {
-      Diag *g = err(m, E0327, v->span, arena_printf(m->a, "of class `%s`", d->name), val_text(e, v));
-      diag_help(m->diags, g, "a class compares fields of the data: `class %s = label in 0 ..= 4`", d->name);
-      v = val_poison(e, use);
-    }
-  }
-  if (v->kind == VAL_TENSOR && !e->g->v[v->id].name) e->g->v[v->id].name = d->name;
-  e->classes[d->index] = v;
-  return val_at(e, v, use);
-}
-
 static Val *decl_value(Elab *e, Scope *s, Decl *d, const Ast *a) {
   Model *m = e->m;
   switch (d->kind) {
@@ -438,13 +413,7 @@ static Val *negate(Elab *e, Span span, Val *x) {
 
 static Val *elab_is(Elab *e, Scope *s, const Ast *a) {
   Val *x = elab(e, s, a->kids[0]);
-  if (val_bad(x)) return x;
-  if (ast_is_name(a->kids[1], "yes"))
-    return as_bool(e, x, "`is`") ? val_at(e, x, a->span) : val_poison(e, a->span);
-  if (ast_is_name(a->kids[1], "no")) return negate(e, a->span, x);
-  Diag *g = err(e->m, E0324, a->kids[1]->span, "classes observed with labels that may be missing");
-  diag_note(e->m->diags, g, "`is yes` and `is no` work on every class");
-  return val_poison(e, a->span);
+  return val_bad(x) ? x : class_is(e, a, x);
 }
 
 static Val *elab_unary(Elab *e, Scope *s, const Ast *a) {

@@ -48,17 +48,13 @@ static void walk(Model *m) {
   m->param_paths = (StrMap){0};
   for (uint32_t i = 0; i < m->n_param; i++) m->param[i].scalar = 0;
   for (uint32_t i = 0; i < m->n_route; i++) m->route[i].matched = false;
+  for (uint32_t i = 0; i < m->classes.n; i++) m->drawn[i].made = m->drawn[i].bad = false;
+  const uint32_t before = m->diags->n_errors;
   check_data(m);
   uint32_t data = training_data(m);
   Elab *e = m->step = elab_create(m, "train", true, data);
   elab_model(e);
-  for (uint32_t i = 0; i < m->classes.n; i++) { /* errors of classes that nothing uses */
-    Decl *d = m->classes.v[i];
-    bool used = d->used;
-    Ast name = {.kind = AST_NAME, .text = d->name, .span = d->ast->name_span, .name_span = d->ast->name_span};
-    elab(e, e->model, &name);
-    d->used = used;
-  }
+  check_classes(e);
   check_regions(e);
   routes_finish(e);
   check_origins(e);
@@ -68,6 +64,7 @@ static void walk(Model *m) {
   check_optimize(e);
   check_train(e);
   check_inst_uses(e);
+  if (m->diags->n_errors == before) check_kinds(e);
   m->p->step = e->g;
   check_evals(m);
   check_sweeps(m);
@@ -92,6 +89,7 @@ Model *model_check(Arena *a, Sources *sources, const ParseResult *spec, const Ov
   check_files(m, spec, spec->file ? spec->file->span.file : 0);
   m->p = program_new(m);
   check_data_names(m);
+  check_class_names(m);
   check_params(m);
   check_splits(m);
   check_routes(m);

@@ -90,7 +90,7 @@ typedef struct Reader Reader;
 typedef struct Field {
   const char *name;
   const Ast *bind;
-  bool has_range, is_bool;
+  bool has_range, is_bool, is_label; /* is_label: drawn labels, 1 yes, 0 no, -1 unlabelled */
   double lo, hi;
 } Field;
 typedef struct Data {
@@ -192,6 +192,7 @@ struct Val {
   Inst *inst;
   struct Entry *repeat;
   uint32_t data; /* DATA, PART, SOURCE */
+  ValueId labels; /* TENSOR of a drawn class: its column of labels, else 0 */
   Decl *decl;    /* NAMESPACE; NUM straight from a param */
 };
 
@@ -316,8 +317,19 @@ struct Model {
   StrMap model_used; /* model values that something reads (kept over graphs) */
   StrMap similar_warned;
   StrMap param_paths; /* path -> 1 + index in p->params, of this walk */
-  bool too_big;
+  bool too_big, too_many_conds;
+  struct DrawnClass *drawn; /* [class] */
 };
+
+/* What a class declaration needs besides its predicate: labels that are drawn, a check of weights. */
+typedef struct DrawnClass {
+  const Ast *call;  /* of `observe` or `random_like`, or NULL */
+  bool made, bad;   /* in this walk */
+  uint32_t derived; /* its labels */
+  uint32_t of;      /* the class that it labels */
+  int32_t entry;    /* in Program.classes, or -1 */
+  Field labels;     /* its labels as a field with finitely many values */
+} DrawnClass;
 
 /* ---- check_util.c ---- */
 bool ast_is(const Ast *n, AstKind k);
@@ -350,6 +362,7 @@ bool param_in_range(const Param *p, double x);
 /* ---- check_data.c ---- */
 void check_data_names(Model *m); /* once, before anything is elaborated */
 void check_data(Model *m);
+void add_finite(Elab *e, ValueId id, Field *f);
 Val *data_field(Elab *e, uint32_t data, uint32_t field, Span use);
 Val *data_source_member(Elab *e, uint32_t data, const Ast *member, const Ast *type, const Field *f);
 bool data_has_part(const Data *d, const char *part);
@@ -390,6 +403,26 @@ void check_forbids(Elab *e);
 void check_monitor(Elab *e);
 /* ---- check_parameter.c: raw parameters as values of the model, before its body ---- */
 void elab_parameters(Elab *e);
+#define MAX_CONDS 31u /* of a program: bits of what a datum is for the routes */
+/* ---- check_class.c ---- */
+void check_class_names(Model *m); /* once, before anything is elaborated */
+void check_classes(Elab *e);
+Val *class_value(Elab *e, Decl *d, Span use);
+Val *class_is(Elab *e, const Ast *a, Val *x); /* `x is yes`, `is no`, `is unlabelled` */
+ValueId label_is(Elab *e, ValueId labels, int which);
+bool class_label_possible(const Model *m, uint32_t class, bool member, double label);
+/* A derived column: an elaboration of its own, then its value for each datum, [ROWS]. Returns its number. */
+Elab *derived_begin(Elab *e, const char *name);
+uint32_t program_derive(Program *p, uint32_t source, Graph *g, ValueId value, const char *name, Span span); /* value: I32 [ROWS] */
+uint32_t derived_end(Elab *d, ValueId value, const char *name, DrawKind draw, Span span);
+/* ---- check_kind.c ---- */
+/* False after an error: the value depends on parameters or on other data of the batch. */
+bool cond_reads_data(Elab *e, ValueId id, const char *what, Span span);
+bool cond_is_steady(Elab *e, ValueId id); /* the same in all steps */
+bool value_same(const Graph *g, ValueId a, ValueId b); /* equal computations */
+/* The number of a condition in the program's table; -1: not the training step's, or too many. */
+int32_t cond_add(Elab *e, ValueId id, const char *text, Span span);
+void check_kinds(Elab *e);
 /* ---- check_finite.c ---- */
 typedef struct Finite {
   struct FieldOf *vars;

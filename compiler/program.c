@@ -74,6 +74,38 @@ static void print_routes(const Program *p, FILE *f) {
   }
 }
 
+static void print_share(const char *key, ProgShare s, FILE *f) {
+  if (s.scalar >= 0) fprintf(f, " %s=scalar %d", key, s.scalar);
+  else if (s.value >= 0) fprintf(f, " %s=%.17g", key, s.value);
+}
+
+static void print_derived(const Program *p, FILE *f) {
+  static const char *const draws[] = {"", " observe", " random_like", " check"};
+  for (uint32_t i = 0; i < p->n_derived; i++) {
+    const ProgDerived *d = &p->derived[i];
+    fprintf(f, "derived %u %s: column %u%s", i, d->name, d->column, draws[d->draw]);
+    print_share("recall", d->recall, f), print_share("precision", d->precision, f);
+    print_share("false_positives", d->false_positives, f), print_share("no", d->no, f);
+    if (d->has_seed) fprintf(f, " seed=%llu", (unsigned long long)d->seed);
+    fputc('\n', f);
+  }
+}
+
+static void print_conds(const Program *p, FILE *f) {
+  for (uint32_t i = 0; i < p->n_conds; i++)
+    fprintf(f, "condition %u %s: %%%u%s\n", i, p->conds[i].text, p->conds[i].value, p->conds[i].soft ? " soft" : "");
+  for (uint32_t i = 0; i < p->n_classes; i++) {
+    const ProgClass *c = &p->classes[i];
+    fprintf(f, "class %u %s: condition %u%s", i, c->name, c->cond, c->observed ? " drawn" : "");
+    if (c->of >= 0) fprintf(f, " of %s", p->classes[c->of].name);
+    fputc('\n', f);
+  }
+  if (!p->n_conds) return;
+  fputs("kinds", f);
+  for (uint32_t i = 0; i < p->n_kinds; i++) fprintf(f, " %x", p->kinds[i]);
+  fputs(p->n_kinds ? "\n" : " any\n", f);
+}
+
 static void print_optim(const Program *p, FILE *f) {
   static const char *const kinds[] = {"sgd", "adam", "adamw"};
   const ProgOptim *o = &p->optim;
@@ -139,6 +171,8 @@ void program_print(const Program *p, FILE *f) {
   print_data(p, f);
   print_params(p, f);
   print_routes(p, f);
+  print_derived(p, f);
+  print_conds(p, f);
   print_optim(p, f);
   print_train(p, f);
   for (uint32_t i = 0; i < p->n_evals; i++) print_eval(p, &p->evals[i], f);
@@ -150,6 +184,7 @@ void program_print(const Program *p, FILE *f) {
   }
   if (p->step) graph_print(p->step, f);
   for (uint32_t i = 0; i < p->n_evals; i++) graph_print(p->evals[i].graph, f);
+  for (uint32_t i = 0; i < p->n_derived; i++) graph_print(p->derived[i].graph, f);
 }
 
 /* ---- checker ---- */
@@ -178,6 +213,26 @@ static const char *verify_graph(const Program *p, Graph *g, bool training) {
       return fail(p, "graph `%s`: %%%u is no scalar of the program", g->name, id);
     if ((v->op == OP_TAP || v->op == OP_ADJTAP) && (!training || k >= p->n_taps))
       return fail(p, "graph `%s`: %%%u is no tap of the program", g->name, id);
+  }
+  return NULL;
+}
+
+static const char *verify_classes(const Program *p) {
+  const Graph *g = p->step;
+  for (uint32_t i = 0; i < p->n_conds; i++) {
+    const ProgCond *c = &p->conds[i];
+    if (!c->value || c->value >= g->n || g->v[c->value].dtype != (c->soft ? DT_F32 : DT_BOOL))
+      return fail(p, "condition `%s` is neither a truth value nor a weight", c->text);
+  }
+  for (uint32_t i = 0; i < p->n_classes; i++)
+    if (p->classes[i].cond >= p->n_conds || p->classes[i].of >= (int32_t)p->n_classes)
+      return fail(p, "class `%s` has no condition", p->classes[i].name);
+  for (uint32_t i = 0; i < p->n_derived; i++) {
+    const ProgDerived *d = &p->derived[i];
+    if (d->column >= p->n_columns || p->columns[d->column].derived != i + 1 || p->columns[d->column].source != d->source)
+      return fail(p, "derived column `%s` is not in the table of columns", d->name);
+    const char *why = verify_graph(p, d->graph, false);
+    if (why) return why;
   }
   return NULL;
 }
@@ -234,6 +289,7 @@ const char *program_verify(const Program *p) {
   const char *why = verify_graph(p, p->step, true);
   if (!why) why = verify_routes(p);
   if (!why) why = verify_optim(p);
+  if (!why) why = verify_classes(p);
   for (uint32_t i = 0; i < p->n_evals && !why; i++) why = verify_graph(p, p->evals[i].graph, false);
   return why;
 }

@@ -45,15 +45,17 @@ typedef struct ProgColumn {
 typedef enum DrawKind {
   DRAW_NONE,       /* the graph's values as they are */
   DRAW_OBSERVE,    /* 1 labelled yes, 0 labelled no, -1 unlabelled; exact counts (docs/routing.md) */
-  DRAW_RANDOM_LIKE /* as many ones as the graph's, at random */
+  DRAW_RANDOM_LIKE, /* the graph's values in random order: as many of each, at random data */
+  DRAW_CHECK       /* no labels: a value that is not 0 is an error in the data (a weight outside of [0, 1]) */
 } DrawKind;
+typedef struct ProgShare { double value; int32_t scalar; } ProgShare; /* scalar: the run-time param that it is, or -1 */
 typedef struct ProgDerived {
   const char *name;    /* "class seen", "conditions of digits", "filter of train" */
   uint32_t source, column;
   Graph *graph;
   DrawKind draw;
-  double recall, precision, false_positives, no; /* OBSERVE: shares in [0, 1]; precision or false_positives is -1: not given */
-  uint64_t seed;
+  ProgShare recall, precision, false_positives, no; /* OBSERVE: in [0, 1]; precision or false_positives is -1: not given */
+  bool has_seed; uint64_t seed; /* not given: the run's seed, and the name */
   Span span;
 } ProgDerived;
 
@@ -232,7 +234,8 @@ typedef struct Program {
   ProgCond *conds; uint32_t n_conds;      /* at most 31 */
   ProgClass *classes; uint32_t n_classes;
   uint32_t *kinds; uint32_t n_kinds;      /* feasible truth assignments: bit i = condition i; n_kinds 0: too many to say */
-  uint32_t kind_column;                   /* 1 + derived column with the condition bits of each training datum; 0: none (conditions at positions) */
+  uint32_t kind_column;                   /* 1 + derived column with the condition bits of each training datum; 0: none (conditions at positions).
+                                             Made by program_kind_column(): who needs it asks */
   ProgForbid *forbids; uint32_t n_forbids;
   ProgMonitor monitor;
   ProgGroups groups;                      /* n_sets 0: rows are not grouped */
