@@ -221,7 +221,7 @@ void routes_finish(Elab *e) {
     for (uint32_t k = 0; k < e->n_places && !found; k++) {
       if (!path_matches(e, &s->place, e->places[k]->path)) continue;
       found = true;
-      split_resolve(e, s, val_tensor(e, s->place.span, e->places[k]->value));
+      split_resolve(e, s, e->places[k]->val);
     }
     if (!found) place_missing(e, &s->place, E0311);
     else check_ambiguous(e, &s->place);

@@ -48,7 +48,7 @@ bool path_pattern(Elab *e, const Ast *place, PathPat *out) {
   return true;
 }
 
-static bool match_from(const PathPat *pat, uint32_t i, const char *path) {
+static bool match_from(const PathPat *pat, uint32_t i, const char *path, bool inside) {
   for (; i < pat->n; i++) {
     size_t len = strcspn(path, ".");
     const PathPart *p = &pat->v[i];
@@ -66,18 +66,20 @@ static bool match_from(const PathPat *pat, uint32_t i, const char *path) {
       path++;
     }
   }
-  return !*path;
+  return !*path || (inside && *path == '.');
 }
+
+bool path_is_under(const PathPat *pat, const char *path) { return pat->n && match_from(pat, 0, path, true); }
 
 bool path_matches(Elab *e, const PathPat *pat, const char *path) {
   if (!pat->n) return false;
-  if (match_from(pat, 0, path)) return true;
+  if (match_from(pat, 0, path, false)) return true;
   if (pat->n < 2 || !pat->v[0].name) return false;
   const Entry *n = strmap_get(&e->model->entries,
                               pat->v[0].name); /* the inside of a call by the name that it is bound to */
   if (!n || n->kind != ENTRY_BIND || !n->scope) return false;
   size_t skip = strlen(n->scope->vpath);
-  return !strncmp(path, n->scope->vpath, skip) && match_from(pat, 1, path + skip);
+  return !strncmp(path, n->scope->vpath, skip) && match_from(pat, 1, path + skip, false);
 }
 
 /* ---- declarations of splits ---- */
@@ -296,6 +298,31 @@ static bool compute_units(Elab *e, Split *s, int64_t extent) {
   return false;
 }
 
+int unit_axis(Elab *e, const PathPat *place, const Val *v) {
+  static const char *const units[] = {"units", "heads", "channels"};
+  const Shape *s = val_shape(e, v);
+  const bool rows = val_has_rows(e, v);
+  const char *last = place->n ? place->v[place->n - 1].name : NULL;
+  for (int i = 0; i < s->rank && last; i++)
+    if (v->axis[i] && !strcmp(v->axis[i], last)) return i;
+  for (size_t k = 0; k < sizeof units / sizeof *units; k++)
+    for (int i = 0; i < s->rank; i++)
+      if (v->axis[i] && !strcmp(v->axis[i], units[k])) return i;
+  if (s->rank - rows < 1) return -1;
+  return rows && s->rank == 4 && !v->axis[1] ? 1 : s->rank - 1; /* feature maps [channels, height, width]: channels */
+}
+
+bool units_listed(Elab *e, Decl *decl, const Ast *a, int64_t extent, SplitPart *out) {
+  if (extent > MAX_UNITS) {
+    err(e->m, E0308, a->span, decl->name, arena_printf(e->m->a, "%lld units", (long long)extent));
+    return false;
+  }
+  Split s = {.decl = decl, .parts = out, .n_parts = 1};
+  *out = (SplitPart){.name = decl->name, .ast = a, .span = a->span, .units = ARENA_NEWS(e->m->a, int64_t, extent)};
+  Units u = {ARENA_NEWS(e->m->a, int32_t, extent), extent};
+  return add_units(e, &s, out, &u, a);
+}
+
 bool split_resolve(Elab *e, Split *s, const Val *v) {
   Model *m = e->m;
   const Shape *shape = val_shape(e, v);
@@ -306,8 +333,7 @@ bool split_resolve(Elab *e, Split *s, const Val *v) {
     s->bad = true;
     return false;
   }
-  s->axis =
-      rows && shape->rank == 4 ? 1 : shape->rank - 1; /* feature maps [channels, height, width]: channels */
+  s->axis = unit_axis(e, &s->place, v);
   int64_t extent = shape->d[s->axis];
   if (extent == s->extent) return true;
   if (extent > MAX_UNITS) {

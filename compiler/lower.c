@@ -50,7 +50,7 @@ Entry *scope_find(Elab *e, Scope *s, const char *name) {
 /* ---- places ---- */
 Place *place_add(Elab *e, const char *path, Val *v, Span span) {
   Place *p = ARENA_NEW(e->m->a, Place);
-  p->path = path, p->span = span, p->under = v->place, p->unnamed = e->unnamed;
+  p->path = path, p->span = span, p->under = v->place, p->unnamed = e->unnamed, p->val = v;
   if (!e->g->v[v->id].name) e->g->v[v->id].name = path;
   ValueId id = route_apply(e, path, v, p);
   if (id != v->id) e->g->v[id].name = path;

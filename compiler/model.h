@@ -133,6 +133,8 @@ typedef struct Split {
   int64_t extent; /* units of the place when the parts were computed; 0 = not yet */
   int axis;
   bool bad, matched;
+  uint32_t region;     /* of its first part, made by check_regions; parts have three each: all, .made_by, .read_by */
+  const char *tangled; /* a parameter whose entries its units own along no one axis, or NULL */
 } Split;
 
 typedef struct RouteDecl {
@@ -140,7 +142,7 @@ typedef struct RouteDecl {
   PathPat place;
   bool ok, matched, arms_checked;
   bool also;
-  const Ast *strength;
+  const Ast *strength, *cross;
 } RouteDecl;
 
 /* ---- values
@@ -171,6 +173,7 @@ typedef struct Place {
   struct Place *under; /* the place this one is a second name of, or NULL */
   Span span;
   const Ast *unnamed; /* the call of a layer without a name, else NULL */
+  const Val *val;     /* with the names of its axes */
 } Place;
 
 struct Val {
@@ -282,6 +285,7 @@ struct Elab {
   ValueId clocks[4];  /* by ClockKind */
   const Ast *unnamed; /* set around place_add for the output of a layer without a name */
   StrMap params;      /* path -> ParamUse*: one PARAM value per parameter and graph */
+  struct Owner *owner; /* of the finished forward graph (check_regions) */
 };
 #define NO_DATA UINT32_MAX
 
@@ -371,10 +375,14 @@ Val *elab_data_member(Elab *e, uint32_t data, const Ast *member);
 void check_splits(Model *m);
 bool path_pattern(Elab *e, const Ast *place, PathPat *out);
 bool path_matches(Elab *e, const PathPat *pat, const char *path);
+bool path_is_under(const PathPat *pat, const char *path); /* the path itself or what lies inside of it */
 Split *split_of_place(Elab *e, const Place *p);
 Split *split_with_part(Elab *e, const Place *p, const char *part);
 bool split_resolve(Elab *e, Split *s,
                    const Val *v); /* computes units against v's shape; false after an error */
+int unit_axis(Elab *e, const PathPat *place, const Val *v); /* the axis that holds the units of a place; -1: none */
+/* The units that `a` lists, of `extent`; `decl` is what messages name. false after an error. */
+bool units_listed(Elab *e, Decl *decl, const Ast *a, int64_t extent, SplitPart *out);
 Val *split_part_value(Elab *e, Split *s, const SplitPart *part, Val *v, Span span);
 /* ---- check_arm.c ---- */
 typedef struct Parts { /* what targets may name: of a split, or the operands of a mix */
@@ -398,7 +406,12 @@ void routes_set_origins(Elab *e);
 /* The origins that a list `for a, b.c` names; false after an error. */
 bool origins_named(Elab *e, const Ast *list, OriginSet *out);
 /* ---- check_region.c, check_forbid.c, check_monitor.c ---- */
-void check_regions(Elab *e);
+void check_regions(Elab *e); /* once the forward graph of the model is there */
+/* The region that an expression means, made if need be: a part of a split, a declared region, units of a value, a module,
+ * layer or parameter, each with `.made_by` or `.read_by`, and sums of them. Index in Program.regions; UINT32_MAX after an
+ * error. */
+uint32_t region_resolve(Elab *e, const Ast *expr);
+uint32_t region_find(const Elab *e, const char *name); /* UINT32_MAX: none of that name */
 void check_forbids(Elab *e);
 void check_monitor(Elab *e);
 /* ---- check_parameter.c: raw parameters as values of the model, before its body ---- */

@@ -106,6 +106,26 @@ static void print_conds(const Program *p, FILE *f) {
   fputs(p->n_kinds ? "\n" : " any\n", f);
 }
 
+static void print_regions(const Program *p, FILE *f) {
+  static const char *const policies[] = {"freeze", "zero_grad", "mask_update"}, *const kinds[] = {"", " made by", " read by"};
+  for (uint32_t i = 0; i < p->n_regions; i++) {
+    const ProgRegion *r = &p->regions[i];
+    fprintf(f, "region %u %s:%s%s%s%s%s", i, r->name, r->declared ? " declared" : "", r->joint ? " joint" : "",
+            r->policy >= 0 ? " " : "", r->policy >= 0 ? policies[r->policy] : "",
+            r->decay == 0 ? " no_decay" : r->decay == 1 ? " decay" : "");
+    if (r->clip) fprintf(f, " clip %%%u", r->clip);
+    fputc('\n', f);
+    for (uint32_t k = 0; k < r->n_pieces; k++) {
+      const RegionPiece *q = &r->pieces[k];
+      fprintf(f, "  %s%s", p->params[q->param].path, kinds[q->kind]);
+      if (q->axis >= 0)
+        fprintf(f, ", axis %d: %lld of %lld from %lld", q->axis, (long long)q->n, (long long)p->params[q->param].shape.d[q->axis],
+                (long long)q->index[0]);
+      fputc('\n', f);
+    }
+  }
+}
+
 static void print_optim(const Program *p, FILE *f) {
   static const char *const kinds[] = {"sgd", "adam", "adamw"};
   const ProgOptim *o = &p->optim;
@@ -173,6 +193,7 @@ void program_print(const Program *p, FILE *f) {
   print_routes(p, f);
   print_derived(p, f);
   print_conds(p, f);
+  print_regions(p, f);
   print_optim(p, f);
   print_train(p, f);
   for (uint32_t i = 0; i < p->n_evals; i++) print_eval(p, &p->evals[i], f);
@@ -261,6 +282,19 @@ static const char *verify_routes(const Program *p) {
   return NULL;
 }
 
+static const char *verify_regions(const Program *p) {
+  for (uint32_t i = 0; i < p->n_regions; i++)
+    for (uint32_t k = 0; k < p->regions[i].n_pieces; k++) {
+      const RegionPiece *q = &p->regions[i].pieces[k];
+      if (q->param >= p->n_params || q->axis >= p->params[q->param].shape.rank || (q->axis >= 0 && q->n < 1))
+        return fail(p, "region `%s` has a piece of no parameter", p->regions[i].name);
+      for (int64_t j = 0; q->axis >= 0 && j < q->n; j++)
+        if (q->index[j] < 0 || q->index[j] >= p->params[q->param].shape.d[q->axis])
+          return fail(p, "region `%s` goes beyond `%s`", p->regions[i].name, p->params[q->param].path);
+    }
+  return NULL;
+}
+
 static const char *verify_optim(const Program *p) {
   const ProgOptim *o = &p->optim;
   const ValueId v[] = {o->lr, o->beta1, o->beta2, o->eps, o->weight_decay, o->momentum, o->clip};
@@ -288,6 +322,7 @@ const char *program_verify(const Program *p) {
   if (!p->step) return fail(p, "there is no training graph");
   const char *why = verify_graph(p, p->step, true);
   if (!why) why = verify_routes(p);
+  if (!why) why = verify_regions(p);
   if (!why) why = verify_optim(p);
   if (!why) why = verify_classes(p);
   for (uint32_t i = 0; i < p->n_evals && !why; i++) why = verify_graph(p, p->evals[i].graph, false);

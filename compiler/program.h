@@ -84,10 +84,11 @@ typedef struct ProgTap {
   Span span;
 } ProgTap;
 
-/* Whose each entry of a parameter is, in one of its uses. The parameter's axes 0 and 1 are cut into labels (an axis
- * that no region cuts has one label; a parameter of rank 1 has only axis 0); an entry's part is
- * part[label[0][i] * n_labels[1] + label[1][j]], a number into the route's weights. */
+/* Whose each entry of a parameter is, in one of its uses. At most two of the parameter's axes are cut into labels; the part
+ * of an entry with index i along axis[0] and j along axis[1] is part[label[0][i] * n_labels[1] + label[1][j]], a number
+ * into the route's weights. */
 typedef struct ProgOwners {
+  int32_t axis[2];         /* unused where n_labels is 1 */
   int32_t n_labels[2];
   const int32_t *label[2]; /* [extent of the axis]; NULL where n_labels is 1 */
   const int32_t *part;     /* [n_labels[0] * n_labels[1]] */
@@ -108,12 +109,14 @@ typedef struct ProgRoute {
 /* ---- what proofs, policies, audits and reports are about ------------------------------------------------------ */
 
 /* Entries of a parameter whose index along `axis` is in the list; axis -1: all of them. */
-typedef struct RegionPiece { uint32_t param; int32_t axis; const int64_t *index; int64_t n; } RegionPiece;
+typedef enum PieceKind { PIECE_NAMED /* by its path */, PIECE_MADE_BY, PIECE_READ_BY } PieceKind;
+typedef struct RegionPiece { uint32_t param; int32_t axis; const int64_t *index; int64_t n; PieceKind kind; } RegionPiece;
 /* A named set of parameter entries, the union of its pieces: "z.upper.made_by", "forget", "encoder". */
 typedef struct ProgRegion {
   const char *name;
   RegionPiece *pieces; uint32_t n_pieces;
   bool declared;      /* by `region`; else made from a split's part or because something names it */
+  bool joint;         /* learnt from everything: no `parameters of` route masks it */
   int32_t policy;     /* MaskedPolicy of these entries, or -1: the optimizer's */
   int32_t decay;      /* 0 no, 1 yes, -1: the optimizer's */
   ValueId clip;       /* rank-0 F64: bound of a clip group of its own; 0: none */
