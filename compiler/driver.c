@@ -218,7 +218,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (c->program->step) pass_mask(c->program);
   if (stage_done(c, STAGE_MASK, last)) return column_end(c, stopped);
 
-  if (c->program->step && c->program->optim.lr) pass_update(c->program, false); /* without `optimize`: only to look at */
+  if (c->program->step && c->program->optim.lr) pass_update(c->program, o->keep_grads); /* without `optimize`: only to look at */
   if (stage_done(c, STAGE_UPDATE, last)) return column_end(c, stopped);
 
   simplify_all(c);

@@ -54,6 +54,7 @@ typedef struct Options {
   const char *target, *output, *sweep;
   bool no_fuse, blas, in_place;
   GradOptions grad;
+  bool keep_grads;              /* the step's gradients can be read back: tests */
   JsonDiags json_diags;
   RtOptions rt;
   double t_main, t_before_main; /* seconds: clock at main(), and what passed in the process before it */

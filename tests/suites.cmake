@@ -21,6 +21,16 @@ foreach(script ${SCRIPTS})
   routec_script_test(parity.${name} 600 /usr/bin/python3 ${script})
 endforeach()
 
+# random programs: a generator in Python, a driver that compiles many in one process
+file(GLOB RANDOM_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/random/*.c ${PROJECT_SOURCE_DIR}/compiler/driver*.c)
+add_executable(random_step ${RANDOM_SOURCES})
+target_include_directories(random_step PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/unit)
+target_link_libraries(random_step PRIVATE routec_llvm routec_compiler routec_dsl routec_rt)
+target_compile_definitions(random_step PRIVATE ROUTEC_LIBDIR="${CMAKE_INSTALL_LIBDIR}")
+routec_script_test(random.programs 900 bash ${CMAKE_CURRENT_SOURCE_DIR}/random/random.sh 300)
+routec_script_test(random.torch 600 /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/random/torch_check.py 300)
+set_property(TEST random.programs random.torch APPEND PROPERTY ENVIRONMENT "RANDOM_STEP=$<TARGET_FILE:random_step>")
+
 if(ROUTEC_FAULTS)
   routec_script_test(faults 1800 bash ${CMAKE_CURRENT_SOURCE_DIR}/faults.sh)
   set_property(TEST faults APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")

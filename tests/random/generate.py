@@ -1,0 +1,474 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random programs: generate.py FOLDER FIRST COUNT [smooth] writes for each seed n in FIRST ..< FIRST + COUNT
+  n.route        a random net with random splits, classes, routes, losses and optimizer
+  n.plain.route  the same, extended without its `gradient of` and `parameters of` routes
+  n.json         the same as data, from which tests/random/torch_check.py builds the PyTorch twin
+  n-*.npy, n.csv its data
+and prints a line for each program: what tests/random/step reads. A seed gives the same program for ever as long as this
+file does not change."""
+import itertools
+import json
+import os
+import random
+import struct
+import sys
+
+ROUGH = ['relu', 'tanh', 'gelu', 'silu', 'sigmoid', 'softplus', 'abs']
+SMOOTH = ['tanh', 'gelu']
+
+
+# ---- conditions: nested lists ['in', field, lo, hi], ['eq', field, v], ['not', c], ['and', a, b], ['or', a, b] ----
+def cond_text(c):
+    if c[0] == 'in':
+        return '%s in %d ..= %d' % tuple(c[1:])
+    if c[0] == 'eq':
+        return '%s == %d' % tuple(c[1:])
+    if c[0] == 'class':
+        return c[1]
+    if c[0] == 'not':
+        return 'not (%s)' % cond_text(c[1])
+    return '(%s) %s (%s)' % (cond_text(c[1]), c[0], cond_text(c[2]))
+
+
+def cond_holds(c, fields, classes):
+    if c[0] == 'in':
+        return c[2] <= fields[c[1]] <= c[3]
+    if c[0] == 'eq':
+        return fields[c[1]] == c[2]
+    if c[0] == 'class':
+        return cond_holds(classes[c[1]], fields, classes)
+    if c[0] == 'not':
+        return not cond_holds(c[1], fields, classes)
+    a, b = cond_holds(c[1], fields, classes), cond_holds(c[2], fields, classes)
+    return (a and b) if c[0] == 'and' else (a or b)
+
+
+class Generator:
+    def __init__(self, seed, smooth=False):
+        self.r = random.Random(seed)
+        self.seed, self.smooth = seed, smooth
+        self.acts = SMOOTH if smooth else ROUGH
+        self.shape, self.body, self.modules = {}, [], []
+        self.n_names = self.n_layers = 0
+        self.no_place = set()  # detached values: a route there would do nothing
+        self.places = []       # extra places: insides of modules
+        self.classes = {}
+
+    def chance(self, p):
+        return self.r.random() < p
+
+    # ---- statements ----
+    def put(self, op, args, shape, out=None, **attrs):
+        self.n_names += 1
+        out = out or 'h%d' % self.n_names
+        self.body.append(dict(attrs, out=out, op=op, args=list(args)))
+        self.shape[out] = tuple(shape)
+        return out
+
+    def layer(self):
+        self.n_layers += 1
+        return 'l%d' % self.n_layers
+
+    def linear(self, x, n):
+        return self.put('linear', [x], self.shape[x][:-1] + (n,), layer=self.layer(), n=n, bias=self.chance(0.7))
+
+    def act(self, x):
+        return self.put('act', [x], self.shape[x], kind=self.r.choice(self.acts))
+
+    # ---- blocks: a value of one axis in, one of one axis out ----
+    def block_dense(self, h):
+        return self.act(self.linear(h, self.r.randint(3, 11)))
+
+    def block_residual(self, h):
+        branch = self.act(self.linear(h, self.r.randint(3, 9)))
+        return self.put('add', [h, self.linear(branch, self.shape[h][-1])], self.shape[h])
+
+    def block_norm(self, h):
+        kind = self.r.choice(['layer_norm', 'rms_norm'])
+        return self.put(kind, [h], self.shape[h], layer=self.layer(), affine=self.chance(0.7))
+
+    def block_embedding(self, h):
+        field = self.r.choice(['label', 'kind'])
+        e = self.put('embedding', [field], self.shape[h], layer=self.layer(), vocab=self.ranges[field] + 1, d=self.shape[h][-1])
+        return self.put('add', [h, e], self.shape[h])
+
+    def block_tied(self, h):
+        """A module that is called twice, so its weights are tied."""
+        d = self.shape[h][-1]
+        name = self.module(d, d)
+        first = self.put('call', [h], (d,), module=name)
+        between = self.act(first) if self.chance(0.3) else first
+        return self.put('call', [between], (d,), module=name)
+
+    def block_module(self, h):
+        n = self.r.randint(3, 9)
+        name = self.module(self.shape[h][-1], n)
+        inside = self.modules[-1]['body'][0]
+        self.places.append('%s.%s' % (name, inside['out']))
+        self.shape['%s.%s' % (name, inside['out'])] = (inside['n'],)
+        return self.put('call', [h], (n,), module=name)
+
+    def module(self, n_in, n_out):
+        name = 'm%d' % (len(self.modules) + 1)
+        saved, self.body = self.body, []
+        self.shape['v'] = (n_in,)
+        x = self.linear('v', self.r.randint(3, 8))
+        self.put('linear', [self.act(x)], (n_out,), out='out', layer=self.layer(), n=n_out, bias=True)
+        body, self.body = self.body, saved
+        self.modules.append(dict(name=name, n_in=n_in, n_out=n_out, body=body))
+        return name
+
+    def block_mix(self, h):
+        d = self.r.randint(3, 8)
+        gate = self.put('act', [self.linear(h, 1)], (1,), kind='sigmoid')
+        a, b = self.linear(h, d), self.act(self.linear(h, d))
+        return self.put('mix', [gate, a, b], (d,), names=['left', 'right'])
+
+    def block_attention(self, h):
+        t, d = self.r.randint(2, 4), self.r.randint(2, 5)
+        x = self.put('reshape', [self.linear(h, t * d)], (t, d), dims=[t, d])
+        q, k, v = self.linear(x, d), self.linear(x, d), self.linear(x, d)
+        scores = self.put('scale', [self.put('matmul_t', [q, k], (t, t))], (t, t), by=0.5)
+        mixed = self.put('matmul', [self.put('softmax', [scores], (t, t)), v], (t, d))
+        return self.put('flatten', [mixed], (t * d,))
+
+    def block_concat(self, h):
+        n = self.shape[h][-1]
+        part = self.put('slice', [h], (max(1, n // 2),), lo=0, hi=max(1, n // 2))
+        other = self.act(self.linear(h, 3))
+        return self.put('concat', [other, part], (3 + self.shape[part][-1],))
+
+    def start(self):
+        if not self.image:
+            return 'x'
+        h, (c, size, _) = 'x', self.image
+        for _ in range(self.r.randint(1, 2)):
+            n, k, p = self.r.randint(2, 5), self.r.choice([1, 2, 3]), self.r.randint(0, 1)
+            stride = self.r.choice([1, 1, 2])
+            if size + 2 * p < k:
+                break
+            size = (size + 2 * p - k) // stride + 1
+            h = self.put('conv', [h], (n, size, size), layer=self.layer(), n=n, kernel=k, stride=stride, padding=p,
+                         bias=self.chance(0.7))
+            h = self.act(h)
+        return self.put('flatten', [h], (self.shape[h][0] * size * size,))
+
+    def net(self):
+        blocks = [self.block_dense, self.block_dense, self.block_residual, self.block_norm, self.block_embedding, self.block_tied,
+                  self.block_module, self.block_mix, self.block_attention, self.block_concat]
+        h = self.start()
+        self.trail = []
+        if h == 'x':
+            h = self.block_dense(h)
+        for _ in range(self.r.randint(1, 4)):
+            h = self.r.choice(blocks)(h)
+            self.trail.append(h)
+        return h
+
+    # ---- the rest of a program ----
+    def data(self):
+        r = self.r
+        self.rows, self.batch = r.randint(11, 23), r.randint(3, 9)
+        self.image = (r.randint(1, 3), r.randint(3, 5)) if self.chance(0.25) else None
+        if self.image:
+            self.image = (self.image[0], self.image[1], self.image[1])
+        self.n_in = self.image[0] * self.image[1] ** 2 if self.image else r.randint(3, 9)
+        self.shape['x'] = self.image or (self.n_in,)
+        self.ranges = {'label': r.randint(2, 5), 'kind': r.randint(1, 3)}
+        self.reader = r.choice(['csv', 'npy'])
+        self.table = [[struct.unpack('f', struct.pack('f', round(r.uniform(-1.5, 1.5), 4)))[0] for _ in range(self.n_in)]
+                      for _ in range(self.rows)]
+        self.ints = {f: [r.randint(0, hi) for _ in range(self.rows)] for f, hi in self.ranges.items()}
+
+    def random_cond(self, depth=0):
+        r = self.r
+        kind = r.choice(['in', 'in', 'eq', 'class', 'not', 'and', 'or'])
+        if kind == 'class' and self.classes:
+            return ['class', r.choice(sorted(self.classes))]
+        if kind == 'not' and depth < 2:
+            return ['not', self.random_cond(depth + 1)]
+        if kind in ('and', 'or') and depth < 2:
+            return [kind, self.random_cond(depth + 1), self.random_cond(depth + 1)]
+        field = r.choice(sorted(self.ranges))
+        lo = r.randint(0, self.ranges[field])
+        return ['in', field, lo, r.randint(lo, self.ranges[field])] if kind == 'in' else ['eq', field, lo]
+
+    def every_datum(self):
+        names = sorted(self.ranges)
+        for values in itertools.product(*[range(self.ranges[f] + 1) for f in names]):
+            yield dict(zip(names, values))
+
+    def truth(self, c):
+        return tuple(cond_holds(c, f, self.classes) for f in self.every_datum())
+
+    def useful_cond(self):
+        """A condition that some data meet and some do not."""
+        while True:
+            c = self.random_cond()
+            if len(set(self.truth(c))) == 2:
+                return c
+
+    def parts_of(self, place):
+        """Parts of the units: slices, lists, what is left."""
+        n = self.shape[place][0] if len(self.shape[place]) == 3 else self.shape[place][-1]
+        units, r = list(range(n)), self.r
+        k = min(n, r.randint(1, 3))
+        if self.chance(0.5):
+            cuts = sorted(r.sample(range(1, n), k - 1)) if n > 1 else []
+            groups = [units[a:b] for a, b in zip([0] + cuts, cuts + [n])]
+        else:
+            r.shuffle(units)
+            groups = [sorted(units[i::k]) for i in range(k)]
+        return {'abc'[i]: g for i, g in enumerate(groups)}
+
+    def weights(self, parts):
+        style = self.r.random()
+        if style < 0.15:
+            return {p: 1.0 for p in parts}
+        if style < 0.25:
+            return {p: 0.0 for p in parts}
+        if style < 0.65:
+            inside = self.r.sample(sorted(parts), self.r.randint(1, len(parts)))
+            return {p: float(p in inside) for p in parts}
+        return {p: self.r.choice([0.0, 1.0, 0.5, -0.75, 2.0, 0.125]) for p in parts}
+
+    def arms(self, parts):
+        conds, ordered = [self.useful_cond() for _ in range(self.r.choice([0, 1, 1, 2, 3]))], False
+        taken, kept = [False] * len(list(self.every_datum())), []
+        for c in conds:
+            t = self.truth(c)
+            if not any(a and not b for a, b in zip(t, taken)):
+                continue  # nothing would reach this arm
+            ordered |= any(a and b for a, b in zip(t, taken))
+            taken = [a or b for a, b in zip(t, taken)]
+            kept.append(c)
+        return [dict(cond=c, weights=self.weights(parts)) for c in kept], ordered
+
+    def route(self, name, place, primitive, origins):
+        mix = next((s for s in self.body if s['out'] == place and s['op'] == 'mix'), None)
+        if mix:
+            parts = {n: [] for n in mix['names']}
+        else:
+            self.splits.setdefault(place, self.parts_of(place))
+            parts = self.splits[place]
+        arms, ordered = self.arms(parts)
+        one = self.chance(0.2)
+        strength = self.r.choice([0.0, 0.25, 0.5, 1.0]) if one else None
+        return dict(name=name, place=place, primitive=primitive, mix=bool(mix), arms=arms, ordered=ordered,
+                    other=self.weights(parts), strength=strength, origins=origins)
+
+    def routes(self):
+        self.splits = {}
+        values = [s['out'] for s in self.body if s['out'] not in self.no_place and s['op'] != 'slice'] + self.places
+        names = [o["name"] for o in self.losses if o["routed"]] + [o['name'] for o in self.regs if o['routed']]
+        out, used = [], set()
+        for i in range(self.r.choice([1, 1, 2, 2, 3, 4])):
+            place, primitive = self.r.choice(values), 'value' if self.chance(0.2) else 'gradient'
+            if (place, primitive) in used:
+                continue
+            used.add((place, primitive))
+            origins = sorted(self.r.sample(names, self.r.randint(1, len(names)))) if names and self.chance(0.3) and primitive == "gradient" else None
+            out.append(self.route('r%d' % i, place, primitive, origins))
+        return out
+
+    def denominator(self, fixed):
+        kind = self.r.choice(['per', 'per', 'sum']) if fixed else self.r.choice(['mean', 'mean_by', 'mean_by', 'mean_over', 'per', 'sum'])
+        by = self.r.choice(sorted(self.classes) + ['label']) if kind == 'mean_by' else self.r.choice(sorted(self.classes))
+        return dict(kind=kind, by=by, per=self.r.randint(2, 9))
+
+    def objectives(self, h):
+        """Losses on heads of the net, and penalties on values within it."""
+        self.fixed = self.chance(0.4)  # denominators that do not depend on the batch: mixed = sum of homogeneous
+        flat = 'x'
+        if self.image:
+            flat = self.put('flatten', ['x'], (self.n_in,))
+            self.no_place.add(flat)
+        kinds = ['mse', 'mae', 'ce'] if not self.smooth else ['mse', 'ce']
+        self.losses, self.regs = [], []
+        for i in range(self.r.choice([1, 1, 2, 3])):
+            kind, source = self.r.choice(kinds), self.r.choice([h, h] + self.trail)
+            if self.chance(0.15):
+                source = self.put('stop', [source], self.shape[source])
+                self.no_place.add(source)
+            n = self.ranges['label'] + 1 if kind == 'ce' else self.n_in
+            head = self.linear(source, n)
+            weight = self.r.choice([None, None, 0.5, 2.0])
+            self.losses.append(dict(name='loss%d' % i, kind=kind, args=[head, 'label' if kind == 'ce' else flat], weight=weight,
+                                    denominator=self.denominator(self.fixed), routed=not self.chance(0.15)))
+        for i in range(0 if self.fixed else self.r.choice([0, 0, 1, 2])):
+            kind = self.r.choice(['l2', 'square'] if self.smooth else ['l1', 'l2', 'square', 'correlation'])
+            at = self.r.choice(self.trail)
+            if kind == 'correlation' and self.shape[at][-1] < 2:
+                kind = 'l2'
+            self.regs.append(dict(name='reg%d' % i, kind=kind, args=[at], n=self.shape[at][-1], weight=self.r.choice([0.01, 0.1]),
+                                  routed=self.chance(0.5)))
+
+    def optimizer(self):
+        r = self.r
+        kind = r.choice(['sgd', 'sgd', 'adam', 'adam', 'adamw'])
+        args = ['lr = %s' % r.choice(['1e-2', '1e-3'])]
+        if kind == 'sgd' and self.chance(0.5):
+            args.append('momentum = 0.9')
+        if self.chance(0.4):
+            args.append('weight_decay = %s' % r.choice(['1e-2', '5e-5']))
+        settings = ['masked = %s' % r.choice(['freeze', 'zero_grad', 'mask_update'])]
+        if self.chance(0.2):
+            settings.append('clip = %s' % r.choice(['0.1', '10.0']))
+        return '%s(%s) { %s }' % (kind, ', '.join(args), '; '.join(settings))
+
+    def program(self):
+        self.data()
+        h = self.net()
+        for i in range(self.r.randint(1, 3)):
+            self.classes['c%d' % i] = self.useful_cond()
+        self.objectives(h)
+        routes = self.routes()
+        return dict(seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, ranges=self.ranges,
+                    reader=self.reader, modules=self.modules, model=self.body, classes=self.classes, splits=self.splits,
+                    routes=routes, losses=self.losses, regs=self.regs, optimizer=self.optimizer(), fixed=self.fixed,
+                    table=self.table, ints=self.ints)
+
+
+# ---- as text -------------------------------------------------------------------------------------------------------
+def statement(s):
+    a, layer = s['args'], s.get('layer')
+    bias = '' if s.get('bias', True) else ', bias = false'
+    affine = '' if s.get('affine', True) else 'affine = false'
+    text = {
+        'linear': lambda: '%s |> %s: linear(%d%s)' % (a[0], layer, s['n'], bias),
+        'conv': lambda: '%s |> %s: conv2d(%d, kernel = %d, stride = %d, padding = %d%s)'
+                        % (a[0], layer, s['n'], s['kernel'], s['stride'], s['padding'], bias),
+        'act': lambda: '%s(%s)' % (s['kind'], a[0]),
+        'add': lambda: '%s + %s' % tuple(a),
+        'scale': lambda: '%s * %s' % (s['by'], a[0]),
+        'layer_norm': lambda: '%s |> %s: layer_norm(%s)' % (a[0], layer, affine),
+        'rms_norm': lambda: '%s |> %s: rms_norm(%s)' % (a[0], layer, affine),
+        'embedding': lambda: '%s |> %s: embedding(%d, %d)' % (a[0], layer, s['vocab'], s['d']),
+        'call': lambda: '%s(%s)' % (s['module'], a[0]),
+        'mix': lambda: 'mix(%s, %s = %s, %s = %s)' % (a[0], s['names'][0], a[1], s['names'][1], a[2]),
+        'reshape': lambda: 'reshape(%s, [%s])' % (a[0], ', '.join(map(str, s['dims']))),
+        'flatten': lambda: 'flatten(%s)' % a[0],
+        'matmul': lambda: 'matmul(%s, %s)' % tuple(a),
+        'matmul_t': lambda: 'matmul(%s, transpose(%s))' % tuple(a),
+        'softmax': lambda: 'softmax(%s)' % a[0],
+        'slice': lambda: '%s[%d .. %d]' % (a[0], s['lo'], s['hi']),
+        'concat': lambda: 'concat(%s, %s)' % tuple(a),
+        'stop': lambda: 'stop(%s)' % a[0],
+    }[s['op']]()
+    return '  %s = %s\n' % (s['out'], text)
+
+
+def weights_text(w, parts):
+    if parts and all(v == 1 for v in w.values()):
+        return 'all'
+    if all(v == 0 for v in w.values()):
+        return 'none'
+    if all(v in (0, 1) for v in w.values()):
+        return ' + '.join(p for p in sorted(w) if w[p])
+    return '{ %s }' % '; '.join('%s = %s' % (p, w[p]) for p in sorted(w))
+
+
+def split_text(place, parts):
+    rows = []
+    for i, (name, units) in enumerate(sorted(parts.items())):
+        run = units == list(range(units[0], units[-1] + 1))
+        text = 'rest' if i == len(parts) - 1 and i else '%d .. %d' % (units[0], units[-1] + 1) if run else str(units)
+        rows.append('%s = %s' % (name, text))
+    return 'split %s { %s }\n' % (place, '; '.join(rows))
+
+
+def route_text(r):
+    words = {'gradient': 'gradient of', 'value': 'value of', 'parameters': 'parameters of'}[r['primitive']]
+    head = 'route %s: %s %s%s %s{\n' % (r['name'], words, r['place'], ' for ' + ', '.join(r['origins']) if r['origins'] else '',
+                                        'ordered ' if r['ordered'] else '')
+    for arm in r['arms']:
+        head += '  when %s to %s\n' % (cond_text(arm['cond']), weights_text(arm['weights'], True))
+    head += '  otherwise to %s\n}' % weights_text(r['other'], True)
+    if r['strength'] is not None:
+        head += ' { strength = %s }' % r['strength']
+    return head + '\n'
+
+
+def loss_text(o):
+    call = {'mse': 'mse', 'mae': 'mae', 'ce': 'cross_entropy'}[o['kind']]
+    d = o['denominator']
+    settings = {'mean': [], 'sum': ['sum'], 'per': ['per = %d' % d['per']], 'mean_by': ['mean_by = ' + d['by']],
+                'mean_over': ['mean_over = ' + d['by']]}[d['kind']]
+    settings += [] if o['routed'] else ['gradient = unrouted']
+    return 'loss %s = %s%s(%s, %s)%s\n' % (o['name'], '%s * ' % o['weight'] if o['weight'] else '', call, o['args'][0], o['args'][1],
+                                           ' { %s }' % '; '.join(settings) if settings else '')
+
+
+def reg_text(o):
+    x, half = o['args'][0], o['n'] // 2
+    call = {'l1': 'l1_norm(%s)' % x, 'l2': 'l2_norm(%s)' % x, 'square': 'mean(square(%s))' % x,
+            'correlation': 'mean(abs(correlation(%s[0 .. %d], %s[%d .. %d], over = example)))' % (x, half, x, half, o['n'])}[o['kind']]
+    return 'regularize %s = %s * %s { gradient = %s }\n' % (o['name'], o['weight'], call, 'routed' if o['routed'] else 'unrouted')
+
+
+def spec_text(p):
+    name = str(p['seed'])
+    if p['reader'] == 'csv':
+        source = 'csv("%s.csv", x = 0 .. %d, label = %d, kind = %d)' % (name, p['n_in'], p['n_in'], p['n_in'] + 1)
+    else:
+        source = 'npy(x = "%s-x.npy", label = "%s-label.npy", kind = "%s-kind.npy")' % (name, name, name)
+    dims = p['image'] or [p['n_in']]
+    x = 'source.x'
+    if p['image'] and p['reader'] == 'csv':
+        x = 'reshape(source.x, [%s])' % ', '.join(map(str, dims))
+    out = '# tests/random/generate.py, seed %s\nedition 1\ndata points {\n  source = %s\n  x: f32[%s] = %s\n' % (
+        name, source, ', '.join(map(str, dims)), x)
+    for f, hi in sorted(p['ranges'].items()):
+        out += '  %s: int in 0 ..= %d = source.%s\n' % (f, hi, f)
+    out += '}\n'
+    for m in p['modules']:
+        out += 'module %s(v: f32[%d]) -> f32[%d] {\n%s}\n' % (m['name'], m['n_in'], m['n_out'], ''.join(map(statement, m['body'])))
+    out += 'model {\n%s}\n' % ''.join(map(statement, p['model']))
+    out += ''.join(split_text(*s) for s in sorted(p['splits'].items()))
+    out += ''.join('class %s = %s\n' % (n, cond_text(c)) for n, c in sorted(p['classes'].items()))
+    out += ''.join(map(route_text, p['routes'])) + ''.join(map(loss_text, p['losses'])) + ''.join(map(reg_text, p['regs']))
+    return out + 'optimize %s\ntrain { batch = %d; for = 3 steps; log = 1 steps; checkpoint { every = 3 steps } }\n' % (
+        p['optimizer'], p['batch'])
+
+
+def plain_text(p):
+    drops = ''.join('drop %s\n' % r['name'] for r in p['routes'] if r['primitive'] != 'value')
+    return 'edition 1\nextend "%d.route"\n%s' % (p['seed'], drops)
+
+
+def save_npy(path, kind, shape, values):
+    head = "{'descr': '%s', 'fortran_order': False, 'shape': (%s,), }" % (kind, ', '.join(map(str, shape)))
+    head += ' ' * (-(len(head) + 11) % 64) + '\n'
+    with open(path, 'wb') as f:
+        f.write(b'\x93NUMPY\x01\x00' + struct.pack('<H', len(head)) + head.encode())
+        f.write(struct.pack('<%d%s' % (len(values), 'f' if kind == '<f4' else 'i'), *values))
+
+
+def write(folder, p):
+    at = lambda suffix: os.path.join(folder, '%d%s' % (p['seed'], suffix))
+    if p['reader'] == 'csv':
+        with open(at('.csv'), 'w') as f:
+            for i, row in enumerate(p['table']):
+                f.write(','.join('%.9g' % v for v in row) + ',%d,%d\n' % (p['ints']['label'][i], p['ints']['kind'][i]))
+    else:
+        save_npy(at('-x.npy'), '<f4', [p['rows']] + list(p['image'] or [p['n_in']]), [v for row in p['table'] for v in row])
+        for f in p['ranges']:
+            save_npy(at('-%s.npy' % f), '<i4', [p['rows']], p['ints'][f])
+    with open(at('.route'), 'w') as f:
+        f.write(spec_text(p))
+    with open(at('.plain.route'), 'w') as f:
+        f.write(plain_text(p))
+    with open(at('.json'), 'w') as f:
+        json.dump(p, f)
+
+
+def main():
+    folder, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    for seed in range(first, first + count):
+        p = Generator(seed, 'smooth' in sys.argv[4:]).program()
+        write(folder, p)
+        print('%s/%d.route%s' % (folder, seed, ' fixed' if p['fixed'] else ''))
+
+
+if __name__ == '__main__':
+    main()

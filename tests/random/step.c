@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * step.c -- one training step of each specification on the standard input ("PATH [fixed]"), compiled as
+ * `routec run` compiles it, on its own data. Checked: oracle       losses, routed gradients, next values and
+ * optimizer states against the double interpreter zeros        a gradient that is exactly 0 in the
+ * interpreter is exactly 0 threads      the same bits with 1, 2 and 4 threads plain        losses equal in
+ * every bit to those of PATH.plain.route, which has no `gradient of` and `parameters of` routes; of compiled
+ * code only for each --plain N-th program mixed        "fixed": the batch's gradient is the sum of the
+ * gradients of its data, one value of `label` at a time vectors      for each --vectors N-th program the same
+ * bits from AVX2 code as from AVX-512 code
+ * --interpret 1: instead, inputs, losses and gradients of the interpreter are written to PATH.values as JSON,
+ * for PyTorch. */
+#include "columns.h"
+#include "driver.h"
+#include "llvm_run.h"
+
+/* Bound of |compiled - interpreted| relative to the largest magnitude of the tensor in the interpreter; where
+ * a program is so ill-conditioned that more is lost (a correlation over three rows), AMPLIFIED times what its
+ * own gradients move by when parameters and data move by one rounding. */
+#define BOUND     2e-5
+#define AMPLIFIED 100
+#define BOUND_SUM 1e-9 /* mixed against the sum, both in double */
+enum { MAX_ROOTS = 512, REDRAWS = 24 };
+
+typedef struct Case {
+  Compilation c;
+  Options o;
+  const Graph *g;
+  double **columns; /* [column] all data */
+  int64_t n_data;
+  uint64_t draw;   /* another draw of the parameters */
+  double rounding; /* parameters and data are moved by a random part of it */
+  Run run;
+} Case;
+
+typedef struct Totals {
+  int64_t programs, failed, gradients, zeros, cancelled, amplified, mixed, plain, vectors;
+  double worst, worst_sum;
+} Totals;
+static Totals totals;
+
+static bool fail(const char *path, const char *what, const char *where, double found, double bound) {
+  printf("FAILED %s: %s %s: %.4g is beyond %.4g\n", path, what, where, found, bound);
+  totals.failed++;
+  return false;
+}
+
+/* ---- a program, compiled
+ * ---------------------------------------------------------------------------------------- */
+static bool case_open(Case *x, const char *path, const char *target, Stage last) {
+  bool stopped;
+  memset(x, 0, sizeof *x);
+  x->o = (Options){
+      .argument = path, .last = last, .target = target, .keep_grads = true, .json_diags = JSON_DIAGS_FIELD};
+  x->o.rt.json = true; /* warnings are not wanted here */
+  driver_open(&x->c, &x->o);
+  if (driver_compile(&x->c, path, last, &stopped) != RT_OK) return fail(path, "refused", "", 1, 0);
+  x->g = x->c.program->step;
+  if (x->g->n_roots > MAX_ROOTS) return fail(path, "roots", "", x->g->n_roots, MAX_ROOTS);
+  x->columns = columns_read(x->c.arena, x->c.job, &x->n_data);
+  return x->columns ? true : fail(path, "data", "", 1, 0);
+}
+static void case_close(Case *x) { driver_close(&x->c); }
+
+static double uniform(uint64_t *state, double lo, double hi) {
+  return (double)(float)(lo + (hi - lo) * (double)(rg_next(state) >> 11) * 0x1p-53);
+}
+
+/* A value within the bounds of PyTorch's initialisation; moments; and corrections between them. */
+static double *param_values(Case *x, const ProgParam *p, int what) {
+  uint64_t state = p->stream + 977 * (uint64_t)(what + 1) + 0x9E3779B97F4A7C15u * 1000 * x->draw;
+  const int64_t n = shape_count(&p->shape, 1), fan = p->shape.rank > 1 ? n / p->shape.d[0] : 4;
+  double *v = ARENA_NEWS(x->c.arena, double, n + 1), size = 1 / sqrt((double)fan);
+  for (int64_t i = 0; i < n; i++) {
+    if (what < 0) v[i] = uniform(&state, -size, size) + (p->init == INIT_CONSTANT ? p->a : 0);
+    else if (what == 0) v[i] = uniform(&state, -0.1, 0.1);
+    else v[i] = what == 1 ? uniform(&state, 0.01, 0.1) : uniform(&state, 0.1, 0.9);
+    if (what < 0 && x->rounding != 0) v[i] *= 1 + x->rounding * uniform(&state, -1, 1);
+  }
+  return v;
+}
+
+/* Rows of the batch: data `pick[0 .. rows)`. */
+static EvalInput case_input(Case *x, const int64_t *pick, int64_t rows) {
+  Arena *a = x->c.arena;
+  const Program *p = x->c.program;
+  const double **params = ARENA_NEWS(a, const double *, p->n_params + 1),
+               **columns = ARENA_NEWS(a, const double *, p->n_columns + 1);
+  const double *const **states = ARENA_NEWS(a, const double *const *, p->n_params + 1);
+  for (uint32_t i = 0; i < p->n_params; i++) {
+    const double **s = ARENA_NEWS(a, const double *, JOB_MAX_STATES);
+    for (int k = 0; k < JOB_MAX_STATES; k++) s[k] = param_values(x, &p->params[i], k);
+    params[i] = param_values(x, &p->params[i], -1), states[i] = s;
+  }
+  for (uint32_t i = 0; i < p->n_columns; i++) {
+    const int64_t n = shape_count(&p->columns[i].shape, 1);
+    double *v = ARENA_NEWS(a, double, n *rows + 1);
+    for (int64_t r = 0; r < rows && x->columns[i]; r++)
+      memcpy(v + r * n, x->columns[i] + pick[r] * n, sizeof *v * (size_t)n);
+    columns[i] = v;
+  }
+  double *scalars = ARENA_NEWS(a, double, p->n_scalars + 1);
+  int32_t *datum = ARENA_NEWS(a, int32_t, rows);
+  for (uint32_t i = 0; i < p->n_scalars; i++) scalars[i] = p->scalars[i].value;
+  for (int64_t r = 0; r < rows; r++) datum[r] = run_datum(r);
+  return (EvalInput){.rows = rows,
+                     .params = params,
+                     .states = states,
+                     .columns = columns,
+                     .datum = datum,
+                     .scalars = scalars,
+                     .step = 3,
+                     .total_steps = 9,
+                     .steps_per_epoch = 3,
+                     .seed = p->seed};
+}
+
+/* ---- results: the roots of the step
+ * ------------------------------------------------------------------------------- */
+typedef struct Result {
+  double *root[MAX_ROOTS];
+} Result;
+
+static int64_t root_count(const Case *x, uint32_t i, int64_t rows) {
+  return shape_count(&x->g->v[x->g->roots[i].value].shape, rows);
+}
+
+static Result compiled(Case *x, const EvalInput *in, int threads) {
+  Result r = {{NULL}};
+  run_open(&x->run, x->c.arena, x->c.plan, x->c.job->train.fn.work_bytes, in);
+  run_threads(&x->run, x->c.job->train.fn.entry, threads);
+  for (uint32_t i = 0; i < x->g->n_roots; i++)
+    r.root[i] = run_root(&x->run, x->c.arena, &x->c.plan->train, i, in);
+  run_close(&x->run);
+  return r;
+}
+
+static Result interpreted(Case *x, const EvalInput *in) {
+  Result r = {{NULL}};
+  EvalResult e = graph_eval(x->g, x->c.arena, in);
+  for (uint32_t i = 0; i < x->g->n_roots; i++) r.root[i] = e.value[x->g->roots[i].value];
+  return r;
+}
+
+static const char *root_name(const Case *x, uint32_t i) {
+  static const char *const kinds[] = {"loss",   "gradient", "next value", "next state",
+                                      "metric", "key",      "picture",    "kept value"};
+  const Root *r = &x->g->roots[i];
+  const char *name = r->kind == ROOT_LOSS    ? x->c.program->origins[r->a].name
+                     : r->kind <= ROOT_STATE ? x->c.program->params[r->a].path
+                                             : "";
+  return arena_printf(x->c.arena, "%s of %s", kinds[r->kind], name);
+}
+
+static double largest(const double *v, int64_t n) {
+  double m = 0;
+  for (int64_t i = 0; i < n; i++) m = fabs(v[i]) > m ? fabs(v[i]) : m;
+  return m;
+}
+/* Largest distance relative to `scale`; infinite where one is not a number. */
+static double distance(const double *a, const double *b, int64_t n, double scale) {
+  double worst = 0;
+  for (int64_t i = 0; i < n; i++) {
+    const double d = fabs(a[i] - b[i]);
+    if (!(d <= worst * scale))
+      worst = isfinite(d) && scale > 0 ? d / scale : d > 0 || isnan(d) ? INFINITY : worst;
+  }
+  return worst;
+}
+
+/* ---- checks
+ * ---------------------------------------------------------------------------------------------------------
+ */
+/* Gradients of one step share a scale: one tensor's may vanish by cancellation where others do not. */
+static double gradient_scale(const Case *x, const Result *want) {
+  double scale = 0;
+  for (uint32_t i = 0; i < x->g->n_roots; i++)
+    if (x->g->roots[i].kind == ROOT_GRAD) scale = fmax(scale, largest(want->root[i], root_count(x, i, 1)));
+  return scale;
+}
+
+/* What root i of the interpreter moves by when the inputs are moved by a rounding, relative to `scale`. */
+static double amplification(Case *x, const int64_t *pick, int64_t rows, uint32_t i, const Result *want,
+                            double scale) {
+  double worst = 0;
+  x->rounding = 0x1p-24;
+  for (x->draw = 0; x->draw < 1; x->draw++) {
+    EvalInput in = case_input(x, pick, rows);
+    Result moved = interpreted(x, &in);
+    worst = fmax(worst, distance(moved.root[i], want->root[i], root_count(x, i, rows), scale));
+  }
+  x->rounding = 0, x->draw = 0;
+  return worst;
+}
+
+/* Is entry k of root i 0 in the interpreter for any parameters, and not by a cancellation of these? */
+static bool always_zero(Case *x, const int64_t *pick, int64_t rows, uint32_t i, int64_t k) {
+  bool zero = true;
+  for (x->draw = 1; zero && x->draw <= REDRAWS; x->draw++) {
+    EvalInput in = case_input(x, pick, rows);
+    zero = interpreted(x, &in).root[i][k] == 0;
+  }
+  x->draw = 0;
+  return zero;
+}
+
+static bool check_zeros(Case *x, const char *path, const int64_t *pick, int64_t rows, uint32_t i,
+                        const Result *got, const Result *want) {
+  for (int64_t k = 0, n = root_count(x, i, rows); k < n; k++) {
+    if (want->root[i][k] != 0) continue;
+    totals.zeros++;
+    if (got->root[i][k] == 0) continue;
+    if (always_zero(x, pick, rows, i, k)) return fail(path, "zeros:", root_name(x, i), got->root[i][k], 0);
+    totals.cancelled++;
+  }
+  return true;
+}
+
+static bool check_oracle(Case *x, const char *path, const int64_t *pick, int64_t rows, const Result *got,
+                         const Result *want) {
+  const double shared = gradient_scale(x, want);
+  for (uint32_t i = 0; i < x->g->n_roots; i++) {
+    const bool gradient = x->g->roots[i].kind == ROOT_GRAD;
+    const int64_t n = root_count(x, i, rows);
+    const double scale = fmax(largest(want->root[i], n), gradient ? 1e-2 * shared : 0);
+    const double d = distance(got->root[i], want->root[i], n, scale);
+    if (!(d <= BOUND)) {
+      const double bound = AMPLIFIED * amplification(x, pick, rows, i, want, scale);
+      if (!(d <= bound)) return fail(path, "oracle:", root_name(x, i), d, fmax(bound, BOUND));
+      totals.amplified++;
+    } else totals.worst = fmax(totals.worst, d);
+    totals.gradients += gradient;
+    if (gradient && !check_zeros(x, path, pick, rows, i, got, want)) return false;
+  }
+  return true;
+}
+
+static bool check_bits(Case *x, const char *path, const char *what, const Result *a, const Result *b,
+                       int64_t rows) {
+  for (uint32_t i = 0; i < x->g->n_roots; i++)
+    if (memcmp(a->root[i], b->root[i], sizeof(double) * (size_t)root_count(x, i, rows)) != 0)
+      return fail(path, what, root_name(x, i), distance(a->root[i], b->root[i], root_count(x, i, rows), 1),
+                  0);
+  return true;
+}
+
+static bool check_losses(Case *x, Case *y, const char *path, const Result *a, const Result *b) {
+  for (uint32_t i = 0; i < x->g->n_roots; i++)
+    for (uint32_t k = 0; x->g->roots[i].kind == ROOT_LOSS && k < y->g->n_roots; k++) {
+      if (y->g->roots[k].kind != ROOT_LOSS || strcmp(root_name(x, i), root_name(y, k)) != 0) continue;
+      if (memcmp(a->root[i], b->root[k], sizeof(double)) != 0)
+        return fail(path, "plain:", root_name(x, i), a->root[i][0] - b->root[k][0], 0);
+    }
+  return true;
+}
+
+/* Losses without the routes: in the interpreter, and of compiled code where asked for. */
+static bool check_plain(const char *path, const Result *got, const Result *want, Case *x, const int64_t *pick,
+                        int64_t rows, bool compile) {
+  Case y;
+  char plain[4096];
+  snprintf(plain, sizeof plain, "%.*s.plain.route", (int)(strlen(path) - strlen(".route")), path);
+  bool ok = case_open(&y, plain, NULL, compile ? STAGE_LOAD : STAGE_BIND);
+  if (ok) {
+    EvalInput in = case_input(&y, pick, rows);
+    Result r = interpreted(&y, &in);
+    ok = check_losses(x, &y, path, want, &r);
+    if (ok && compile) {
+      r = compiled(&y, &in, 1);
+      ok = check_losses(x, &y, path, got, &r);
+      totals.plain++;
+    }
+  }
+  case_close(&y);
+  return ok;
+}
+
+static bool check_vectors(const char *path, const Result *wide, Case *x, const int64_t *pick, int64_t rows) {
+  Case y;
+  bool ok = case_open(&y, path, "x86-64-v3", STAGE_LOAD);
+  if (ok) {
+    EvalInput in = case_input(&y, pick, rows);
+    Result r = compiled(&y, &in, 1);
+    ok = check_bits(x, path, "vectors:", wide, &r, rows);
+    totals.vectors++;
+  }
+  case_close(&y);
+  return ok;
+}
+
+static int find_column(const Case *x, const char *name) {
+  for (uint32_t i = 0; i < x->c.program->n_columns; i++)
+    if (!strcmp(x->c.program->columns[i].name, name)) return (int)i;
+  return -1;
+}
+
+/* `sum` += the gradients of the rows whose label is `value`. */
+static void add_gradients(Case *x, const int64_t *pick, int64_t rows, const double *labels, double value,
+                          Result *sum, bool compile) {
+  int64_t some[256], n = 0;
+  for (int64_t r = 0; r < rows; r++)
+    if (labels[pick[r]] == value) some[n++] = pick[r];
+  if (!n) return;
+  EvalInput in = case_input(x, some, n);
+  Result part = compile ? compiled(x, &in, 1) : interpreted(x, &in);
+  for (uint32_t i = 0; i < x->g->n_roots; i++)
+    for (int64_t k = 0, m = root_count(x, i, 1); x->g->roots[i].kind == ROOT_GRAD && k < m; k++)
+      sum->root[i][k] += part.root[i][k];
+}
+
+static bool check_mixed(Case *x, const char *path, const Result *whole, const int64_t *pick, int64_t rows,
+                        bool compile) {
+  const int label = find_column(x, "label");
+  const double bound = compile ? BOUND : BOUND_SUM, shared = gradient_scale(x, whole);
+  if (label < 0) return true; /* no condition, table or loss reads it: nothing tells data apart */
+  Result sum = {{NULL}};
+  for (uint32_t i = 0; i < x->g->n_roots; i++)
+    sum.root[i] = ARENA_NEWS(x->c.arena, double, root_count(x, i, rows) + 1);
+  for (double v = x->c.program->columns[label].lo; v <= x->c.program->columns[label].hi; v++)
+    add_gradients(x, pick, rows, x->columns[label], v, &sum, compile);
+  for (uint32_t i = 0; i < x->g->n_roots; i++) {
+    if (x->g->roots[i].kind != ROOT_GRAD) continue;
+    const double d = distance(sum.root[i], whole->root[i], root_count(x, i, 1), shared);
+    if (!(d <= bound))
+      return fail(path, compile ? "mixed, compiled:" : "mixed, interpreted:", root_name(x, i), d, bound);
+    if (!compile) totals.worst_sum = fmax(totals.worst_sum, d);
+  }
+  return true;
+}
+
+/* ---- for PyTorch
+ * ------------------------------------------------------------------------------------------------------ */
+static void dump_numbers(FILE *f, const char *kind, const char *name, const double *v, int64_t n) {
+  fprintf(f, ",\n\"%s %s\": [", kind, name);
+  for (int64_t i = 0; i < n; i++) fprintf(f, "%s%.17g", i ? "," : "", v[i]);
+  fprintf(f, "]");
+}
+
+static bool write_values(Case *x, const char *path, const EvalInput *in, const Result *r) {
+  const Program *p = x->c.program;
+  FILE *f = fopen(arena_printf(x->c.arena, "%s.values", path), "w");
+  if (!f) return fail(path, "its values cannot be written", "", 1, 0);
+  fprintf(f, "{\"rows\": %lld", (long long)in->rows);
+  for (uint32_t i = 0; i < p->n_params; i++)
+    dump_numbers(f, "param", p->params[i].path, in->params[i], shape_count(&p->params[i].shape, 1));
+  for (uint32_t i = 0; i < p->n_columns; i++)
+    dump_numbers(f, "column", p->columns[i].name, in->columns[i],
+                 shape_count(&p->columns[i].shape, in->rows));
+  for (uint32_t i = 0; i < x->g->n_roots; i++) {
+    const Root *root = &x->g->roots[i];
+    if (root->kind == ROOT_LOSS) dump_numbers(f, "loss", p->origins[root->a].name, r->root[i], 1);
+    if (root->kind == ROOT_GRAD)
+      dump_numbers(f, "grad", p->params[root->a].path, r->root[i], root_count(x, i, 1));
+  }
+  fprintf(f, "}\n");
+  return fclose(f) == 0;
+}
+
+/* ---- all of it
+ * ----------------------------------------------------------------------------------------------------------
+ */
+typedef struct Wanted {
+  bool interpret;
+  int64_t plain, vectors; /* of each so-manyth program */
+} Wanted;
+
+static bool check_program(Case *x, const char *path, bool fixed, const Wanted *w) {
+  int64_t pick[256], rows = x->c.program->train.batch < 256 ? x->c.program->train.batch : 256;
+  const int64_t number = totals.programs - 1;
+  if (rows > x->n_data) rows = x->n_data;
+  for (int64_t i = 0; i < rows; i++)
+    pick[i] = (i * 7 + 3) % x->n_data; /* distinct where 7 does not divide n_data */
+  EvalInput in = case_input(x, pick, rows);
+  Result want = interpreted(x, &in);
+  if (w->interpret) return write_values(x, path, &in, &want);
+  Result got = compiled(x, &in, 1);
+  bool ok = check_oracle(x, path, pick, rows, &got, &want);
+  for (int threads = 2; ok && threads <= 4; threads += 2) {
+    Result again = compiled(x, &in, threads);
+    ok = check_bits(x, path, threads == 2 ? "two threads:" : "four threads:", &got, &again, rows);
+  }
+  if (ok && fixed) {
+    totals.mixed++;
+    ok = check_mixed(x, path, &want, pick, rows, false) && check_mixed(x, path, &got, pick, rows, true);
+  }
+  ok = ok && check_plain(path, &got, &want, x, pick, rows, w->plain && number % w->plain == 0);
+  return ok && (!w->vectors || number % w->vectors || check_vectors(path, &got, x, pick, rows));
+}
+
+int main(int argc, char **argv) {
+  Wanted w = {0};
+  for (int i = 1; i + 1 < argc; i += 2) {
+    if (!strcmp(argv[i], "--interpret")) w.interpret = true;
+    if (!strcmp(argv[i], "--plain")) w.plain = atoi(argv[i + 1]);
+    if (!strcmp(argv[i], "--vectors")) w.vectors = atoi(argv[i + 1]);
+  }
+  char line[4096];
+  while (fgets(line, sizeof line, stdin)) {
+    line[strcspn(line, "\n")] = 0;
+    char *flags = strchr(line, ' ');
+    if (flags) *flags++ = 0;
+    Case x;
+    totals.programs++;
+    if (case_open(&x, line, NULL, w.interpret ? STAGE_BIND : STAGE_LOAD))
+      check_program(&x, line, flags && strstr(flags, "fixed"), &w);
+    case_close(&x);
+    fflush(stdout);
+  }
+  printf("%lld programs, %lld failed. Oracle: %lld gradients, worst error %.3g, %lld in ill-conditioned "
+         "programs; %lld exact zeros, "
+         "%lld cancelled.\n",
+         (long long)totals.programs, (long long)totals.failed, (long long)totals.gradients, totals.worst,
+         (long long)totals.amplified, (long long)totals.zeros, (long long)totals.cancelled);
+  printf("Mixed batches: %lld, worst %.3g. Compiled without routes: %lld. In AVX2: %lld.\n",
+         (long long)totals.mixed, totals.worst_sum, (long long)totals.plain, (long long)totals.vectors);
+  return totals.failed || !totals.programs;
+}

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch_check.py COUNT [FIRST]: builds random programs (generate.py) in PyTorch from their description, not their text, and
+compares losses and routed gradients with those of routec's interpreter (step --interpret), both in double precision.
+
+What a route means is written here a second time, in other terms than the compiler's. For each origin the forward pass is
+made anew, with the masks that apply to it (a class of autograd that multiplies the gradient of each datum); the gradients
+of the origins are added. Where a program has routes of parameters, every datum has a copy of every use of the weights."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import generate  # noqa: E402
+try:
+    import torch
+except ImportError:
+    print('SKIPPED: PyTorch is not installed (Debian: python3-torch)')
+    sys.exit(77)
+torch.set_num_threads(1)
+torch.set_default_dtype(torch.float64)
+F = torch.nn.functional
+BOUND = 1e-6  # constants of a program are f32 for routec
+ACTS = {'relu': torch.relu, 'tanh': torch.tanh, 'gelu': F.gelu, 'silu': F.silu, 'sigmoid': torch.sigmoid, 'softplus': F.softplus,
+        'abs': torch.abs}
+
+
+class Mask(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, m):
+        ctx.save_for_backward(m)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, d):
+        (m,) = ctx.saved_tensors
+        return torch.where(m == 0, torch.zeros_like(d), m * d), None
+
+
+class Twin:
+    def __init__(self, program, values):
+        self.p, self.rows = program, values['rows']
+        # columns that nothing reads are not there
+        self.fields = {k.split(' ')[1]: torch.tensor(v) for k, v in values.items() if k.startswith('column ')}
+        self.params = {k.split(' ')[1]: v for k, v in values.items() if k.startswith('param ')}
+        self.modules = {m['name']: m for m in program['modules']}
+        if 'x' in self.fields:
+            self.fields['x'] = self.fields['x'].view([self.rows] + list(program['image'] or [program['n_in']]))
+        for f in program['ranges']:
+            if f in self.fields:
+                self.fields[f] = self.fields[f].long()
+
+    def datum(self, i):
+        return {f: int(self.fields[f][i]) if f in self.fields else 0 for f in self.p['ranges']}
+
+    def holds(self, cond):
+        return torch.tensor([generate.cond_holds(cond, self.datum(i), self.p['classes']) for i in range(self.rows)])
+
+    # ---- routes ----
+    def arm_of(self, route, i):
+        for arm in route['arms']:
+            if generate.cond_holds(arm['cond'], self.datum(i), self.p['classes']):
+                return arm['weights']
+        return route['other']
+
+    def factor(self, route, part=None):
+        """[rows] for one part, else [rows, units]."""
+        s = 1.0 if route['strength'] is None else route['strength']
+        parts = {part: [0]} if part else self.p['splits'][route['place']]
+        n = sum(len(u) for u in parts.values())
+        m = torch.zeros(self.rows, n)
+        for i in range(self.rows):
+            weights = self.arm_of(route, i)
+            for name, units in parts.items():
+                m[i, units] = 1 + s * (weights[name] - 1)
+        return m[:, 0] if part else m
+
+    def masked(self, place, x, part=None):
+        for primitive in ('value', 'gradient'):
+            for route in self.p['routes']:
+                if route['place'] != place or route['primitive'] != primitive or bool(route['mix']) != bool(part):
+                    continue
+                if primitive == 'gradient' and not self.applies(route):
+                    continue
+                m = self.factor(route, part)
+                if x.dim() == 4 and not part:
+                    m = m[:, :, None, None]
+                while m.dim() < x.dim():
+                    m = m.unsqueeze(1) if not part else m.unsqueeze(-1)
+                m = m.expand_as(x)
+                x = Mask.apply(x, m) if primitive == 'gradient' else torch.where(m == 0, torch.zeros_like(x), m * x)
+        return x
+
+    def applies(self, route):
+        if not self.origin['routed']:
+            return False
+        return route['origins'] is None or self.origin['name'] in route['origins']
+
+    # ---- statements ----
+    def param(self, path):
+        return self.free[path]
+
+    def layer(self, s, prefix, x):
+        name = '%s%s' % (prefix, s['layer'])
+        w = lambda k: self.param('%s.%s' % (name, k))
+        if s['op'] == 'linear':
+            return F.linear(x, w('weight'), w('bias') if s['bias'] else None)
+        if s['op'] == 'conv':
+            return F.conv2d(x, w('weight'), w('bias') if s['bias'] else None, stride=s['stride'], padding=s['padding'])
+        if s['op'] == 'embedding':
+            return w('weight')[x]
+        if s['op'] == 'layer_norm':
+            return F.layer_norm(x, x.shape[-1:], w('weight') if s['affine'] else None, w('bias') if s['affine'] else None, 1e-5)
+        y = x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
+        return y * w('weight') if s['affine'] else y
+
+    def value(self, s, prefix, a):
+        op = s['op']
+        if 'layer' in s:
+            return self.layer(s, prefix, a[0])
+        if op == 'act':
+            return ACTS[s['kind']](a[0])
+        if op == 'call':
+            m = self.modules[s['module']]
+            return self.run(m['body'], {'v': a[0]}, s['module'] + '.')['out']
+        if op == 'mix':
+            left, right = (self.masked(s['out'], x, part) for x, part in zip(a[1:], s['names']))
+            return a[0] * left + (1 - a[0]) * right
+        if op == 'reshape':
+            return a[0].reshape([self.rows] + s['dims'])
+        return {
+            'add': lambda: a[0] + a[1], 'scale': lambda: s['by'] * a[0], 'flatten': lambda: a[0].flatten(1),
+            'matmul': lambda: a[0] @ a[1], 'matmul_t': lambda: a[0] @ a[1].transpose(1, 2),
+            'softmax': lambda: torch.softmax(a[0], -1), 'slice': lambda: a[0][:, s['lo']:s['hi']],
+            'concat': lambda: torch.cat(a, -1), 'stop': lambda: a[0].detach()}[op]()
+
+    def run(self, body, env, prefix=''):
+        for s in body:
+            args = [env[n] if n in env else self.fields[n] for n in s['args']]
+            env[s['out']] = self.masked(prefix + s['out'], self.value(s, prefix, args))
+        return env
+
+    # ---- origins ----
+    def mean_over(self, e, weight):
+        return (e * weight).sum() / weight.sum().clamp(min=1)
+
+    def loss(self, o, env):
+        x = env[o['args'][0]]
+        y = self.fields['label'] if o['kind'] == 'ce' else self.fields['x'].flatten(1)
+        e = {'mse': lambda: ((x - y) ** 2).mean(1), 'mae': lambda: (x - y).abs().mean(1),
+             'ce': lambda: F.cross_entropy(x, y, reduction='none')}[o['kind']]() * (o['weight'] or 1)
+        d = o['denominator']
+        if d['kind'] == 'mean_by' and d['by'] == 'label':
+            return sum(self.mean_over(e, (self.fields['label'] == v).double()) for v in range(self.p['ranges']['label'] + 1))
+        if d['kind'] in ('mean_by', 'mean_over'):
+            c = self.holds(self.p['classes'][d['by']]).double()
+            return self.mean_over(e, c) + (self.mean_over(e, 1 - c) if d['kind'] == 'mean_by' else 0)
+        return {'mean': lambda: e.mean(), 'sum': lambda: e.sum(), 'per': lambda: e.sum() / d['per']}[d['kind']]()
+
+    def penalty(self, o, env):
+        x = env[o['args'][0]]
+        half = o['n'] // 2
+        return o['weight'] * {'l1': lambda: x.abs().mean(0).sum(), 'l2': lambda: (x ** 2).mean(0).sum(),
+                              'square': lambda: (x ** 2).mean(),
+                              'correlation': lambda: correlation(x[:, :half], x[:, half:]).abs().mean()}[o['kind']]()
+
+    def gradients(self):
+        """{origin: loss}, {path: gradient}."""
+        losses, total = {}, {}
+        shapes = shapes_of(self.p)
+        for o in self.p['losses'] + self.p['regs']:
+            self.origin = o
+            self.free = {k: torch.tensor(v).view(shapes[k]).requires_grad_() for k, v in self.params.items()}
+            env = self.run(self.p['model'], {})
+            value = self.loss(o, env) if 'denominator' in o else self.penalty(o, env)
+            losses[o['name']] = float(value)
+            if not value.requires_grad:
+                continue
+            for (k, w), g in zip(self.free.items(), torch.autograd.grad(value, list(self.free.values()), allow_unused=True)):
+                if g is not None:
+                    total[k] = total.get(k, 0) + g
+        return losses, total
+
+
+def correlation(a, b):
+    def unit(v):
+        centred, deviation = v - v.mean(0), v.std(0)
+        alive = deviation > 0
+        return torch.where(alive, centred / torch.where(alive, deviation, torch.ones_like(deviation)), torch.zeros_like(v))
+    return unit(a).T @ unit(b) / len(a)
+
+
+def shapes_of(p):
+    """Of every parameter, by path."""
+    out = {}
+
+    def walk(body, shape, prefix):
+        for s in body:
+            a = [shape[n] for n in s['args'] if n in shape]
+            name = prefix + s.get('layer', '')
+            n_in = a[0][-1] if a and a[0] else 0
+            if s['op'] == 'linear':
+                out[name + '.weight'], out[name + '.bias'] = [s['n'], n_in], [s['n']]
+                shape[s['out']] = a[0][:-1] + [s['n']]
+            elif s['op'] == 'conv':
+                out[name + '.weight'], out[name + '.bias'] = [s['n'], a[0][0], s['kernel'], s['kernel']], [s['n']]
+                size = (a[0][1] + 2 * s['padding'] - s['kernel']) // s['stride'] + 1
+                shape[s['out']] = [s['n'], size, size]
+            elif s['op'] == 'embedding':
+                out[name + '.weight'] = [s['vocab'], s['d']]
+                shape[s['out']] = [s['d']]
+            elif s['op'] == 'call':
+                m = next(m for m in p['modules'] if m['name'] == s['module'])
+                walk(m['body'], {'v': a[0]}, m['name'] + '.')
+                shape[s['out']] = [m['n_out']]
+            elif s['op'] == 'mix':
+                shape[s['out']] = a[1]
+            elif s['op'] == 'reshape':
+                shape[s['out']] = s['dims']
+            elif s['op'] == 'flatten':
+                n = 1
+                for d in a[0]:
+                    n *= d
+                shape[s['out']] = [n]
+            elif s['op'] == 'matmul_t':
+                shape[s['out']] = [a[0][0], a[1][0]]
+            elif s['op'] == 'matmul':
+                shape[s['out']] = [a[0][0], a[1][1]]
+            elif s['op'] == 'slice':
+                shape[s['out']] = [s['hi'] - s['lo']]
+            elif s['op'] == 'concat':
+                shape[s['out']] = [a[0][0] + a[1][0]]
+            else:
+                shape[s['out']] = a[0]
+                if s['op'] in ('layer_norm', 'rms_norm'):
+                    out[name + '.weight'] = out[name + '.bias'] = [n_in]
+    walk(p['model'], {'x': list(p['image'] or [p['n_in']]), 'label': [], 'kind': []}, '')
+    return out
+
+
+def compare(program, values):
+    """Messages of what differs, and the worst distance."""
+    twin = Twin(program, values)
+    losses, gradients = twin.gradients()
+    bad, worst = [], 0.0
+    want = {k.split(' ', 1)[1]: torch.tensor(v) for k, v in values.items() if k.startswith('grad ')}
+    scale = max([float(g.abs().max()) for g in want.values()] + [1e-6])
+    for name, value in losses.items():
+        found = abs(values['loss ' + name][0] - value) / max(abs(value), 1e-3)
+        worst = max(worst, found)
+        if not found <= BOUND:
+            bad.append('loss of %s: %.9g, PyTorch %.9g' % (name, values['loss ' + name][0], value))
+    for path in twin.params:
+        g = gradients.get(path)
+        mine = want.get(path, torch.zeros(1))
+        found = float((mine - (g.flatten() if g is not None else 0)).abs().max()) / scale
+        worst = max(worst, found)
+        if not found <= BOUND:
+            bad.append('gradient of %s: %.3g of the largest away' % (path, found))
+    return bad, worst
+
+
+def main():
+    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    failed, worst = 0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        listing = ''
+        for seed in range(first, first + count):
+            p = generate.Generator(seed).program()
+            generate.write(folder, p)
+            listing += '%s/%d.route\n' % (folder, seed)
+        done = subprocess.run([os.environ['RANDOM_STEP'], '--interpret', '1'], input=listing, text=True, stdout=subprocess.PIPE)
+        if done.returncode:
+            print(done.stdout)
+            return 1
+        for seed in range(first, first + count):
+            at = os.path.join(folder, '%d' % seed)
+            with open(at + '.json') as f, open(at + '.route.values') as g:
+                bad, found = compare(json.load(f), json.load(g))
+            worst = max(worst, found)
+            for message in bad:
+                print('FAILED seed %d: %s' % (seed, message))
+            failed += bool(bad)
+    print('%d programs against PyTorch, seeds %d to %d: %d failed, worst %.3g' % (count, first, first + count - 1, failed, worst))
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
