@@ -91,7 +91,7 @@ static void oracle(void *user, const JobFrame *f, int64_t rows, float **values) 
   const Compilation *c = user;
   const Program *p = c->program;
   Arena *a = arena_create();
-  const int32_t *order = f->order + f->pos;
+  const int32_t *order = f->order + f->starts[0];
   const double **columns = ARENA_NEWS(a, const double *, p->n_columns + 1);
   double **params = ARENA_NEWS(a, double *, p->n_params + 1);
   for (uint32_t i = 0; i < p->n_columns; i++)

@@ -11,10 +11,14 @@
 enum { STREAM_SHUFFLE = 0x53485546 /* "SHUF" */ };
 
 void data_shuffle(int32_t *order, int64_t n, uint64_t seed, uint64_t epoch) {
+  data_permute(order, n, seed, epoch, STREAM_SHUFFLE);
+}
+
+void data_permute(int32_t *order, int64_t n, uint64_t seed, uint64_t epoch, uint32_t stream) {
   const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
   for (int64_t i = 0; i < n; i++) order[i] = (int32_t)i;
   for (int64_t i = n - 1; i > 0; i--) {
-    const uint32_t counter[4] = {(uint32_t)i, (uint32_t)epoch, (uint32_t)(epoch >> 32), STREAM_SHUFFLE};
+    const uint32_t counter[4] = {(uint32_t)i, (uint32_t)epoch, (uint32_t)(epoch >> 32), stream};
     uint32_t w[4];
     rng_philox(counter, key, w);
     /* high word of (64 random bits) * (i + 1): bias below 2^-32 */

@@ -30,6 +30,8 @@ const DataPart *data_part(const Data *d, uint32_t source, const char *name); /* 
 
 /* Fisher-Yates with one Philox draw a place, keyed by (seed, epoch): a pure function of its arguments. */
 void data_shuffle(int32_t *order, int64_t n, uint64_t seed, uint64_t epoch);
+/* The same with a stream of its own: independent of the others. */
+void data_permute(int32_t *order, int64_t n, uint64_t seed, uint64_t epoch, uint32_t stream);
 /* "$VAR" and "${VAR}" replaced. Caller frees *out. */
 bool data_expand_path(const char *text, const char *data_dir, const char *spec_path, const JobSpan *span,
                       char **out, RtError *e);

@@ -177,15 +177,17 @@ static bool eval_run(Run *r, uint32_t index, Grid *grid, bool *interrupted) {
   double *scratch = calloc(2 * (size_t)r->job->n_origins + 16, sizeof *scratch);
   if (!scratch) return rt_fail(&r->error, RT_E0719, 0LL, v->name);
   JobFrame f;
-  frame_setup(r, &f, part, work->bytes, (const int32_t *)(const void *)r->eval_order.bytes, v->batch);
+  frame_setup(r, &f, part, work->bytes);
+  int64_t starts[2];
+  f.order = (const int32_t *)(const void *)r->eval_order.bytes, f.starts = starts;
   f.losses = scratch, f.loss_sums = scratch + r->job->n_origins + 8, f.n_steps = 1;
   f.steps_per_epoch = (part->rows + v->batch - 1) / v->batch;
   bool ok = true;
   for (int64_t step = 0; ok && step < f.steps_per_epoch && !*interrupted; step++) {
-    f.pos = step * v->batch, f.step = r->state.step;
+    starts[0] = step * v->batch, starts[1] = starts[0] + v->batch < part->rows ? starts[0] + v->batch : part->rows;
+    f.step = r->state.step;
     pool_run(r->pool, v->fn.entry, &f);
-    ok = batch_add(r, t, work->bytes, f.pos, part->rows - f.pos < v->batch ? part->rows - f.pos : v->batch,
-                   grid);
+    ok = batch_add(r, t, work->bytes, starts[0], starts[1] - starts[0], grid);
     *interrupted = signals_seen() > 0;
   }
   free(scratch);

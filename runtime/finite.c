@@ -127,7 +127,7 @@ void finite_explain(Run *r, int64_t bad_step) {
 
 void growth_begin(Run *r, JobFrame *f) {
   r->check = CHECK_GROWTH, f->check = 1;
-  r->check_rows = f->n_order - f->pos < f->batch ? f->n_order - f->pos : f->batch;
+  r->check_rows = f->starts[1] - f->starts[0];
 }
 
 void growth_end(Run *r, JobFrame *f) {

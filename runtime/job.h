@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOB_ABI 1
+#define JOB_ABI 2
 #define JOB_MAX_RANK 8
 #define JOB_MAX_STATES 4 /* optimizer states of one parameter */
 
@@ -21,10 +21,8 @@ struct JobFrame {
   const double *scalars;      /* [JobScalar] */
   const void *const *columns; /* [JobColumn] base of the whole part, row-major, unpadded, as dtype; readable 64 bytes past the end */
   const int32_t *order;       /* datum number of each row of this epoch (or evaluation) */
-  int64_t n_order;            /* rows in `order` */
+  const int64_t *starts;      /* [n_steps + 1] first row in `order` of each step of the block, and where the last one ends */
   const int64_t *sets;        /* [step of the block][row set][2]: first row in the step's batch and count; NULL: rows are not grouped */
-  int64_t pos;                /* first row of the block's first step */
-  int64_t batch;              /* rows per step; the last step of an epoch takes what is left */
   int64_t step;               /* global number of the block's first step, from 0 */
   int64_t n_steps;            /* steps in this block; the block never crosses an epoch */
   int64_t total_steps, steps_per_epoch;
@@ -91,8 +89,14 @@ typedef struct JobFunction {
 
 typedef enum JobUnit { JOB_STEPS, JOB_EPOCHS, JOB_SECONDS } JobUnit;
 typedef struct JobAmount { double n; JobUnit unit; } JobAmount; /* n == 0: none */
+/* How batches are made; values equal program.h's BatchKind and BatchOrder. */
+typedef enum JobBatches { JOB_BATCH_PLAIN, JOB_BATCH_SHARES, JOB_BATCH_HOMOGENEOUS } JobBatches;
+typedef enum JobBatchOrder { JOB_ORDER_RANDOM, JOB_ORDER_ALTERNATE, JOB_ORDER_BLOCKS } JobBatchOrder;
 typedef struct JobTrain {
   bool present; uint32_t source; int64_t batch;
+  uint32_t filter, by;        /* 1 + derived column: data that are kept; the class of each datum. 0: all, one class */
+  JobBatches batches; JobBatchOrder order;
+  uint32_t n_classes; const char *const *class_names; const double *share; /* [class]; share NULL: as the data have it */
   JobAmount length, checkpoint_every, log_every, evaluate_every;
   int64_t checkpoint_keep; bool shuffle, drop_last;
   bool thread_exact;          /* no BLAS in it: the bits do not depend on the number of threads */

@@ -238,7 +238,7 @@ static char *copy_or_null(const char *s) { return s ? mem_printf("%s", s) : NULL
 
 bool run_open(Run *r, Job *job, const RtOptions *o) {
   *r =
-      (Run){.job = job, .o = o, .opened = mem_now(), .dir_lock = -1, .order_epoch = -1, .steps_per_epoch = 1};
+      (Run){.job = job, .o = o, .opened = mem_now(), .dir_lock = -1, .order = {.epoch = -1}, .steps_per_epoch = 1};
   r->seed = o->has_seed ? o->seed : job->seed;
   r->spec_path = copy_or_null(job->spec_path), r->data_dir = copy_or_null(o->data_dir),
   r->init_path = copy_or_null(o->init_weights);
@@ -283,7 +283,7 @@ void run_close(Run *r) {
   if (r->metrics) fclose(r->metrics);
   if (r->dir_lock >= 0) close(r->dir_lock);
   if (r->data.parts) data_close(&r->data);
-  slab_free(&r->store), slab_free(&r->work), slab_free(&r->order), slab_free(&r->eval_order), slab_free(&r->gradient_work);
+  slab_free(&r->store), slab_free(&r->work), order_free(&r->order), slab_free(&r->eval_order), slab_free(&r->gradient_work);
   json_decref(r->manifest);
   free(r->spec_path), free(r->data_dir), free(r->init_path), free(r->dir), free(r->losses),
       free(r->wide_scalars), free(r->scratch_losses);

@@ -4,6 +4,7 @@
 #ifndef ROUTEC_RUN_H
 #define ROUTEC_RUN_H
 #include "data.h"
+#include "order.h"
 #include "params.h"
 #include "pool.h"
 #include "rt.h"
@@ -49,7 +50,8 @@ typedef struct Run {
   char *spec_path, *data_dir, *init_path; /* from options or, when resuming, the manifest; may be NULL */
   Data data;
   double data_seconds;
-  Slab store, work, order, eval_order, gradient_work;
+  Slab store, work, eval_order, gradient_work;
+  Order order; /* of training */
   Slab *eval_work; /* [eval] */
   Pool *pool;
   JobFrame frame;       /* of training */
@@ -57,7 +59,7 @@ typedef struct Run {
   double *wide_scalars; /* [scalar], and one more: the class that gradient_run() asks for */
   double *scratch_losses; /* [2 * origin] where steps that do not count put theirs */
   int64_t frame_rows;   /* of frame_at()'s last frame */
-  int64_t steps_per_epoch, total_steps, order_epoch;
+  int64_t steps_per_epoch, total_steps;
   RunState state;
   EvalTable *tables; /* [eval] */
   uint32_t expects_failed;
@@ -93,9 +95,7 @@ bool prefetch_take(Run *r, bool *ok);
 
 /* ---- train.c ---- */
 int train_run(Run *r); /* the whole of rt_train after run_open */
-void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work, const int32_t *order,
-                 int64_t batch);
-bool train_order(Run *r, int64_t epoch);
+void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work);
 /* Lengths and the frame of training, once data and store are there. */
 bool frame_begin(Run *r);
 /* A copy of the training's frame that holds step `step` alone; losses go to scratch. Sets r->frame_rows. */

@@ -19,15 +19,11 @@ void run_scalars(Run *r) {
   for (uint32_t i = 0; i < r->job->n_scalars; i++) r->wide_scalars[i] = r->job->scalars[i].value;
 }
 
-void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work, const int32_t *order,
-                 int64_t batch) {
+void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work) {
   *f = (JobFrame){.store = r->store.bytes,
                   .work = work,
                   .scalars = r->wide_scalars,
                   .columns = part->columns,
-                  .order = order,
-                  .n_order = part->rows,
-                  .batch = batch,
                   .total_steps = r->total_steps,
                   .steps_per_epoch = r->steps_per_epoch,
                   .seed = r->seed,
@@ -96,66 +92,50 @@ static int64_t block_end(const Run *r, int64_t longest) {
 
 static bool train_lengths(Run *r, const DataPart *part) {
   const JobTrain *t = &r->job->train;
-  const JobSource *s = &r->job->sources[t->source];
   const JobFunction *fn = t->fn.symbol || !r->job->gradient.fn.symbol ? &t->fn : &r->job->gradient.fn;
   if (t->batch < 1 || t->batch > fn->max_rows)
     fprintf(stderr, "runtime: batch %lld of %lld\n", (long long)t->batch, (long long)fn->max_rows), abort();
-  r->steps_per_epoch = t->drop_last ? part->rows / t->batch : (part->rows + t->batch - 1) / t->batch;
-  if (r->steps_per_epoch < 1)
-    return rt_fail_at(&r->error, &s->span, RT_E0718, s->name, part->name, (long long)part->rows,
-                      "less than one batch, and the rest is dropped");
+  if (!order_plan(&r->order, r->job, part, &r->error)) return false;
+  r->steps_per_epoch = r->order.steps;
   double n = t->length.unit == JOB_EPOCHS ? t->length.n * (double)r->steps_per_epoch : t->length.n;
   bool timed = t->length.unit == JOB_SECONDS || n > 9e15;
   r->total_steps = timed ? INT64_MAX : (int64_t)ceil(n - 1e-9);
   return true;
 }
 
-bool train_order(Run *r, int64_t epoch) {
-  if (r->order_epoch == epoch) return true;
-  const DataPart *part = data_part(&r->data, r->job->train.source, "train");
-  if (!r->order.bytes && !slab_alloc(&r->order, part->rows * 4, "the order of data", &r->error)) return false;
-  int32_t *order = (int32_t *)(void *)r->order.bytes;
-  if (r->job->train.shuffle) data_shuffle(order, part->rows, r->seed, (uint64_t)epoch);
-  else
-    for (int64_t i = 0; i < part->rows; i++) order[i] = (int32_t)i;
-  r->order_epoch = epoch;
+/* The frame's block: `n` steps from `step` on, all of one epoch. */
+static bool frame_block(Run *r, JobFrame *f, int64_t step, int64_t n) {
+  const int64_t epoch = step / r->steps_per_epoch;
+  if (!order_epoch(&r->order, &r->job->train, r->seed, epoch, &r->error)) return false;
+  f->order = r->order.data, f->starts = r->order.starts + (step - epoch * r->steps_per_epoch);
+  f->step = step, f->n_steps = n, f->bad_step = -1, f->check = 0;
   return true;
 }
 
 bool frame_at(Run *r, JobFrame *f, int64_t step) {
-  const int64_t epoch = step / r->steps_per_epoch;
-  if (!train_order(r, epoch)) return false;
   *f = r->frame;
-  f->order = (const int32_t *)(const void *)r->order.bytes;
-  if (r->job->train.drop_last) f->n_order = r->steps_per_epoch * f->batch;
   f->losses = r->scratch_losses, f->loss_sums = r->scratch_losses + r->job->n_origins + 8;
-  f->step = step, f->n_steps = 1, f->pos = (step - epoch * r->steps_per_epoch) * f->batch;
-  f->bad_step = -1, f->check = 0;
-  r->frame_rows = least(f->n_order - f->pos, f->batch);
+  if (!frame_block(r, f, step, 1)) return false;
+  r->frame_rows = f->starts[1] - f->starts[0];
   return true;
 }
 
 bool frame_begin(Run *r) {
   const DataPart *part = data_part(&r->data, r->job->train.source, "train");
   if (!train_lengths(r, part)) return false;
-  frame_setup(r, &r->frame, part, r->work.bytes, NULL, r->job->train.batch);
+  frame_setup(r, &r->frame, part, r->work.bytes);
   return true;
 }
 
 /* ---- one block
  * ------------------------------------------------------------------------------------------------------ */
 static bool block_run(Run *r, int64_t end) {
-  int64_t step = r->state.step, epoch = step / r->steps_per_epoch;
-  if (!train_order(r, epoch)) return false;
-  const JobTrain *t = &r->job->train;
+  const int64_t step = r->state.step;
   JobFrame *f = &r->frame;
-  f->order = (const int32_t *)(const void *)r->order.bytes;
-  if (t->drop_last) f->n_order = r->steps_per_epoch * t->batch;
-  f->step = step, f->n_steps = end - step, f->pos = (step - epoch * r->steps_per_epoch) * t->batch;
-  f->bad_step = -1, f->check = 0;
+  if (!frame_block(r, f, step, end - step)) return false;
   const bool watched = step == watched_next(r, step) && (step == 0 || r->state.n_baseline);
   if (watched) growth_begin(r, f);
-  pool_run(r->pool, t->fn.entry, f);
+  pool_run(r->pool, r->job->train.fn.entry, f);
   if (watched) growth_end(r, f);
   if (f->bad_step >= 0) {
     finite_explain(r, f->bad_step);
@@ -248,7 +228,7 @@ static LoopEnd train_loop(Run *r) {
   int64_t longest = 1;
   bool interrupted = false;
   ThreadChoice threads = {.adapt = r->o->threads < 1 && pool_threads(r->pool) > 1 && r->job->train.thread_exact};
-  frame_setup(r, &r->frame, part, r->work.bytes, NULL, r->job->train.batch);
+  frame_setup(r, &r->frame, part, r->work.bytes);
   progress_begin(r);
   if (!evaluation_make_up(r, &interrupted)) return LOOP_FAILED;
   while (!train_done(r)) {

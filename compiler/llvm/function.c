@@ -335,14 +335,14 @@ static void function_begin(Function *f) {
 /* Rows, order and number of step s of the block. */
 static void step_begin(Function *f, LLVMValueRef s) {
   Emit *e = &f->be->e;
-  LLVMValueRef batch = FIELD(f, batch, e->i64), pos = FIELD(f, pos, e->i64);
-  LLVMValueRef first = LLVMBuildNSWAdd(e->b, pos, LLVMBuildNSWMul(e->b, s, batch, ""), "first_row");
-  LLVMValueRef left = LLVMBuildNSWSub(e->b, FIELD(f, n_order, e->i64), first, "left");
-  f->rows = em_intrinsic(e, "llvm.smin", e->i64, (LLVMValueRef[]){batch, left}, 2);
+  LLVMValueRef at = em_gep(e, e->i64, FIELD(f, starts, e->ptr), s);
+  LLVMValueRef first = LLVMBuildLoad2(e->b, e->i64, at, "first_row");
+  LLVMValueRef past = LLVMBuildLoad2(e->b, e->i64, em_gep(e, e->i64, at, em_i64(e, 1)), "past");
+  f->rows = LLVMBuildNSWSub(e->b, past, first, "rows");
   f->order = em_gep(e, e->i32, FIELD(f, order, e->ptr), first);
   f->step_no = LLVMBuildNSWAdd(e->b, FIELD(f, step, e->i64), s, "step");
-  LLVMValueRef past = LLVMBuildNSWMul(e->b, s, em_i64(e, 2 * (int64_t)f->pf->n_sets), "");
-  f->sets = f->pf->n_sets ? em_gep(e, e->i64, FIELD(f, sets, e->ptr), past) : LLVMConstNull(e->ptr);
+  LLVMValueRef skip = LLVMBuildNSWMul(e->b, s, em_i64(e, 2 * (int64_t)f->pf->n_sets), "");
+  f->sets = f->pf->n_sets ? em_gep(e, e->i64, FIELD(f, sets, e->ptr), skip) : LLVMConstNull(e->ptr);
 }
 
 void function_emit(Backend *be, const PlanFn *pf) {

@@ -155,15 +155,16 @@ static inline void run_open(Run *r, Arena *a, const Plan *p, int64_t work_bytes,
     columns[i] = run_column(a, &prog->columns[i], in->columns[i], in->rows);
   int32_t *order = ARENA_NEWS(a, int32_t, in->rows + 3);
   for (int64_t i = 0; i < in->rows; i++) order[3 + i] = run_datum(i);
+  const int64_t batch = p->train.max_rows, n_steps = (in->rows + batch - 1) / batch;
+  int64_t *starts = ARENA_NEWS(a, int64_t, n_steps + 1);
+  for (int64_t i = 0; i <= n_steps; i++) starts[i] = 3 + (i * batch < in->rows ? i * batch : in->rows);
   r->frame = (JobFrame){.store = r->store.base,
                         .work = r->work.base,
                         .scalars = in->scalars,
                         .columns = columns,
                         .order = order,
-                        .n_order = in->rows + 3,
+                        .starts = starts,
                         .sets = in->sets ? in->sets[0] : NULL,
-                        .pos = 3,
-                        .batch = p->train.max_rows,
                         .step = (int64_t)in->step,
                         .n_steps = 1,
                         .total_steps = (int64_t)in->total_steps,

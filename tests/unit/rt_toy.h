@@ -90,7 +90,7 @@ static inline void toy_sleep(double microseconds) {
 
 static inline void toy_train_entry(JobFrame *f, int64_t tid) {
   for (int64_t s = 0; s < f->n_steps; s++) {
-    int64_t row = f->pos + s * f->batch, rows = f->n_order - row < f->batch ? f->n_order - row : f->batch;
+    int64_t row = f->starts[s], rows = f->starts[s + 1] - row;
     if (tid == 0) toy_sleep(f->scalars[TOY_SLEEP]);
     toy_forward(f, tid, f->step + s, row, rows);
     toy_check(f, tid, 0);
@@ -119,12 +119,12 @@ static inline void toy_train_entry(JobFrame *f, int64_t tid) {
 
 /* metric "error" and "bias", key, and the image, which is the datum's x as a 1 x 3 picture. */
 static inline void toy_eval_entry(JobFrame *f, int64_t tid) {
-  int64_t rows = f->n_order - f->pos < f->batch ? f->n_order - f->pos : f->batch;
-  toy_forward(f, tid, -2, f->pos, rows);
+  int64_t row = f->starts[0], rows = f->starts[1] - row;
+  toy_forward(f, tid, -2, row, rows);
   f->barrier(f, tid);
   if (tid != 0) return;
   for (int64_t i = 0; i < rows; i++) {
-    int64_t d = f->order[f->pos + i];
+    int64_t d = f->order[row + i];
     float e = toy_f(f->work, TOY_PRED)[i] - ((const float *)f->columns[1])[d];
     toy_f(f->work, TOY_METRIC)[i] = e * e;
     ((int32_t *)(void *)(f->work + TOY_KEY))[i] = ((const int32_t *)f->columns[2])[d];
