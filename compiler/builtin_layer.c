@@ -336,7 +336,11 @@ Val *bi_dropout(BuiltinCall *c) {
   }
   if ((!e->training && !fault("dropout-in-evaluation")) || c->r[1] == 0)
     return val_like(e, c->span, x->id, x);
-  const char *key = arena_printf(e->m->a, "%sdropout%u", c->s->vpath, ++e->n_dropouts);
+  /* Numbered within its own binding: draws do not depend on what else is declared. */
+  const char *where = e->bind_path ? e->bind_path : c->s->vpath;
+  uintptr_t k = (uintptr_t)strmap_get(&e->dropouts, where) + 1;
+  strmap_put(e->m->a, &e->dropouts, where, (void *)k);
+  const char *key = arena_printf(e->m->a, "%s.dropout%u", where, (unsigned)k);
   int64_t stream = (int64_t)(XXH64(key, strlen(key), 0) & 0x7fffffff);
   Shape s = *val_shape(e, x);
   ValueId u = ir_make(e->g, OP_RANDOM, c->span, NULL, 0, &stream, 1, 0, &s, DT_F32);

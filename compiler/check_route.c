@@ -239,13 +239,17 @@ void check_inst_uses(Elab *e) {
   }
 }
 
-/* The origin of a name as written in `for`; n_origins if there is none. */
-static uint32_t origin_find(Elab *e, const Ast *name) {
+/* The origins of a name as written in `for`: a loss `by_class` has several. */
+static OriginSet origins_find(Elab *e, const Ast *name) {
   const Program *p = e->m->p;
   const char *text = ast_dotted(e->m, name);
-  uint32_t j = 0;
-  while (j < p->n_origins && strcmp(p->origins[j].name, text) != 0) j++;
-  return j;
+  size_t n = strlen(text);
+  OriginSet set = 0;
+  for (uint32_t j = 0; j < p->n_origins; j++) {
+    const char *full = p->origins[j].name;
+    if (!strncmp(full, text, n) && (!full[n] || full[n] == '.')) set |= (OriginSet)1 << j;
+  }
+  return set;
 }
 
 bool origins_named(Elab *e, const Ast *list, OriginSet *out) {
@@ -257,11 +261,9 @@ bool origins_named(Elab *e, const Ast *list, OriginSet *out) {
   *out = 0;
   for (uint32_t k = 0; k < list->n_kids; k++) {
     const Ast *name = list->kids[k];
-    uint32_t j = origin_find(e, name);
-    if (j < p->n_origins) {
-      *out |= (OriginSet)1 << j;
-      continue;
-    }
+    OriginSet found = origins_find(e, name);
+    *out |= found;
+    if (found) continue;
     Diag *g = err(m, E0329, name->span, ast_dotted(m, name));
     diag_suggest(m->diags, g, ast_dotted(m, name), names, p->n_origins);
     ok = false;
@@ -275,11 +277,13 @@ static OriginSet routed_origins(Elab *e, const Ast *list) {
   OriginSet set = 0;
   origins_named(e, list, &set);
   for (uint32_t k = 0; k < list->n_kids; k++) {
-    uint32_t j = origin_find(e, list->kids[k]);
-    if (j == p->n_origins || p->origins[j].routed) continue;
-    Diag *g = err(e->m, E0329, list->kids[k]->span, p->origins[j].name);
+    OriginSet found = origins_find(e, list->kids[k]);
+    if (!found) continue;
+    uint32_t j = (uint32_t)__builtin_ctzll(found); /* all origins of a loss say the same */
+    if (p->origins[j].routed) continue;
+    Diag *g = err(e->m, E0329, list->kids[k]->span, ast_dotted(e->m, list->kids[k]));
     diag_also(e->m->diags, g, p->origins[j].span, "it says `gradient = unrouted`");
-    set &= ~((OriginSet)1 << j);
+    set &= ~found;
   }
   return set;
 }

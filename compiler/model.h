@@ -279,7 +279,7 @@ struct Elab {
   Entry *bind_entry;
   const char *bind_path;
   uint32_t depth, n_expressions;
-  uint32_t n_dropouts;
+  StrMap dropouts; /* path of the binding -> how many it has */
   bool in_condition;  /* of an arm */
   bool broken;        /* the model has errors: places that are not there may be their fault */
   ValueId clocks[4];  /* by ClockKind */

@@ -208,7 +208,7 @@ static void simplify_value(Simplify *s, ValueId old) {
     v = fresh ? unify(s, next) : next;
     Value *now = ir_value(s->g, v);
     if (!now->name) now->name = name;
-    if (fresh && !now->origins) now->origins = origins;
+    if (fresh && !now->origins && now->phase == PHASE_ADJOINT) now->origins = origins; /* it may equal a forward value */
   }
   s->r.map[old] = v;
 }
