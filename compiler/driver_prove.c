@@ -235,7 +235,8 @@ static void print_row(const ProveTable *t, const ProveRow *r, FILE *f, int verbo
     fprintf(f, "    %-38s", names);
     for (uint32_t c = 0; c < t->n_cls; c++) fprintf(f, " %-16s", prove_hull_text(t->c->arena, prove_hull(t, r, c, o)));
     fprintf(f, "\n");
-    print_paths(t, r, alike, f, verbose);
+    for (uint32_t k = o; k < t->n_origins; k++)
+      if (alike >> k & 1) print_paths(t, r, (OriginSet)1 << k, f, verbose);
   }
   if (!any) fprintf(f, "    %s\n", r->updated ? "none: no data change it" : "none: no step writes it");
 }

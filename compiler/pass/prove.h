@@ -109,6 +109,7 @@ static inline const Abs *flow_arg(const ProofFlow *f, ValueId v, uint32_t i) {
 static inline bool is_rows(int64_t extent) { return extent < 0; }
 /* Steps through the loops of a use; turn[] starts as zeros. False at the end. */
 bool use_next(const Use *u, int64_t *turn);
+void use_index(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn, int64_t *index);
 uint32_t use_cell(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn);
 uint32_t abs_cell_at(const Abs *x, int32_t rank, const int64_t *index);
 /* The first index of a cell. */

@@ -327,12 +327,16 @@ void abs_index_of(const Abs *x, int32_t rank, uint32_t cell, int64_t *index) {
   }
 }
 
-uint32_t use_cell(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn) {
+void use_index(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn, int64_t *index) {
   const int32_t rank = ir_value(f->g, ir_value(f->g, v)->args[u->arg[i]])->shape.rank;
-  int64_t index[IR_MAX_RANK];
   for (int32_t k = 0; k < rank; k++) {
     const int l = u->loop[i][k];
     index[k] = l < 0 ? u->at[i][k] : u->over[l]->rep[turn[l]];
   }
-  return abs_cell_at(flow_arg(f, v, u->arg[i]), rank, index);
+}
+
+uint32_t use_cell(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn) {
+  int64_t index[IR_MAX_RANK];
+  use_index(f, v, u, i, turn, index);
+  return abs_cell_at(flow_arg(f, v, u->arg[i]), ir_value(f->g, ir_value(f->g, v)->args[u->arg[i]])->shape.rank, index);
 }

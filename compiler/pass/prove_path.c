@@ -8,16 +8,19 @@
 #include "prove.h"
 #include <string.h>
 
+/* A place in the search: an entry of a value, of which `from` (a place, -1: none) is made. */
+typedef struct Visit { ValueId value; uint8_t mode; int64_t from; int64_t index[IR_MAX_RANK]; } Visit;
+enum { CARRIES = 0, ADJOINT = 1 };
+
 typedef struct Search {
   ProofFlow *f;
   uint32_t kind, origin;
   bool own_rows;
   uint32_t *offset;  /* [value]: number of its first cell */
-  int64_t *parent;   /* [2 * cell + mode]: 1 + the node that led here; 0: not seen */
-  uint32_t *queue, head, tail;
-  ValueId *value_of; /* [cell number] */
+  bool *seen;        /* [2 * cell + mode] */
+  Visit *queue;
+  uint32_t head, tail;
 } Search;
-enum { CARRIES = 0, ADJOINT = 1 };
 
 static bool has_src(const Search *s, ElemId e) {
   const Elem *x = elem(&s->f->elems, e);
@@ -25,82 +28,91 @@ static bool has_src(const Search *s, ElemId e) {
 }
 static bool has_dep(const Search *s, ElemId e) { return elem(&s->f->elems, e)->dep >> s->kind & 1; }
 
-static void reach(Search *s, ValueId v, uint32_t cell, uint32_t mode, int64_t from) {
-  const uint32_t node = 2 * (s->offset[v] + cell) + mode;
-  if (s->parent[node]) return;
-  s->parent[node] = from;
-  s->queue[s->tail++] = node;
+static ElemId elem_at(const ProofFlow *f, ValueId v, const int64_t *index) {
+  return f->abs[v].cell[abs_cell_at(&f->abs[v], ir_value(f->g, v)->shape.rank, index)];
 }
 
-static bool row_allowed(const Search *s, ValueId v, uint32_t cell) {
+static void reach(Search *s, ValueId v, uint8_t mode, int64_t from, const int64_t *index) {
+  const int32_t rank = ir_value(s->f->g, v)->shape.rank;
+  const uint32_t node = 2 * (s->offset[v] + abs_cell_at(&s->f->abs[v], rank, index)) + mode;
+  if (s->seen[node]) return;
+  s->seen[node] = true;
+  Visit *at = &s->queue[s->tail++];
+  *at = (Visit){.value = v, .mode = mode, .from = from};
+  memcpy(at->index, index, (size_t)rank * sizeof *index);
+}
+
+static bool row_allowed(const Search *s, ValueId v, const int64_t *index) {
   const Shape *shape = &ir_value(s->f->g, v)->shape;
-  if (!s->own_rows) return true;
-  int64_t index[IR_MAX_RANK];
-  abs_index_of(&s->f->abs[v], shape->rank, cell, index);
-  for (int32_t i = 0; i < shape->rank; i++)
+  for (int32_t i = 0; s->own_rows && i < shape->rank; i++)
     if (is_rows(shape->d[i])) return index[i] == s->kind;
   return true;
 }
 
-static void expand(Search *s, uint32_t node) {
+static void expand(Search *s, uint32_t at) {
   ProofFlow *f = s->f;
-  const uint32_t mode = node & 1, number = node / 2;
-  const ValueId v = s->value_of[number];
-  const Value *val = ir_value(f->g, v);
-  int64_t index[IR_MAX_RANK], turn[USE_MAX_LOOPS] = {0};
-  Use u;
-  if (!val->n_args) return;
-  abs_index_of(&f->abs[v], val->shape.rank, number - s->offset[v], index);
-  flow_use(f, v, index, &u);
+  const Visit visit = s->queue[at];
+  const Value *val = ir_value(f->g, visit.value);
+  int64_t turn[USE_MAX_LOOPS] = {0};
+  Use u = {0};
+  if (val->n_args) flow_use(f, visit.value, visit.index, &u);
   if (!u.n_args) return;
   do {
-    uint32_t cell[3];
+    int64_t index[3][IR_MAX_RANK];
     ElemId x[3];
     bool content = false, carried = false;
     for (uint32_t i = 0; i < u.n_args; i++) {
-      cell[i] = use_cell(f, v, &u, i, turn), x[i] = f->abs[val->args[u.arg[i]]].cell[cell[i]];
+      use_index(f, visit.value, &u, i, turn, index[i]);
+      x[i] = elem_at(f, val->args[u.arg[i]], index[i]);
       content |= has_dep(s, x[i]), carried |= has_src(s, x[i]) || elem_has_base(&f->elems, x[i], s->origin);
     }
     for (uint32_t i = 0; i < u.n_args; i++) {
       const ValueId arg = val->args[u.arg[i]];
-      if (!row_allowed(s, arg, cell[i])) continue;
+      if (!row_allowed(s, arg, index[i])) continue;
       const bool base = elem_has_base(&f->elems, x[i], s->origin);
-      if (mode == CARRIES && (has_src(s, x[i]) || (has_dep(s, x[i]) && !carried))) reach(s, arg, cell[i], CARRIES, 1 + (int64_t)node);
-      if (base && (mode == ADJOINT || content)) reach(s, arg, cell[i], ADJOINT, 1 + (int64_t)node);
+      if (visit.mode == CARRIES && (has_src(s, x[i]) || (has_dep(s, x[i]) && !carried))) reach(s, arg, CARRIES, at, index[i]);
+      if (base && (visit.mode == ADJOINT || content)) reach(s, arg, ADJOINT, at, index[i]);
     }
   } while (use_next(&u, turn));
 }
 
-static bool is_goal(const Search *s, uint32_t node) {
-  const ValueId v = s->value_of[node / 2];
-  if (node & 1) return s->f->seed_of[v] == s->origin + 1;
-  return ir_value(s->f->g, v)->op == OP_COLUMN;
+static bool is_goal(const Search *s, const Visit *v) {
+  return v->mode == ADJOINT ? s->f->seed_of[v->value] == s->origin + 1 : ir_value(s->f->g, v->value)->op == OP_COLUMN;
 }
 
-/* The chain from the goal to the root, or 0 values. */
-static uint32_t search(Search *s, const RegionPiece *pieces, uint32_t n_pieces, ValueId **chain, uint32_t **cells) {
+/* Entries of the piece that the step stores and that the content reaches. */
+static void search_start(Search *s, const RegionPiece *piece) {
   const Graph *g = s->f->g;
-  uint32_t total = 0, n = 0;
-  s->offset = ARENA_NEWS(s->f->arena, uint32_t, g->n);
-  for (ValueId v = 1; v < g->n; v++) s->offset[v] = total, total += s->f->abs[v].n_cells;
-  s->parent = ARENA_NEWS(s->f->arena, int64_t, 2 * total + 1), s->queue = ARENA_NEWS(s->f->arena, uint32_t, 2 * total + 1);
-  s->value_of = ARENA_NEWS(s->f->arena, ValueId, total + 1), s->head = s->tail = 0;
-  for (ValueId v = 1; v < g->n; v++)
-    for (uint32_t c = 0; c < s->f->abs[v].n_cells; c++) s->value_of[s->offset[v] + c] = v;
-  for (uint32_t i = 0; i < n_pieces; i++)
-    for (uint32_t root = 0, cell = 0; prove_next_cell(s->f, &pieces[i], &root, &cell); cell++) {
-      const ValueId v = g->roots[root].value;
-      if (has_src(s, s->f->abs[v].cell[cell]) || has_dep(s, s->f->abs[v].cell[cell])) reach(s, v, cell, CARRIES, -1);
-    }
-  while (s->head < s->tail && !is_goal(s, s->queue[s->head])) expand(s, s->queue[s->head++]);
-  if (s->head == s->tail) return 0;
-  for (int64_t node = s->queue[s->head]; node >= 0; node = s->parent[node] - 1) n++;
-  *chain = ARENA_NEWS(s->f->arena, ValueId, n), *cells = ARENA_NEWS(s->f->arena, uint32_t, n);
-  uint32_t at = 0;
-  for (int64_t node = s->queue[s->head]; node >= 0; node = s->parent[node] - 1, at++) {
-    (*chain)[at] = s->value_of[node / 2];
-    (*cells)[at] = (uint32_t)(node / 2) - s->offset[s->value_of[node / 2]];
+  for (uint32_t root = 0, cell = 0; prove_next_cell(s->f, piece, &root, &cell); cell++) {
+    const ValueId v = g->roots[root].value;
+    const Abs *x = &s->f->abs[v];
+    int64_t index[IR_MAX_RANK];
+    if (!has_src(s, x->cell[cell]) && !has_dep(s, x->cell[cell])) continue;
+    abs_index_of(x, ir_value(g, v)->shape.rank, cell, index);
+    for (int64_t i = 0; i < piece->n && piece->axis >= 0; i++)
+      if (label_at(x->axis[piece->axis], piece->index[i]) == label_at(x->axis[piece->axis], index[piece->axis])) {
+        index[piece->axis] = piece->index[i];
+        break;
+      }
+    reach(s, v, CARRIES, -1, index);
   }
+}
+
+/* The chain from the goal to the stored value; 0: none. */
+static uint32_t search(Search *s, const RegionPiece *piece, const Visit ***chain) {
+  const Graph *g = s->f->g;
+  Arena *a = s->f->arena;
+  uint32_t total = 0, n = 0;
+  s->offset = ARENA_NEWS(a, uint32_t, g->n);
+  for (ValueId v = 1; v < g->n; v++) s->offset[v] = total, total += s->f->abs[v].n_cells;
+  s->seen = ARENA_NEWS(a, bool, 2 * total + 1), s->queue = ARENA_NEWS(a, Visit, 2 * total + 1), s->head = s->tail = 0;
+  search_start(s, piece);
+  while (s->head < s->tail && !is_goal(s, &s->queue[s->head])) expand(s, s->head++);
+  if (s->head == s->tail) return 0;
+  for (int64_t at = s->head; at >= 0; at = s->queue[at].from) n++;
+  *chain = ARENA_NEWS(a, const Visit *, n);
+  n = 0;
+  for (int64_t at = s->head; at >= 0; at = s->queue[at].from) (*chain)[n++] = &s->queue[at];
   return n;
 }
 
@@ -117,13 +129,13 @@ static void add_step(ProofPath *out, const char *name, Span span) {
   out->steps[out->n_steps++] = (ProofStep){name, span};
 }
 
-static void describe(const Search *s, const ValueId *chain, uint32_t n, ProofPath *out) {
+static void describe(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   const Program *p = s->f->p;
   out->steps = ARENA_NEWS(s->f->arena, ProofStep, n + 2);
   add_step(out, p->origins[s->origin].name, p->origins[s->origin].span);
   for (uint32_t i = 0; i < n; i++) {
-    const Value *v = ir_value(s->f->g, chain[i]);
-    if (!v->name || v->phase == PHASE_UPDATE || s->f->seed_of[chain[i]]) continue;
+    const Value *v = ir_value(s->f->g, chain[i]->value);
+    if (!v->name || v->phase == PHASE_UPDATE || s->f->seed_of[chain[i]->value]) continue;
     add_step(out, plain_name(s->f->arena, v->name), v->span);
   }
   add_step(out, p->params[out->param].path, p->params[out->param].span);
@@ -136,21 +148,21 @@ static const ProgRoute *route_of_mask(const Program *p, const Value *v) {
   return NULL;
 }
 
-static bool passes_mask_of(const Search *s, const ValueId *chain, uint32_t n, const ProgRoute *r) {
+static bool passes_mask_of(const Search *s, const Visit *const *chain, uint32_t n, const ProgRoute *r) {
   for (uint32_t i = 0; i < n; i++)
-    if (route_of_mask(s->f->p, ir_value(s->f->g, chain[i])) == r) return true;
+    if (route_of_mask(s->f->p, ir_value(s->f->g, chain[i]->value)) == r) return true;
   return false;
 }
 
 /* A route at a place that the chain passes, for other origins than this one. */
-static bool passes_by_origin(const Search *s, const ValueId *chain, uint32_t n, ProofPath *out) {
+static bool passes_by_origin(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   const Program *p = s->f->p;
   for (uint32_t r = 0; r < p->n_routes; r++) {
     const ProgRoute *route = &p->routes[r];
     const char *place = p->taps[route->tap].name;
     if (route->primitive != ROUTE_GRADIENT || route->origins >> s->origin & 1 || !place) continue;
     for (uint32_t i = 0; i < n; i++) {
-      const Value *v = ir_value(s->f->g, chain[i]);
+      const Value *v = ir_value(s->f->g, chain[i]->value);
       if (!v->name || v->phase != PHASE_ADJOINT || strcmp(plain_name(s->f->arena, v->name), place)) continue;
       out->way = p->origins[s->origin].routed ? WAY_ORIGIN : WAY_UNROUTED;
       out->place = place, out->route = route->name;
@@ -179,21 +191,19 @@ static bool is_upstream(const Search *s, ValueId of, ValueId v, uint32_t depth) 
 }
 
 /* A sum of adjoints where the other term is blocked by a route, and this one is not. */
-static bool goes_round(const Search *s, const ValueId *chain, const uint32_t *cells, uint32_t n, ProofPath *out) {
+static bool goes_round(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   const ProofFlow *f = s->f;
   for (uint32_t i = 1; i < n; i++) {
-    const Value *v = ir_value(f->g, chain[i]);
+    const Value *v = ir_value(f->g, chain[i]->value);
     if (v->op != OP_ADD || v->phase != PHASE_ADJOINT) continue;
-    const ValueId other = v->args[v->args[0] == chain[i - 1]];
-    int64_t index[IR_MAX_RANK];
-    abs_index_of(&f->abs[chain[i]], v->shape.rank, cells[i], index);
-    const ElemId e = f->abs[other].cell[abs_cell_at(&f->abs[other], v->shape.rank, index)];
+    const ValueId other = v->args[v->args[0] == chain[i - 1]->value];
+    const ElemId e = elem_at(f, other, chain[i]->index);
     if (has_src(s, e) || elem_has_base(&f->elems, e, s->origin)) continue;
     const ProgRoute *route = blocking_route(s, other, 12);
     if (!route) continue;
-    bool of_param = i + 1 < n && ir_value(f->g, chain[i + 1])->phase == PHASE_UPDATE;
+    bool of_param = i + 1 < n && ir_value(f->g, chain[i + 1]->value)->phase == PHASE_UPDATE;
     for (int32_t k = 0; k < v->shape.rank; k++) of_param = of_param && !is_rows(v->shape.d[k]);
-    out->way = of_param ? WAY_TIED : is_upstream(s, other, chain[i - 1], 24) ? WAY_SKIP : WAY_SECOND_READER;
+    out->way = of_param ? WAY_TIED : is_upstream(s, other, chain[i - 1]->value, 24) ? WAY_SKIP : WAY_SECOND_READER;
     out->route = route->name, out->place = f->p->taps[route->tap].name;
     return true;
   }
@@ -201,15 +211,13 @@ static bool goes_round(const Search *s, const ValueId *chain, const uint32_t *ce
 }
 
 /* A factor on the way that is neither 0 nor 1 for this kind. */
-static bool is_scaled(const Search *s, const ValueId *chain, const uint32_t *cells, uint32_t n, ProofPath *out) {
+static bool is_scaled(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   const ProofFlow *f = s->f;
   for (uint32_t i = 0; i < n; i++) {
-    const Value *v = ir_value(f->g, chain[i]);
+    const Value *v = ir_value(f->g, chain[i]->value);
     const ProgRoute *route = route_of_mask(f->p, v);
     if (!route) continue;
-    int64_t index[IR_MAX_RANK];
-    abs_index_of(&f->abs[chain[i]], v->shape.rank, cells[i], index);
-    const Elem *e = elem(&f->elems, f->abs[v->args[1]].cell[abs_cell_at(&f->abs[v->args[1]], v->shape.rank, index)]);
+    const Elem *e = elem(&f->elems, elem_at(f, v->args[1], chain[i]->index));
     if (e->lo == 1 && e->hi == 1) continue;
     out->way = WAY_FACTOR, out->route = route->name, out->place = f->p->taps[route->tap].name;
     return true;
@@ -244,7 +252,7 @@ static void by_use(const Search *s, ProofPath *out) {
   }
 }
 
-static void name_way(const Search *s, const ValueId *chain, const uint32_t *cells, uint32_t n, ProofPath *out) {
+static void name_way(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   const Program *p = s->f->p;
   out->way = WAY_DIRECT;
   if (!s->own_rows) {
@@ -253,51 +261,39 @@ static void name_way(const Search *s, const ValueId *chain, const uint32_t *cell
       if (passes_mask_of(s, chain, n, &p->routes[r])) out->route = p->routes[r].name, out->place = p->taps[p->routes[r].tap].name;
     return;
   }
-  if (passes_by_origin(s, chain, n, out) || goes_round(s, chain, cells, n, out) || is_scaled(s, chain, cells, n, out)) return;
+  if (passes_by_origin(s, chain, n, out) || goes_round(s, chain, n, out) || is_scaled(s, chain, n, out)) return;
   by_use(s, out);
 }
 
 /* ---- the door ------------------------------------------------------------------------------------------------------ */
-static bool path_of(const Proof *p, Search *s, const RegionPiece *pieces, uint32_t n_pieces, ProofPath *out) {
-  ValueId *chain = NULL;
-  uint32_t *cells = NULL, n = 0;
-  for (int turn = 0; turn < 2 && !n; turn++) {
-    s->own_rows = turn == 0;
-    n = search(s, pieces, n_pieces, &chain, &cells);
-  }
-  *out = (ProofPath){.origin = s->origin, .param = pieces[0].param};
-  if (n) {
-    const ValueId root = chain[n - 1];
-    for (uint32_t i = 0; i < s->f->g->n_roots; i++)
-      if (s->f->g->roots[i].value == root && (s->f->g->roots[i].kind == ROOT_PARAM || s->f->g->roots[i].kind == ROOT_STATE))
-        out->param = s->f->g->roots[i].a;
-    name_way(s, chain, cells, n, out);
-  }
+/* From one kind through one origin to one piece; false if the rows of the kind alone give none and `own` asks for such. */
+static bool path_of(Search *s, const RegionPiece *piece, bool own, ProofPath *out) {
+  const Visit **chain = NULL;
+  s->own_rows = own;
+  const uint32_t n = search(s, piece, &chain);
+  if (!n && own) return false;
+  *out = (ProofPath){.origin = s->origin, .param = piece->param};
+  if (n) name_way(s, chain, n, out);
   describe(s, chain, n, out);
-  (void)p;
   return true;
 }
 
 bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, KindSet kinds, OriginSet origins, bool strictly,
                 ProofPath *out) {
-  ProofFlow *flow = strictly ? p->strict : p->loose;
-  ProofPath best = {0};
   bool found = false;
-  for (uint32_t o = 0; o < p->program->n_origins; o++)
-    for (uint32_t k = 0; k < p->n_kinds; k++) {
-      if (!(origins >> o & 1) || !(kinds >> k & 1)) continue;
-      for (uint32_t i = 0; i < n_pieces; i++) {
-        const KindSet one = (KindSet)1 << k;
-        if (proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, strictly))) continue;
-        Search s = {.f = flow, .kind = k, .origin = o};
-        ProofPath path;
-        path_of(p, &s, &pieces[i], 1, &path);
-        if (strictly && proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, false))) path.way = WAY_CLIP;
-        if (!found || path.n_steps < best.n_steps) best = path;
-        found = true;
-        break; /* the other pieces differ little */
-      }
-    }
-  if (found) *out = best;
+  for (int own = 1; own >= 0 && !found; own--)
+    for (uint32_t o = 0; o < p->program->n_origins; o++)
+      for (uint32_t i = 0; i < n_pieces; i++)
+        for (uint32_t k = 0; (origins >> o & 1) && k < p->n_kinds; k++) {
+          const KindSet one = (KindSet)1 << k;
+          ProofPath path;
+          if (!(kinds >> k & 1) || proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, strictly))) continue;
+          Search s = {.f = strictly ? p->strict : p->loose, .kind = k, .origin = o};
+          if (!path_of(&s, &pieces[i], own, &path)) continue;
+          if (strictly && proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, false))) path.way = WAY_CLIP;
+          if (!found || path.n_steps < out->n_steps) *out = path;
+          found = true;
+          break; /* other kinds of the class differ little */
+        }
   return found;
 }
