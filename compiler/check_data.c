@@ -169,18 +169,18 @@ void check_data_names(Model *m) {
   }
 }
 
-/* Without data a step has one datum of no fields; the length of an epoch only bounds a block of steps. */
-static void no_data(Model *m) {
-  ProgSourceArg *rows = ARENA_NEW(m->a, ProgSourceArg);
-  *rows = (ProgSourceArg){.key = "rows", .num = 1000, .num2 = 1001};
-  m->p->data[m->p->n_data++] =
-      (ProgSource){.name = "nothing", .reader = "none", .args = rows, .n_args = 1, .span = m->train->span};
+/* Data without fields: what a specification without `data` trains and evaluates on. */
+static void no_data(Model *m, double rows) {
+  ProgSourceArg *arg = ARENA_NEW(m->a, ProgSourceArg);
+  *arg = (ProgSourceArg){.key = "rows", .num = rows, .num2 = rows + 1};
+  m->p->data[m->p->n_data++] = (ProgSource){.name = "nothing", .reader = "none", .args = arg, .n_args = 1};
 }
 
 void check_data(Model *m) {
-  m->p->data = ARENA_NEWS(m->a, ProgSource, m->data.n + 1);
+  m->p->data = ARENA_NEWS(m->a, ProgSource, m->data.n + 2);
   m->p->n_data = m->data.n;
-  if (!m->data.n && m->train) no_data(m);
+  if (!m->data.n && m->train) no_data(m, 1000); /* the length of an epoch bounds a block of steps */
+  if (!m->data.n && m->evals.n) no_data(m, 1);
   Elab *e = elab_create(m, "data", false, NO_DATA);
   for (uint32_t i = 0; i < m->data.n; i++) check_source(m, e, &m->datas[i], i);
 }

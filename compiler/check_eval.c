@@ -38,6 +38,19 @@ static void eval_key(Elab *e, ProgEval *ev, const Ast *by, ValueId *key) {
 }
 
 /* ---- metrics ---- */
+/* Does it depend on the batch? A number that does not, such as a raw parameter, is the same for each datum. */
+static bool reads_data(Elab *e, ValueId id) {
+  uint8_t *live = ARENA_NEWS(e->m->a, uint8_t, id + 1);
+  live[id] = 1;
+  for (ValueId k = id; k > 0; k--) {
+    const Value *v = &e->g->v[k];
+    if (!live[k]) continue;
+    if (v->op == OP_COLUMN || v->op == OP_DATUM || v->op == OP_RANDOM || v->op == OP_CLOCK) return true;
+    for (uint32_t i = 0; i < v->n_args; i++) live[v->args[i]] = 1;
+  }
+  return false;
+}
+
 static void eval_metric(Elab *e, ProgEval *ev, const Ast *set) {
   Model *m = e->m;
   const Ast *value = ast_kid(set, 0);
@@ -59,8 +72,10 @@ static void eval_metric(Elab *e, ProgEval *ev, const Ast *set) {
                    ? ir_cast(e->g, v->id, DT_F32)
                    : as_f32(e, v, arena_printf(m->a, "metric `%s`", set->text));
   if (!id) return;
+  const Shape rows = shape_of(1, DIM_ROWS);
+  if (!e->g->v[id].shape.rank && !reads_data(e, id)) id = ir_bcast_scalar(e->g, id, &rows);
   const Shape *s = &e->g->v[id].shape;
-  if (s->rank != 1 || s->d[0] != DIM_ROWS) {
+  if (!shape_equal(s, &rows)) {
     Diag *g = err(m, E0411, value->span, set->text, val_text(e, v));
     if (s->rank > 1) diag_help(m->diags, g, "reduce the other axes: `mean(...)` or `sum(...)`");
     return;
@@ -144,6 +159,18 @@ static void eval_picture(Elab *e, ProgEval *ev, const Ast *set) {
   if (!asked) err(m, E0419, call->span, "it shows nothing");
 }
 
+/* Without data there is nothing to choose: one datum without fields. */
+static bool without_data(Model *m, const Ast *block, ProgEval *ev) {
+  static const char *const idle[] = {"on", "by", "picture"};
+  bool ok = true;
+  for (uint32_t i = 0; i < 3; i++) {
+    const Ast *set = block_setting(block, idle[i]);
+    if (set) err(m, E0422, set->span, idle[i]), ok = false;
+  }
+  ev->source = m->p->n_data - 1, ev->part = "train";
+  return ok;
+}
+
 static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   const Ast *block = ast_kid(d->ast, 0), *on = block_setting(block, "on"), *by = block_setting(block, "by");
   Span at = d->ast->name_span;
@@ -151,15 +178,17 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   uint32_t data = default_data(m);
   Elab *scratch = elab_create(m, "on", false, NO_DATA);
   ev->graph = scratch->g;
-  if (ast_kid(on, 0)) {
+  if (!m->data.n && m->raw_params.n) {
+    if (!without_data(m, block, ev)) return;
+  } else if (ast_kid(on, 0)) {
     if (!data_part_of(scratch, on->kids[0], &data, &ev->part)) return;
+    ev->source = data;
   } else {
     Diag *g = err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "`on`");
     diag_help(m->diags, g, "say on which part of the data: `on = %s.test`",
               m->data.n ? m->data.v[0]->name : "digits");
     return;
   }
-  ev->source = data;
   Elab *e = elab_create(m, arena_printf(m->a, "eval %s", d->name), false, data);
   st->e = e;
   ev->graph = e->g;

@@ -103,8 +103,10 @@ static void print_params(const Compilation *c, FILE *f) {
 
 static void print_data(const Compilation *c, FILE *f) {
   const Program *p = c->program;
-  if (p->n_data) fputs("\ndata\n", f);
+  uint32_t shown = 0;
   for (uint32_t i = 0; i < p->n_data; i++) {
+    if (!strcmp(p->data[i].reader, "none")) continue; /* there is no data block */
+    if (!shown++) fputs("\ndata\n", f);
     fprintf(f, "  %s: reader %s\n", p->data[i].name, p->data[i].reader);
     for (uint32_t k = 0; k < p->n_columns; k++)
       if (p->columns[k].source == i)

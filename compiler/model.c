@@ -167,7 +167,7 @@ void model_print(const Model *m, FILE *f) {
   }
   for (uint32_t i = 0; i < m->p->n_origins; i++)
     fprintf(f, "%s %s%s\n", m->p->origins[i].regularizer ? "regularize" : "loss", m->p->origins[i].name,
-            m->p->origins[i].routed ? "" : "  # unrouted");
+            m->p->origins[i].probe ? "  # probe" : m->p->origins[i].routed ? "" : "  # unrouted");
   for (uint32_t i = 0; i < m->p->n_evals; i++)
     fprintf(f, "evaluate %s: %u metrics on %s.%s\n", m->p->evals[i].name, m->p->evals[i].n_metrics,
             m->p->data[m->p->evals[i].source].name, m->p->evals[i].part);

@@ -62,8 +62,9 @@ static void print_params(const Program *p, FILE *f) {
 
 static void print_routes(const Program *p, FILE *f) {
   for (uint32_t i = 0; i < p->n_origins; i++)
-    fprintf(f, "origin %u %s %s: %%%u%s\n", i, p->origins[i].regularizer ? "regularize" : "loss",
-            p->origins[i].name, p->origins[i].value, p->origins[i].routed ? "" : " unrouted");
+    fprintf(f, "origin %u %s %s: %%%u%s%s\n", i, p->origins[i].regularizer ? "regularize" : "loss",
+            p->origins[i].name, p->origins[i].value, p->origins[i].routed ? "" : " unrouted",
+            p->origins[i].probe ? " probe" : "");
   for (uint32_t i = 0; i < p->n_taps; i++)
     fprintf(f, "tap %u %s: %%%u\n", i, p->taps[i].name, p->taps[i].value);
   for (uint32_t i = 0; i < p->n_routes; i++) {

@@ -211,8 +211,10 @@ static void table_print(Run *r, const EvalTable *t) {
   int *width = calloc(v->n_metrics + 1, sizeof *width);
   if (!width) return;
   progress_end(r);
-  printf("%s on %s.%s, step %lld\n  %8s %8s", v->name, r->job->sources[v->source].name, v->part,
-         (long long)r->state.step, v->key_name ? v->key_name : "", "n");
+  printf("%s", v->name);
+  if (strcmp(r->job->sources[v->source].reader, "none") != 0)
+    printf(" on %s.%s", r->job->sources[v->source].name, v->part);
+  printf(", step %lld\n  %8s %8s", (long long)r->state.step, v->key_name ? v->key_name : "", "n");
   for (uint32_t m = 0; m < v->n_metrics; m++) {
     width[m] = (int)strlen(v->metrics[m].name) > 9 ? (int)strlen(v->metrics[m].name) : 9;
     printf("  %*s", width[m], v->metrics[m].name);

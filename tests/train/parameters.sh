@@ -46,8 +46,8 @@ model { guess = scale * x }
 loss l = square(guess - y)
 optimize sgd(lr = 0.1)
 train { batch = 4; for = 200 steps }
-evaluate fit { on = line.train; error = square(guess - y) }
-expect fit.error < 1e-6
+evaluate fit { on = line.train; error = square(guess - y); scale = scale }
+expect fit.error < 1e-6 and fit.scale > 2.999 and fit.scale < 3.001
 ROUTE
 train beside.route beside
 says_not "fail"

@@ -29,11 +29,12 @@ PY
 }
 train "$spec" rest
 near "$(weights_of rest)" 0.2 20000 4.5 -3 1e-4
-train "$spec" drift --set c=0
+printf 'edition 1\nextend "%s"\ndrop expect\n' "$spec" >drift.route
+train drift.route drift --set c=0
 near "$(weights_of drift)" 0 20000 - - 5e-2
 # the drift: what 300 steps change, once a + b has settled
-train "$spec" early --set c=0 --steps 1000
-train "$spec" later --set c=0 --steps 1300
+train drift.route early --set c=0 --steps 1000
+train drift.route later --set c=0 --steps 1300
 "$python" - "$(weights_of early)" "$(weights_of later)" "$ROUTEC_ROOT/tests/lib" <<'PY' || fail "the drift is not 1/150 a step"
 import sys
 sys.path.insert(0, sys.argv[3])
@@ -48,13 +49,14 @@ pass
 # resuming, and a trainer of its own, give the same bits
 expect 0 resume early -q
 same_parameters "$(weights_of early)" "$(weights_of drift)"
-expect 0 build "$spec" -o trainer
+expect 0 build drift.route -o trainer
 ./trainer --run-dir built -q --set c=0 --threads 1 >.out 2>.err || fail "the trainer failed"
 same_parameters "$(weights_of built)" "$(weights_of drift)"
 # no epochs are spoken of, and the losses are in the metrics
-expect 0 run "$spec" --run-dir told --steps 200
+expect 0 run drift.route --run-dir told --steps 200
 says_not epoch
 says_not " data"
+grep -q '"evaluation":"end".*"a":4.499' rest/metrics.jsonl || fail "metrics.jsonl has no final values"
 grep -q '"step":200,"total":.*"undo"' told/metrics.jsonl || fail "metrics.jsonl has no losses"
 ! grep -q epoch told/metrics.jsonl || fail "metrics.jsonl speaks of epochs"
 expect 0 plan "$spec"

@@ -564,10 +564,11 @@ static void test_files(void **state) {
                   "loss extra = mean(u)\nregularize r = l1_norm(z)\nclass c = flag\n"
                   "split z { a = 0 .. 2; b = rest }\nroute q: gradient of z { when c to a; otherwise to b }\n"
                   "optimize sgd(lr = 0.1)\ntrain { batch = 4; for = 2 epochs }\nevaluate e { on = d.train; m "
-                  "= mean(z); k = mean(w) }\n");
+                  "= mean(z); k = mean(w) }\nparameter p: f32[] = 2\nparameter w0: f32[3] = zeros\nloss raw = square(p)\n");
   write_file("middle.route", "edition 1\nextend \"base.route\"\nreplace n = 5\nreplace model.w = "
                              "sin(z)\nreplace train.batch = 8\ndrop r\ndrop e.k\n");
-  write_file("top.route", "edition 1\nextend \"middle.route\"\nreplace route q: gradient of z { otherwise to "
+  write_file("top.route", "edition 1\nextend \"middle.route\"\nreplace p = 0.5\nreplace parameter w0: f32[2] = uniform(-1, 1)\n"
+                          "drop raw\nreplace route q: gradient of z { otherwise to "
                           "all }\nreplace optimize = adam(lr = 1)\nreplace fit = mean(abs(z))\n"
                           "replace c = k < 2\ndrop extra\ndrop model.u\nparam l = 0.5\nloss other = l * "
                           "mean(w) { mean_by = c }\n");
@@ -583,6 +584,8 @@ static void test_files(void **state) {
   assert_true(j.p->n_origins == 2 && !strcmp(j.p->origins[1].name, "other") && j.p->train.batch == 8 &&
               j.p->optim.kind == OPTIM_ADAM);
   assert_true(j.p->evals[0].n_metrics == 1 && j.p->n_routes == 1);
+  assert_true(j.p->params[jig_param(&j, "p")].a == 0.5);
+  assert_true(j.p->params[jig_param(&j, "w0")].init == INIT_UNIFORM && j.p->params[jig_param(&j, "w0")].shape.d[0] == 2);
   jig_close(&j);
   for (int i = 0; i < 5; i++) {
     static const char *const names[] = {"lib", "user", "base", "middle", "top"};
