@@ -254,7 +254,7 @@ static bool flag_setting(Elab *e, const Ast *block, const char *key, bool def) {
 
 void check_train(Elab *e) {
   static const char *const keys[] = {"batch", "for",      "on",      "checkpoint",
-                                     "log",   "evaluate", "shuffle", "drop_last"};
+                                     "log",   "evaluate", "shuffle", "drop_last", "group"};
   Model *m = e->m;
   ProgTrain *t = &m->p->train;
   if (!m->train) return;
@@ -263,10 +263,10 @@ void check_train(Elab *e) {
   Span at = {m->train->span.file, m->train->span.start, m->train->span.start + 5};
   *t = (ProgTrain){
       .present = true, .source = e->data == NO_DATA ? 0 : e->data, .shuffle = any_data, .span = m->train->span};
-  bool ok = block_check_keys(m, block, "`train`", keys, 8); /* else a missing one may just be misspelt */
+  bool ok = block_check_keys(m, block, "`train`", keys, sizeof keys / sizeof *keys); /* else a missing one may just be misspelt */
   if (!any_data && !m->raw_params.n) err(m, E0404, at, "train");
   else if (!any_data) {
-    static const char *const idle[] = {"batch", "on", "shuffle", "drop_last"};
+    static const char *const idle[] = {"batch", "on", "shuffle", "drop_last", "group"};
     for (uint32_t i = 0; i < sizeof idle / sizeof *idle; i++)
       if (block_setting(block, idle[i])) err(m, E0422, block_setting(block, idle[i])->span, idle[i]);
     t->batch = 1;
@@ -289,4 +289,5 @@ void check_train(Elab *e) {
   every_setting(e, block, "evaluate", &t->evaluate_every, NULL);
   t->shuffle = flag_setting(e, block, "shuffle", any_data);
   t->drop_last = flag_setting(e, block, "drop_last", false);
+  t->group_rows = block_setting(block, "group") ? flag_setting(e, block, "group", false) : -1;
 }

@@ -353,6 +353,22 @@ static void print_amount(FILE *f, const char *field, JobAmount a) {
   fprintf(f, ", (JobUnit)%d}, ", (int)a.unit);
 }
 
+static void print_numbers(FILE *f, const char *name, const uint32_t *list, uint32_t n) {
+  fprintf(f, ".%s = (const uint32_t[]){", name);
+  for (uint32_t i = 0; i < n; i++) fprintf(f, "%u, ", list[i]);
+  fputs("}, ", f);
+}
+
+static void print_groups(FILE *f, const JobGroups *g) {
+  if (!g->n_sets) return;
+  fprintf(f, ".groups = {.column = %u, .n_kinds = %u, .n_groups = %u, .n_sets = %u, ", g->column, g->n_kinds, g->n_groups, g->n_sets);
+  print_numbers(f, "kinds", g->kinds, g->n_kinds);
+  print_numbers(f, "group_of_kind", g->group_of_kind, g->n_kinds);
+  print_numbers(f, "lo", g->lo, g->n_sets);
+  print_numbers(f, "hi", g->hi, g->n_sets);
+  fputs("}, ", f);
+}
+
 static void print_train(FILE *f, const JobTrain *t) {
   fprintf(f, "  .train = {.present = %d, .source = %u, ", t->present, t->source);
   print_int_field(f, "batch", t->batch);
@@ -362,6 +378,7 @@ static void print_train(FILE *f, const JobTrain *t) {
   print_amount(f, "evaluate_every", t->evaluate_every);
   print_int_field(f, "checkpoint_keep", t->checkpoint_keep);
   fprintf(f, ".shuffle = %d, .drop_last = %d, .thread_exact = %d, ", t->shuffle, t->drop_last, t->thread_exact);
+  print_groups(f, &t->groups);
   print_function(f, "train", &t->fn);
   fputs("},\n", f);
 }

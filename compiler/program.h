@@ -137,7 +137,6 @@ typedef struct ProgClass {
 
 typedef struct ProgForbid {
   uint32_t cond; bool negated; /* the class: data for which the condition holds (does not hold) */
-  bool otherwise;     /* instead: data of no declared class */
   uint32_t region;
   OriginSet origins;  /* all, or those of `for` */
   bool strictly;
@@ -156,7 +155,9 @@ typedef struct ProgGroups {
   uint32_t *group_of_kind; /* [kind] */
   uint32_t n_sets;         /* row sets, [0] being all rows */
   uint32_t *lo, *hi;       /* [set] */
-  double *share;           /* [set] expected share of the rows */
+  double *share;           /* [set] expected share of the rows, each kind of datum as frequent as another */
+  double saved;            /* share of the operations of a step that grouping saves */
+  const char *why;         /* rows are not grouped because of this; NULL: they are, or there are no masks */
 } ProgGroups;
 
 typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW } OptimKind;

@@ -92,6 +92,12 @@ typedef struct JobAmount { double n; JobUnit unit; } JobAmount; /* n == 0: none 
 /* How batches are made; values equal program.h's BatchKind and BatchOrder. */
 typedef enum JobBatches { JOB_BATCH_PLAIN, JOB_BATCH_SHARES, JOB_BATCH_HOMOGENEOUS } JobBatches;
 typedef enum JobBatchOrder { JOB_ORDER_RANDOM, JOB_ORDER_ALTERNATE, JOB_ORDER_BLOCKS } JobBatchOrder;
+/* Rows of each batch sorted by group: the group of the kind that `column` names. Row set k holds groups lo[k] ..< hi[k]. */
+typedef struct JobGroups {
+  uint32_t column;            /* JobColumn with the condition bits of each datum */
+  uint32_t n_kinds; const uint32_t *kinds, *group_of_kind; /* [kind] */
+  uint32_t n_groups, n_sets; const uint32_t *lo, *hi;      /* [set]; n_sets 0: rows are not grouped */
+} JobGroups;
 typedef struct JobTrain {
   bool present; uint32_t source; int64_t batch;
   uint32_t filter, by;        /* 1 + derived column: data that are kept; the class of each datum. 0: all, one class */
@@ -99,6 +105,7 @@ typedef struct JobTrain {
   uint32_t n_classes; const char *const *class_names; const double *share; /* [class]; share NULL: as the data have it */
   JobAmount length, checkpoint_every, log_every, evaluate_every;
   int64_t checkpoint_keep; bool shuffle, drop_last;
+  JobGroups groups;
   bool thread_exact;          /* no BLAS in it: the bits do not depend on the number of threads */
   JobFunction fn;
 } JobTrain;

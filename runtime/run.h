@@ -4,6 +4,7 @@
 #ifndef ROUTEC_RUN_H
 #define ROUTEC_RUN_H
 #include "data.h"
+#include "group.h"
 #include "order.h"
 #include "params.h"
 #include "pool.h"
@@ -52,6 +53,7 @@ typedef struct Run {
   double data_seconds;
   Slab store, work, eval_order, gradient_work;
   Order order; /* of training */
+  RowGroups groups;
   Slab *eval_work; /* [eval] */
   Pool *pool;
   JobFrame frame;       /* of training */

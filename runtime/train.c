@@ -96,6 +96,7 @@ static bool train_lengths(Run *r, const DataPart *part) {
   if (t->batch < 1 || t->batch > fn->max_rows)
     fprintf(stderr, "runtime: batch %lld of %lld\n", (long long)t->batch, (long long)fn->max_rows), abort();
   if (!order_plan(&r->order, r->job, part, &r->error)) return false;
+  groups_free(&r->groups);
   r->steps_per_epoch = r->order.steps;
   double n = t->length.unit == JOB_EPOCHS ? t->length.n * (double)r->steps_per_epoch : t->length.n;
   bool timed = t->length.unit == JOB_SECONDS || n > 9e15;
@@ -106,8 +107,12 @@ static bool train_lengths(Run *r, const DataPart *part) {
 /* The frame's block: `n` steps from `step` on, all of one epoch. */
 static bool frame_block(Run *r, JobFrame *f, int64_t step, int64_t n) {
   const int64_t epoch = step / r->steps_per_epoch;
-  if (!order_epoch(&r->order, &r->job->train, r->seed, epoch, &r->error)) return false;
-  f->order = r->order.data, f->starts = r->order.starts + (step - epoch * r->steps_per_epoch);
+  const JobTrain *t = &r->job->train;
+  const int64_t in_epoch = step - epoch * r->steps_per_epoch;
+  if (!order_epoch(&r->order, t, r->seed, epoch, &r->error)) return false;
+  if (!groups_epoch(&r->groups, &t->groups, data_part(&r->data, t->source, "train"), &r->order, &r->error)) return false;
+  f->order = r->order.data, f->starts = r->order.starts + in_epoch;
+  f->sets = groups_at(&r->groups, &t->groups, in_epoch);
   f->step = step, f->n_steps = n, f->bad_step = -1, f->check = 0;
   return true;
 }

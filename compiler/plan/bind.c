@@ -135,6 +135,19 @@ static void bind_params(const Bind *b, Job *j) {
   j->params = q, j->n_params = p->n_params, j->store_bytes = b->plan->store_bytes;
 }
 
+static JobGroups job_groups(const Program *p) {
+  const ProgGroups *g = &p->groups;
+  if (!g->n_sets) return (JobGroups){0};
+  return (JobGroups){.column = p->derived[g->column].column,
+                     .n_kinds = p->n_kinds,
+                     .kinds = p->kinds,
+                     .group_of_kind = g->group_of_kind,
+                     .n_groups = g->n_groups,
+                     .n_sets = g->n_sets,
+                     .lo = g->lo,
+                     .hi = g->hi};
+}
+
 static void bind_train(const Bind *b, Job *j) {
   const Program *p = b->p;
   const ProgTrain *t = &p->train;
@@ -143,6 +156,7 @@ static void bind_train(const Bind *b, Job *j) {
     o[i] = (JobOrigin){p->origins[i].name, p->origins[i].regularizer, job_span(b, p->origins[i].span)};
   j->origins = o, j->n_origins = p->n_origins;
   j->train = (JobTrain){.present = t->present,
+                        .groups = job_groups(p),
                         .source = t->source,
                         .batch = t->batch,
                         .length = job_amount(t->length),
