@@ -69,6 +69,7 @@ static void walk(Model *m) {
   check_evals(m);
   check_sweeps(m);
   check_params_policy(m);
+  check_region_settings(m);
   program_settings(m);
 }
 

@@ -453,6 +453,7 @@ bool finite_eval_fixed(Elab *e, ValueId var, double value, ValueId id, double *o
 /* ---- check_train.c, check_loss.c, check_eval.c ---- */
 void check_origins(Elab *e);
 void check_params_policy(Model *m);
+void check_region_settings(Model *m); /* check_policy.c, when regions are known */
 uint32_t training_data(Model *m);
 ValueId schedule_steps(Elab *e, Scope *s, const Ast *a,
                        const char *what); /* a length as rank-0 F64 steps; 0 after an error */
