@@ -69,6 +69,16 @@ static bool may_share(const Node *x, const Node *y) {
          (x->space.rank == 0 || (x->n_outs + y->n_outs <= MAX_OUTS && x->n_reads + y->n_reads <= MAX_READS));
 }
 
+/* Whether x stores in place what y loads at another index. */
+static bool overwrites(const Work *w, const Node *x, const Node *y) {
+  for (uint32_t k = 0; k < x->n_outs; k++) {
+    uint32_t root = w->store_root[x->outs[k].value];
+    for (uint32_t r = 0; root && r < y->n_reads; r++)
+      if (y->elsewhere[r] && value_slot(&w->g->v[y->reads[r]]) == root_slot(&w->g->roots[root - 1])) return true;
+  }
+  return false;
+}
+
 /* The node whose outputs u loads at its own index only, and with which it can be one pass; or n_nodes. */
 static uint32_t feeder_of(const Work *w, Paths *paths, uint32_t u) {
   const Node *n = &w->nodes[u];
@@ -77,6 +87,7 @@ static uint32_t feeder_of(const Work *w, Paths *paths, uint32_t u) {
     if (!p || p - 1 == u || !may_share(n, &w->nodes[p - 1])) continue;
     bool in_place = true;
     for (uint32_t j = 0; j < n->n_reads; j++) in_place &= w->producer[n->reads[j]] != p || !n->elsewhere[j];
+    in_place &= !overwrites(w, n, &w->nodes[p - 1]) && !overwrites(w, &w->nodes[p - 1], n);
     if (in_place && !reaches_around(w, paths, u, p - 1)) return p - 1;
   }
   return w->n_nodes;
@@ -110,7 +121,7 @@ static void merge_levels(Work *w) {
     for (uint32_t b = a + 1; b < w->n_nodes; b++) {
       const Node *y = &w->nodes[b];
       if (!y->dead && y->level == w->nodes[a].level && may_share(&w->nodes[a], y) &&
-          share_loads(w, &w->nodes[a], y))
+          share_loads(w, &w->nodes[a], y) && !overwrites(w, &w->nodes[a], y) && !overwrites(w, y, &w->nodes[a]))
         merge(w, a, b);
     }
   }

@@ -121,7 +121,13 @@ def values(source, path, *want):
     return got == [float(v) for v in want]
 
 
+def near_values(bound, source, path, *want):
+    got = list(safetensors.load(source)[path][1])
+    print(path, got)
+    return len(got) == len(want) and all(abs(a - float(b)) <= float(bound) * max(1, abs(a)) for a, b in zip(got, want))
+
+
 commands = dict(same_losses=same_losses, near_losses=near_losses, rename=rename, permute=permute, set=set_values,
-                zero_gradient=zero_gradient, values=values, adds_up=adds_up, moved_by=moved_by)
+                zero_gradient=zero_gradient, values=values, near_values=near_values, adds_up=adds_up, moved_by=moved_by)
 if __name__ == '__main__':
     sys.exit(0 if commands[sys.argv[1]](*sys.argv[2:]) else 1)
