@@ -14,11 +14,11 @@ data points {
   y: int in 0 ..= 3 = source.y
 }
 model {
-  h = x |> fc: linear(8) |> relu |> dropout(0.5)
+  h = x |> fc: linear(32) |> relu |> dropout(0.5)
   recon = h |> back: linear(6)
   guess = h |> head: linear(4)
 }
-split h { a = 0 .. 4; b = rest }
+split h { a = 0 .. 16; b = rest }
 class low = y in 0 ..= 1
 $1
 loss shape = mse(recon, x)
@@ -28,7 +28,7 @@ train { batch = 13; for = 15 steps; $every_step }
 ROUTE
 }
 two='route s: gradient of h for shape { when low to a; otherwise to b }
-route l: gradient of h for label { when low to { a = 0.5; b = 1.0 }; otherwise to all }'
+route l: gradient of h for label { when low to { a = 0.5; b = 1.0 }; otherwise to all } { also }'
 spec "$two" >two.route
 spec '' >none.route
 # three products forward, and backward two for each loss and one below h, where the routes' masks end: 8 with them or without
@@ -53,10 +53,11 @@ expect 0 grad none.route --rows 1 -o none.safetensors
 import sys
 sys.path.insert(0, sys.argv[1])
 import safetensors
-open_units = [{u for u in range(8) if t['fc.bias'][1][u]} for t in (safetensors.load(n + '.safetensors') for n in ('none', 'shape', 'label'))]
+open_units = [{u for u in range(32) if t['fc.bias'][1][u]} for t in (safetensors.load(n + '.safetensors') for n in ('none', 'shape', 'label'))]
 none, shape, label = open_units
 print(none, shape, label)
-assert 0 < len(none) < 8 and shape < none and label == none and (shape == none & {0, 1, 2, 3} or shape == none & {4, 5, 6, 7})
+first, second = set(range(16)), set(range(16, 32))
+assert shape < none and len(none) < 24 and label == none and (shape == none & first or shape == none & second)
 PY
 pass
 echo "$n_checks checks"

@@ -78,8 +78,8 @@ static ValueId sum_all(Graph *g, ValueId x) {
  * `held`: row 0 and bias 0 under zero_grad; `plain`: columns 1, 3 and the whole bias without decay; `bound`: row 2, clipped. */
 static void add_regions(Rig *r, const Case *c) {
   static const int64_t first[] = {0}, columns[] = {1, 3}, last[] = {2};
-  static RegionPiece pieces[] = {{P_WEIGHT, 0, first, 1}, {P_BIAS, 0, first, 1}, {P_WEIGHT, 1, columns, 2},
-                                 {P_BIAS, -1, NULL, 0},   {P_WEIGHT, 0, last, 1}};
+  static RegionPiece pieces[] = {{P_WEIGHT, 0, first, 1, 0}, {P_BIAS, 0, first, 1, 0}, {P_WEIGHT, 1, columns, 2, 0},
+                                 {P_BIAS, -1, NULL, 0, 0},   {P_WEIGHT, 0, last, 1, 0}};
   ProgRegion *q = r->p->regions;
   q[0] = (ProgRegion){.name = "held", .pieces = pieces, .n_pieces = 2, .policy = MASKED_ZERO_GRAD, .decay = -1};
   q[1] = (ProgRegion){.name = "plain", .pieces = pieces + 2, .n_pieces = 2, .policy = -1, .decay = 0};
@@ -90,8 +90,8 @@ static void add_regions(Rig *r, const Case *c) {
 
 static void add_whole(Rig *r, const Case *c) {
   static const int64_t units[] = {2, 0, 1};
-  static RegionPiece all[] = {{P_WEIGHT, -1, NULL, 0}, {P_BIAS, -1, NULL, 0}},
-                     listed[] = {{P_WEIGHT, 0, units, OUT}, {P_BIAS, 0, units, OUT}};
+  static RegionPiece all[] = {{P_WEIGHT, -1, NULL, 0, 0}, {P_BIAS, -1, NULL, 0, 0}},
+                     listed[] = {{P_WEIGHT, 0, units, OUT, 0}, {P_BIAS, 0, units, OUT, 0}};
   r->p->regions[r->p->n_regions++] =
       (ProgRegion){.name = "all", .pieces = c->whole == 1 ? all : listed, .n_pieces = 2, .policy = MASKED_FREEZE, .decay = 1};
 }
