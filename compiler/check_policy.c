@@ -37,7 +37,7 @@ void check_region_settings(Model *m) {
       const RegionPiece *at = key ? meeting(m->a, p, x, y) : NULL;
       if (!at) continue;
       Diag *g = err(m, E0435, x->span, x->name, y->name, key, p->params[at->param].path);
-      diag_also(m->diags, g, y->span, "`%s` says so otherwise", y->name);
+      diag_also(m->diags, g, y->span, "`%s` says it differently", y->name);
       diag_help(m->diags, g, "say it in one of them, or make them disjoint: `.made_by` and `.read_by` name half of what a part owns");
     }
   }
