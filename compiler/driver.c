@@ -87,11 +87,13 @@ static void print_file(const char *path, FILE *out) {
 static void print_graphs(const Program *p, FILE *f) {
   if (p->step) graph_print(p->step, f);
   for (uint32_t i = 0; i < p->n_evals; i++) graph_print(p->evals[i].graph, f);
+  for (uint32_t i = 0; i < p->n_derived; i++) graph_print(p->derived[i].graph, f);
 }
 
 static void check_graphs(const Program *p) {
   if (p->step) check_sound(STAGE_SIMPLIFY, graph_verify(p->step));
   for (uint32_t i = 0; i < p->n_evals; i++) check_sound(STAGE_SIMPLIFY, graph_verify(p->evals[i].graph));
+  for (uint32_t i = 0; i < p->n_derived; i++) check_sound(STAGE_SIMPLIFY, graph_verify(p->derived[i].graph));
 }
 
 static void print_stage(const Compilation *c, Stage s) {
@@ -133,6 +135,7 @@ static void simplify_all(Compilation *c) {
   Program *p = c->program;
   if (p->step) p->step = pass_simplify(p->step, c->arena);
   for (uint32_t i = 0; i < p->n_evals; i++) p->evals[i].graph = pass_simplify(p->evals[i].graph, c->arena);
+  for (uint32_t i = 0; i < p->n_derived; i++) p->derived[i].graph = pass_simplify(p->derived[i].graph, c->arena);
 }
 
 /* Runs the back end; --dump=llvm and --dump=asm pass through temporary files, since LLVM writes to paths. */
@@ -158,6 +161,8 @@ static int compile_object(Compilation *c) {
 static void set_work_bytes(Compilation *c) {
   if (c->plan->train.graph) c->job->train.fn.work_bytes = backend_work_bytes(&c->plan->train);
   for (uint32_t i = 0; i < c->job->n_evals; i++) c->job->evals[i].fn.work_bytes = backend_work_bytes(&c->plan->evals[i]);
+  for (uint32_t i = 0; i < c->job->n_derived; i++)
+    c->job->derived[i].fn.work_bytes = backend_work_bytes(&c->plan->derived[i]);
   if (c->plan->gradient.graph) c->job->gradient.fn.work_bytes = backend_work_bytes(&c->plan->gradient);
 }
 
@@ -221,6 +226,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (c->program->step && c->program->optim.lr) pass_update(c->program, o->keep_grads); /* without `optimize`: only to look at */
   if (stage_done(c, STAGE_UPDATE, last)) return column_end(c, stopped);
 
+  if (c->program->n_classes) program_kind_column(c->program); /* the census of classes */
   simplify_all(c);
   if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
 

@@ -143,7 +143,7 @@ static void print_columns(FILE *f, const Job *j) {
     print_double_field(f, "lo", c->lo);
     print_double_field(f, "hi", c->hi);
     print_span(f, c->span);
-    fputs("},\n", f);
+    fprintf(f, ".derived = %u},\n", c->derived);
   }
   table_end(f);
 }
@@ -255,6 +255,47 @@ static void print_eval_tables(FILE *f, uint32_t i, const JobEval *e) {
   }
   snprintf(name, sizeof name, "eval_%u", i);
   print_probes(f, name, &e->fn);
+}
+
+static void print_share(FILE *f, const char *field, JobShare s) {
+  fprintf(f, ".%s = {", field);
+  print_double(f, s.value);
+  fprintf(f, ", %d}, ", s.scalar);
+}
+
+static void print_derived(FILE *f, const Job *j) {
+  char name[64];
+  for (uint32_t i = 0; i < j->n_derived; i++) {
+    snprintf(name, sizeof name, "derived_%u", i);
+    print_probes(f, name, &j->derived[i].fn);
+  }
+  if (table_begin(f, "JobDerived", "derived", j->n_derived)) {
+    for (uint32_t i = 0; i < j->n_derived; i++) {
+      const JobDerived *d = &j->derived[i];
+      fputs("  {", f);
+      print_string_field(f, "name", d->name);
+      fprintf(f, ".source = %u, .column = %u, .draw = (JobDraw)%d, ", d->source, d->column, (int)d->draw);
+      print_share(f, "recall", d->recall), print_share(f, "precision", d->precision);
+      print_share(f, "false_positives", d->false_positives), print_share(f, "no", d->no);
+      fprintf(f, ".has_seed = %d, ", d->has_seed);
+      print_uint_field(f, "seed", d->seed);
+      fputs(".out = ", f);
+      print_output(f, &d->out);
+      fputs(", ", f);
+      snprintf(name, sizeof name, "derived_%u", i);
+      print_function(f, name, &d->fn);
+      print_span(f, d->span);
+      fputs("},\n", f);
+    }
+    table_end(f);
+  }
+  if (!table_begin(f, "const JobClass", "classes", j->n_classes)) return;
+  for (uint32_t i = 0; i < j->n_classes; i++) {
+    fputs("  {", f);
+    print_string_field(f, "name", j->classes[i].name);
+    fprintf(f, ".cond = %u, .of = %d},\n", j->classes[i].cond, j->classes[i].of);
+  }
+  table_end(f);
 }
 
 static void print_evals(FILE *f, const Job *j) {
@@ -369,8 +410,24 @@ static void print_groups(FILE *f, const JobGroups *g) {
   fputs("}, ", f);
 }
 
+/* Names and shares of the classes that batches are made of: before print_train(). */
+static void print_batch_classes(FILE *f, const JobTrain *t) {
+  if (table_begin(f, "const char *const", "batch_classes", t->n_classes)) {
+    for (uint32_t i = 0; i < t->n_classes; i++) fputs("  ", f), print_string(f, t->class_names[i]), fputs(",\n", f);
+    table_end(f);
+  }
+  if (t->share && table_begin(f, "const double", "batch_shares", t->n_classes)) {
+    for (uint32_t i = 0; i < t->n_classes; i++) fputs("  ", f), print_double(f, t->share[i]), fputs(",\n", f);
+    table_end(f);
+  }
+}
+
 static void print_train(FILE *f, const JobTrain *t) {
   fprintf(f, "  .train = {.present = %d, .source = %u, ", t->present, t->source);
+  fprintf(f, ".filter = %u, .by = %u, .batches = (JobBatches)%d, .order = (JobBatchOrder)%d, ", t->filter, t->by, (int)t->batches,
+          (int)t->order);
+  print_table_field(f, "class_names", "n_classes", "batch_classes", t->n_classes);
+  if (t->share && t->n_classes) fputs(".share = batch_shares, ", f);
   print_int_field(f, "batch", t->batch);
   print_amount(f, "length", t->length);
   print_amount(f, "checkpoint_every", t->checkpoint_every);
@@ -401,6 +458,9 @@ static void print_job(FILE *f, const Job *j) {
   print_table_field(f, "scalars", "n_scalars", "scalars", j->n_scalars);
   print_table_field(f, "sources", "n_sources", "sources", j->n_sources);
   print_table_field(f, "columns", "n_columns", "columns", j->n_columns);
+  print_table_field(f, "derived", "n_derived", "derived", j->n_derived);
+  print_table_field(f, "classes", "n_classes", "classes", j->n_classes);
+  fprintf(f, ".kinds = %u, ", j->kinds);
   print_table_field(f, "params", "n_params", "params", j->n_params);
   print_int_field(f, "store_bytes", j->store_bytes);
   print_table_field(f, "origins", "n_origins", "origins", j->n_origins);
@@ -454,6 +514,7 @@ static void print_entries(FILE *f, const Job *j) {
   if (j->train.fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->train.fn.symbol);
   for (uint32_t i = 0; i < j->n_evals; i++)
     if (j->evals[i].fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->evals[i].fn.symbol);
+  for (uint32_t i = 0; i < j->n_derived; i++) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->derived[i].fn.symbol);
 }
 
 void driver_job_print_c(const Job *job, FILE *f) {
@@ -467,8 +528,10 @@ void driver_job_print_c(const Job *job, FILE *f) {
   print_origins(f, job);
   print_probes(f, "train", &job->train.fn);
   print_evals(f, job);
+  print_derived(f, job);
   print_expects(f, job);
   print_sweeps(f, job);
+  print_batch_classes(f, &job->train);
   print_job(f, job);
   print_main(f, job);
 }

@@ -110,8 +110,8 @@ static void print_data(const Compilation *c, FILE *f) {
     fprintf(f, "  %s: reader %s\n", p->data[i].name, p->data[i].reader);
     for (uint32_t k = 0; k < p->n_columns; k++)
       if (p->columns[k].source == i)
-        fprintf(f, "    %-20s %s %s\n", p->columns[k].name, dtype_name(p->columns[k].dtype),
-                shape_text(c->arena, &p->columns[k].shape));
+        fprintf(f, "    %-20s %s %s%s\n", p->columns[k].name, dtype_name(p->columns[k].dtype),
+                shape_text(c->arena, &p->columns[k].shape), p->columns[k].derived ? "  computed when the data are read" : "");
   }
 }
 
@@ -203,6 +203,8 @@ void driver_report_text(const Compilation *c, FILE *f) {
   if (c->plan->train.graph) print_function(c, &c->plan->train, "training step", f);
   for (uint32_t i = 0; i < p->n_evals; i++)
     print_function(c, &c->plan->evals[i], arena_printf(c->arena, "evaluation %s", p->evals[i].name), f);
+  for (uint32_t i = 0; i < p->n_derived; i++)
+    print_function(c, &c->plan->derived[i], arena_printf(c->arena, "column %s", p->derived[i].name), f);
 }
 
 /* ---- the same as JSON ------------------------------------------------------------------------------------------------ */
@@ -261,6 +263,8 @@ void driver_report_json(const Compilation *c, FILE *f) {
   if (c->plan->train.graph) json_array_append_new(functions, json_function(c, &c->plan->train, "train"));
   for (uint32_t i = 0; i < p->n_evals; i++)
     json_array_append_new(functions, json_function(c, &c->plan->evals[i], p->evals[i].name));
+  for (uint32_t i = 0; i < p->n_derived; i++)
+    json_array_append_new(functions, json_function(c, &c->plan->derived[i], p->derived[i].name));
   json_t *settings = json_object();
   for (uint32_t i = 0; i < p->n_settings; i++)
     json_object_set_new(settings, p->settings[i].name, json_string(p->settings[i].value));

@@ -47,7 +47,7 @@ uint64_t data_hash(const Data *d) {
     const DataPart *p = &d->parts[k];
     hash = XXH64(&p->rows, sizeof p->rows, XXH64(p->name, strlen(p->name), hash));
     for (uint32_t i = 0; i < d->job->n_columns; i++) {
-      if (!p->columns[i]) continue;
+      if (!p->columns[i] || d->job->columns[i].derived) continue; /* they follow from the others, seed and params */
       int64_t size = job_dtype_size(d->job->columns[i].dtype);
       for (int32_t r = 0; r < d->job->columns[i].rank; r++) size *= d->job->columns[i].dims[r];
       hash = XXH64(p->columns[i], (size_t)(p->rows * size), hash);
@@ -84,7 +84,7 @@ static bool part_read(Data *d, const Reader *reader, const char *name, const cha
   p->rows = rows && rows->num >= 1 && rows->num < INT32_MAX ? (int64_t)rows->num : 1;
   for (uint32_t i = 0; ok && i < job->n_columns; i++) {
     const JobColumn *c = &job->columns[i];
-    if (c->source != p->source) continue;
+    if (c->source != p->source || c->derived) continue;
     if (!first) first = c, p->rows = raw[i].dims[0];
     if (raw[i].dims[0] != p->rows)
       ok = rt_fail_at(e, &c->span, RT_E0714, c->name, (long long)raw[i].dims[0], first->name,
@@ -108,7 +108,7 @@ static bool part_gather(const Job *job, const DataPart *from, const int32_t *ord
   for (uint32_t i = 0; i < job->n_columns; i++) {
     const JobColumn *c = &job->columns[i];
     int64_t per_datum;
-    if (c->source != from->source) continue;
+    if (c->source != from->source || c->derived) continue;
     if (!mem_product(c->dims, c->rank, &per_datum) ||
         !slab_alloc(&to->slabs[i], per_datum * n * job_dtype_size(c->dtype), c->name, e))
       return false;

@@ -100,7 +100,7 @@ static bool mnist_read(ReadRequest *r) {
   if (!request_path(r, "path", &folder)) return false;
   bool ok = true;
   for (uint32_t i = 0; ok && i < r->job->n_columns; i++)
-    if (r->job->columns[i].source == r->source_index)
+    if (r->job->columns[i].source == r->source_index && !r->job->columns[i].derived)
       ok = mnist_read_one(r, folder, &r->job->columns[i], &r->out[i]);
   free(folder);
   return ok;
@@ -111,7 +111,7 @@ static bool mnist_read(ReadRequest *r) {
 static bool files_read(ReadRequest *r, bool (*parse)(const char *, Slab *, RawArray *, RtError *)) {
   for (uint32_t i = 0; i < r->job->n_columns; i++) {
     const JobColumn *c = &r->job->columns[i];
-    if (c->source != r->source_index) continue;
+    if (c->source != r->source_index || c->derived) continue;
     if (!source_arg(r->source, c->name)) return column_missing(r, c, ": name its file as an argument");
     char *path;
     Slab file;
@@ -134,7 +134,7 @@ static bool npz_read(ReadRequest *r) {
   for (uint32_t i = 0; ok && i < r->job->n_columns; i++) {
     const JobColumn *c = &r->job->columns[i];
     bool found = true;
-    if (c->source == r->source_index) ok = npz_parse(path, &file, c->name, &r->out[i], &found, r->e);
+    if (c->source == r->source_index && !c->derived) ok = npz_parse(path, &file, c->name, &r->out[i], &found, r->e);
     if (ok && !found) ok = column_missing(r, c, ": the archive has no array of this name");
   }
   slab_free(&file);
@@ -147,7 +147,7 @@ static bool npz_read(ReadRequest *r) {
 static bool csv_columns(ReadRequest *r, CsvColumn *out, uint32_t *at, uint32_t *n) {
   for (uint32_t i = *n = 0; i < r->job->n_columns; i++) {
     const JobColumn *c = &r->job->columns[i];
-    if (c->source != r->source_index) continue;
+    if (c->source != r->source_index || c->derived) continue;
     const JobSourceArg *a = source_arg(r->source, c->name);
     if (!a) return column_missing(r, c, ": give its place, as in `name = 3` or `name = 0 .. 64`");
     double past = a->num2 > a->num ? a->num2 : a->num + 1;
@@ -186,7 +186,7 @@ static bool csv_read(ReadRequest *r) {
 /* No data: a spec of the theory's small problems. It has `rows` data (default 1) and no columns. */
 static bool none_read(ReadRequest *r) {
   for (uint32_t i = 0; i < r->job->n_columns; i++)
-    if (r->job->columns[i].source == r->source_index)
+    if (r->job->columns[i].source == r->source_index && !r->job->columns[i].derived)
       return column_missing(r, &r->job->columns[i], ": `none` has no columns");
   return true;
 }

@@ -70,6 +70,7 @@ typedef struct JobColumn {
   uint32_t source; const char *name; JobDtype dtype;
   int32_t rank; int64_t dims[JOB_MAX_RANK]; /* of one datum, without the row axis */
   bool has_range; double lo, hi; JobSpan span;
+  uint32_t derived;         /* 1 + index in Job.derived: not in the files */
 } JobColumn;
 typedef struct JobOrigin { const char *name; bool regularizer; JobSpan span; } JobOrigin;
 
@@ -86,6 +87,18 @@ typedef struct JobFunction {
   int64_t max_rows;         /* batch that the work slab was planned for */
   const JobProbe *probes; uint32_t n_probes; /* [plan step] */
 } JobFunction;
+
+/* A column that is computed when the data have been read: I32, one value for each datum, in the order of the table. Values of
+ * the draws equal program.h's DrawKind. */
+typedef enum JobDraw { JOB_DRAW_NONE, JOB_DRAW_OBSERVE, JOB_DRAW_RANDOM_LIKE, JOB_DRAW_CHECK } JobDraw;
+typedef struct JobShare { double value; int32_t scalar; /* in place of the value; -1: none */ } JobShare;
+typedef struct JobDerived {
+  const char *name; uint32_t source, column;
+  JobDraw draw;
+  JobShare recall, precision, false_positives, no; bool has_seed; uint64_t seed;
+  JobOutput out; JobFunction fn; JobSpan span;
+} JobDerived;
+typedef struct JobClass { const char *name; uint32_t cond; /* bit of Job.kinds' column */ int32_t of; /* the class that it labels, or -1 */ } JobClass;
 
 typedef enum JobUnit { JOB_STEPS, JOB_EPOCHS, JOB_SECONDS } JobUnit;
 typedef struct JobAmount { double n; JobUnit unit; } JobAmount; /* n == 0: none */
@@ -141,6 +154,9 @@ typedef struct Job {
   JobScalar *scalars; uint32_t n_scalars;      /* values may be overridden before a run */
   const JobSource *sources; uint32_t n_sources;
   const JobColumn *columns; uint32_t n_columns;
+  JobDerived *derived; uint32_t n_derived;
+  const JobClass *classes; uint32_t n_classes;
+  uint32_t kinds;             /* 1 + column: the condition bits of each datum trained on; 0: none */
   const JobParam *params; uint32_t n_params;
   int64_t store_bytes;
   const JobOrigin *origins; uint32_t n_origins;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_CLASS = INT32_MIN }; /* above those of data.c: bit 31, then the round, then five bits of the class */
+enum { STREAM_CLASS = INT32_MIN }; /* above those of data.c: bit 31, then the round, then six bits: the class, or 63 for the order of batches */
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -121,7 +121,7 @@ static void draw_class(const Draw *d, uint32_t c, int64_t want, int32_t *out) {
   const int32_t *members = d->o->members + d->o->first[c];
   const int64_t n = d->o->first[c + 1] - d->o->first[c];
   for (uint32_t round = 0; want > 0 && n > 0; round++) {
-    const uint32_t stream = (uint32_t)STREAM_CLASS | round << 5 | c;
+    const uint32_t stream = (uint32_t)STREAM_CLASS | round << 6 | c;
     const int64_t take = least(n, want);
     if (d->shuffle) data_permute(d->scratch, n, d->seed, d->epoch, stream);
     for (int64_t i = 0; i < take; i++) out[i] = members[d->shuffle ? d->scratch[i] : i];
@@ -164,7 +164,7 @@ static void batch_classes(const Draw *d, const JobTrain *t, const Order *o, int3
   if (t->order != JOB_ORDER_RANDOM) return;
   int32_t *blocks = class + o->steps, *place = blocks + o->steps;
   memcpy(blocks, class, (size_t)o->steps * sizeof *class);
-  data_permute(place, o->steps, d->seed, d->epoch, (uint32_t)STREAM_CLASS | 31);
+  data_permute(place, o->steps, d->seed, d->epoch, (uint32_t)STREAM_CLASS | 63);
   for (int64_t i = 0; i < o->steps; i++) class[i] = blocks[place[i]];
 }
 

@@ -51,6 +51,7 @@ static void start_json(const Run *r) {
                       r->total_steps == INT64_MAX ? json_null() : json_integer(r->total_steps));
   if (run_has_data(r)) json_object_set_new(o, "steps_per_epoch", json_integer(r->steps_per_epoch));
   json_object_set_new(o, "threads", json_integer(pool_threads(r->pool)));
+  if (r->job->n_classes) json_object_set_new(o, "classes", census_json(r));
   json_print(o);
 }
 
@@ -60,9 +61,9 @@ void progress_begin(Run *r) {
                   .started_step = r->state.step,
                   .tty = isatty(STDOUT_FILENO) && !r->o->json,
                   .begun = true};
-  if (r->o->quiet) return;
-  if (r->o->json) {
-    start_json(r);
+  if (r->o->quiet || r->o->json) {
+    if (!r->o->quiet) start_json(r);
+    census_show(r);
     return;
   }
   const DataPart *part = data_part(&r->data, r->job->train.source, "train");
@@ -74,6 +75,7 @@ void progress_begin(Run *r) {
     printf("%lld data, batch %lld, %lld steps an epoch, ", (long long)part->rows,
            (long long)r->job->train.batch, (long long)r->steps_per_epoch);
   printf("%d thread%s\n", pool_threads(r->pool), pool_threads(r->pool) == 1 ? "" : "s");
+  census_show(r);
   fflush(stdout);
 }
 

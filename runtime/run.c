@@ -162,6 +162,7 @@ static json_t *manifest_make(const Run *r) {
   json_object_set_new(o, "threads", json_integer(pool_threads(r->pool)));
   text_set(o, "plan_hash", hash);
   json_object_set_new(o, "data_hash", json_sprintf("%016llx", (unsigned long long)data_hash(&r->data)));
+  json_object_set_new(o, "classes", census_json(r));
   json_object_set_new(o, "sources_hash", json_sprintf("%016llx", (unsigned long long)job->sources_hash));
   if (r->seed <= INT64_MAX) json_object_set_new(o, "seed", json_integer((json_int_t)r->seed));
   else json_object_set_new(o, "seed", json_sprintf("%llu", (unsigned long long)r->seed));
@@ -274,7 +275,7 @@ bool run_load(Run *r) {
   if (!params_alloc(r->job, &r->store, &r->error)) return false;
   if (train->present && !slab_alloc(&r->work, train->fn.work_bytes, "activations", &r->error)) return false;
   r->pool = pool_create(r->o->threads, &r->error);
-  return r->pool && eval_alloc(r);
+  return r->pool && derive_columns(r) && eval_alloc(r);
 }
 
 void run_close(Run *r) {

@@ -111,6 +111,11 @@ bool gradient_run(Run *r, int64_t step, int32_t class);
 /* The last result for a parameter, in logical order; zeros where nothing reaches it. */
 void gradient_read(const Run *r, uint32_t param, float *dense);
 
+/* ---- derive.c ---- */
+bool derive_columns(Run *r); /* of all parts; entries of the job must be set */
+json_t *census_json(const Run *r); /* classes of the data trained on */
+void census_show(Run *r); /* W0757 */
+
 /* ---- finite.c ---- */
 void check_step(JobFrame *f, int64_t tid, int64_t plan_step);
 /* Repeats the bad step with a look at every tensor; fills r->error. */

@@ -35,6 +35,8 @@ static void build(Backend *be) {
   if (p->train.graph) function_emit(be, &p->train), work_symbol(be, &p->train);
   for (uint32_t i = 0; i < p->program->n_evals; i++)
     function_emit(be, &p->evals[i]), work_symbol(be, &p->evals[i]);
+  for (uint32_t i = 0; i < p->program->n_derived; i++)
+    function_emit(be, &p->derived[i]), work_symbol(be, &p->derived[i]);
   if (p->gradient.graph) function_emit(be, &p->gradient), work_symbol(be, &p->gradient);
 }
 

@@ -64,6 +64,7 @@ Jit *backend_load(const ObjectCode *o, Job *job, BackendTimes *t, const char **w
   }
   bool ok = create(j, o, why) && look_up(j, &job->train.fn, why);
   for (uint32_t i = 0; ok && i < job->n_evals; i++) ok = look_up(j, &job->evals[i].fn, why);
+  for (uint32_t i = 0; ok && i < job->n_derived; i++) ok = look_up(j, &job->derived[i].fn, why);
   ok = ok && look_up(j, &job->gradient.fn, why);
   t->link = now() - start;
   if (ok) return j;

@@ -12,6 +12,9 @@ _Static_assert(IR_MAX_RANK == JOB_MAX_RANK, "ranks differ");
 _Static_assert(sizeof(((JobParam *)0)->state_offset) == sizeof(((ParamPlace *)0)->state_offset),
                "states differ");
 _Static_assert((int)DT_F32 == (int)JOB_F32 && (int)DT_BOOL == (int)JOB_BOOL, "dtypes differ");
+_Static_assert((int)DRAW_CHECK == (int)JOB_DRAW_CHECK, "draws differ");
+_Static_assert((int)BATCH_HOMOGENEOUS == (int)JOB_BATCH_HOMOGENEOUS && (int)BATCH_BLOCKS == (int)JOB_ORDER_BLOCKS,
+               "ways to make batches differ");
 _Static_assert((int)EX_NOT == (int)JX_NOT && (int)EX_METRIC == (int)JX_METRIC, "expect operations differ");
 _Static_assert((int)UNIT_SECONDS == (int)JOB_SECONDS && (int)INIT_NORMAL == (int)JOB_INIT_NORMAL,
                "enumerations differ");
@@ -105,11 +108,40 @@ static void bind_data(const Bind *b, Job *j) {
                        .has_range = x->has_range,
                        .lo = x->lo,
                        .hi = x->hi,
-                       .span = job_span(b, x->span)};
+                       .span = job_span(b, x->span),
+                       .derived = x->derived};
     copy_shape(&x->shape, 1, &c[i].rank, c[i].dims);
   }
   j->sources = s, j->n_sources = p->n_data;
   j->columns = c, j->n_columns = p->n_columns;
+}
+
+static JobShare job_share(ProgShare s) { return (JobShare){s.value, s.scalar}; }
+
+static void bind_derived(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  JobClass *c = ARENA_NEWS(b->a, JobClass, p->n_classes);
+  j->derived = ARENA_NEWS(b->a, JobDerived, p->n_derived), j->n_derived = p->n_derived;
+  for (uint32_t i = 0; i < p->n_derived; i++) {
+    const ProgDerived *x = &p->derived[i];
+    const PlanFn *f = &b->plan->derived[i];
+    j->derived[i] = (JobDerived){.name = x->name,
+                                 .source = x->source,
+                                 .column = x->column,
+                                 .draw = (JobDraw)x->draw,
+                                 .recall = job_share(x->recall),
+                                 .precision = job_share(x->precision),
+                                 .false_positives = job_share(x->false_positives),
+                                 .no = job_share(x->no),
+                                 .has_seed = x->has_seed,
+                                 .seed = x->seed,
+                                 .out = job_output(f, 0, x->name),
+                                 .fn = job_function(b, f),
+                                 .span = job_span(b, x->span)};
+  }
+  for (uint32_t i = 0; i < p->n_classes; i++) c[i] = (JobClass){p->classes[i].name, p->classes[i].cond, p->classes[i].of};
+  j->classes = c, j->n_classes = p->n_classes;
+  j->kinds = p->kind_column ? 1 + p->derived[p->kind_column - 1].column : 0;
 }
 
 static void bind_params(const Bind *b, Job *j) {
@@ -256,6 +288,7 @@ Job *plan_bind(Arena *a, const Plan *plan) {
              .plan_hash = plan->hash};
   bind_settings(&b, j);
   bind_data(&b, j);
+  bind_derived(&b, j);
   bind_params(&b, j);
   bind_train(&b, j);
   bind_gradient(&b, j);

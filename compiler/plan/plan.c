@@ -192,6 +192,9 @@ static uint64_t plan_hash(const Plan *p) {
   return h;
 }
 
+/* Data whose derived columns are computed at once. */
+#define DERIVE_ROWS 1024
+
 Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptions *o) {
   static const PlanOptions defaults = {.reuse_memory = true};
   if (!o) o = &defaults;
@@ -212,6 +215,12 @@ Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptio
     plan->evals[i].symbol = arena_printf(a, "routec_eval_%u", i);
     plan->evals[i].max_rows = rows > 0 ? rows : 1;
     plan_fn(plan, &plan->evals[i], p->evals[i].graph, o, layouts);
+  }
+  plan->derived = ARENA_NEWS(a, PlanFn, p->n_derived);
+  for (uint32_t i = 0; i < p->n_derived; i++) {
+    plan->derived[i].symbol = arena_printf(a, "routec_derive_%u", i);
+    plan->derived[i].max_rows = DERIVE_ROWS;
+    plan_fn(plan, &plan->derived[i], p->derived[i].graph, o, layouts);
   }
   if (p->train.present && p->gradient) {
     plan->gradient.symbol = "routec_gradient";

@@ -113,6 +113,7 @@ typedef struct Plan {
   int64_t store_bytes;
   PlanFn train;                /* graph NULL if the spec does not train */
   PlanFn *evals;
+  PlanFn *derived;             /* [derived column] */
   PlanFn gradient;             /* graph NULL if nobody wants it; changes no other function, and not the hash */
   uint64_t hash;               /* XXH64 of the printed plan */
 } Plan;

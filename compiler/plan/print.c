@@ -165,4 +165,5 @@ void plan_print(const Plan *p, FILE *f) {
   print_params(p, f);
   if (p->train.graph) print_fn(&p->train, f);
   for (uint32_t i = 0; i < p->program->n_evals; i++) print_fn(&p->evals[i], f);
+  for (uint32_t i = 0; i < p->program->n_derived; i++) print_fn(&p->derived[i], f);
 }

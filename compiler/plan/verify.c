@@ -328,5 +328,6 @@ static const char *verify_fn(const Plan *p, const PlanFn *f) {
 const char *plan_verify(const Plan *p) {
   const char *why = p->train.graph ? verify_fn(p, &p->train) : NULL;
   for (uint32_t i = 0; i < p->program->n_evals && !why; i++) why = verify_fn(p, &p->evals[i]);
+  for (uint32_t i = 0; i < p->program->n_derived && !why; i++) why = verify_fn(p, &p->derived[i]);
   return why || !p->gradient.graph ? why : verify_fn(p, &p->gradient);
 }
