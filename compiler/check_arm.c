@@ -234,8 +234,7 @@ static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, d
 }
 
 /* ---- factors ---- */
-/* Weights of parts as a tensor of v's shape. */
-static ValueId spread_weights(Elab *e, const Parts *p, const double *w, const Val *v) {
+ValueId part_weights(Elab *e, const Parts *p, const double *w, const Val *v) {
   Shape s = *val_shape(e, v);
   bool same = true;
   for (uint32_t i = 1; i < p->n; i++) same = same && w[i] == w[0];
@@ -286,7 +285,7 @@ ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, in
   Arm *arms = route_arms(e, r, parts, &n, &other);
   if (!arms) return 0;
   uint32_t first = e->g->n;
-  ValueId m = spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? other : other + only, v);
+  ValueId m = part_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? other : other + only, v);
   for (uint32_t i = n; i-- > 0;) {
     Val *c = val_tensor(e, arm_span(&arms[i]), arms[i].cond);
     if (arms[i].axes) c = val_like(e, c->span, c->id, arms[i].axes);
@@ -294,7 +293,7 @@ ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, in
     if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
     if (fault("swap-arms")) cond = ir_un(e->g, OP_NOT, cond);
     m = blend(e, cond,
-              spread_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v),
+              part_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v),
               m);
   }
   if (r->strength) m = with_strength(e, r, m, r->strength->span);

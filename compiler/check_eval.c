@@ -10,7 +10,7 @@ typedef struct EvalState {
 } EvalState;
 
 static bool is_setting(const char *key) {
-  return !strcmp(key, "on") || !strcmp(key, "by") || !strcmp(key, "picture");
+  return !strcmp(key, "on") || !strcmp(key, "by") || !strcmp(key, "picture") || !strcmp(key, "ablate");
 }
 
 /* ---- group keys ---- */
@@ -61,9 +61,9 @@ static void eval_metric(Elab *e, ProgEval *ev, const Ast *set) {
       return;
     }
   if (!value || ast_is(value, AST_BLOCK)) {
-    static const char *const keys[] = {"on", "by", "picture"};
+    static const char *const keys[] = {"on", "by", "picture", "ablate"};
     Diag *g = err(m, E0206, set->name_span, set->text, "an evaluation without a value");
-    diag_suggest(m->diags, g, set->text, keys, 3);
+    diag_suggest(m->diags, g, set->text, keys, 4);
     return;
   }
   Val *v = elab(e, e->model, value);
@@ -192,6 +192,7 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   Elab *e = elab_create(m, arena_printf(m->a, "eval %s", d->name), false, data);
   st->e = e;
   ev->graph = e->g;
+  const bool ablates = ablate_begin(e, block_setting(block, "ablate"));
   elab_model(e);
   ev->metrics = ARENA_NEWS(m->a, ProgMetric, block ? block->n_kids + 1 : 1);
   if (ast_kid(by, 0)) eval_key(e, ev, by->kids[0], &st->key);
@@ -207,6 +208,7 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
     else if (!is_setting(set->text)) eval_metric(e, ev, set);
   }
   check_inst_uses(e);
+  if (ablates) ablate_finish(e, d->name);
   if (!asked) err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "a metric");
 }
 

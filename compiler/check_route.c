@@ -127,7 +127,7 @@ static ValueId masks_and_tap(Elab *e, const Found *f, const char *name, ValueId 
 
 ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
   Model *m = e->m;
-  if (!e->training) return v->id;
+  if (!e->training) return ablate_value(e, path, v, p);
   Place here = *p;
   here.path = path;
   Split *split = split_of_place(e, &here);
@@ -149,7 +149,12 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
 void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n,
                      Span span) {
   Place self = {.path = path, .span = span};
-  if (!e->training || split_of_place(e, &self)) return;
+  if (split_of_place(e, &self)) return;
+  for (uint32_t k = 0; k < n && e->n_ablated; k++) {
+    operands[k] = val_at(e, operands[k], operands[k]->span);
+    operands[k]->id = ablate_operand(e, path, names[k], operands[k]->id);
+  }
+  if (!e->training) return;
   Found f = routes_at(e, path, mix, &self);
   Parts parts = {.names = names, .n = n};
   for (uint32_t k = 0; k < n && f.n; k++) {

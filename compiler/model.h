@@ -27,6 +27,7 @@ typedef struct Scope Scope;
 typedef struct Elab Elab;
 typedef struct Val Val;
 typedef struct Inst Inst;
+typedef struct Ablated Ablated;
 
 /* One file's declarations: the spec itself (with what it extends), or a file that is used under a name. */
 struct FileScope {
@@ -284,6 +285,8 @@ struct Elab {
   bool broken;        /* the model has errors: places that are not there may be their fault */
   ValueId clocks[4];  /* by ClockKind */
   const Ast *unnamed; /* set around place_add for the output of a layer without a name */
+  struct Ablated *ablated; /* of an evaluation: what is 0 in it */
+  uint32_t n_ablated;
   StrMap params;      /* path -> ParamUse*: one PARAM value per parameter and graph */
   struct Owner *owner; /* of the finished forward graph (check_regions) */
 };
@@ -393,6 +396,8 @@ typedef struct Parts { /* what targets may name: of a split, or the operands of 
 /* The factor with v's shape: a chain over the arms. `only`: the one part whose weight counts (the operands of a mix,
  * the regions of a `parameters of` route), or -1. 0 after an error. */
 ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, int only);
+/* Weights of parts as a tensor of v's shape. */
+ValueId part_weights(Elab *e, const Parts *p, const double *w, const Val *v);
 /* ---- check_route.c ---- */
 void check_routes(Model *m);
 /* Puts TAPs and MASKs on a value that has just got a path. */
@@ -416,6 +421,11 @@ void check_forbids(Elab *e);
 void check_monitor(Elab *e);
 /* ---- check_parameter.c: raw parameters as values of the model, before its body ---- */
 void elab_parameters(Elab *e);
+/* ---- check_ablate.c: evaluations with parts at 0 ---- */
+bool ablate_begin(Elab *e, const Ast *setting); /* the setting may be NULL; false after an error */
+ValueId ablate_value(Elab *e, const char *path, const Val *v, const Place *p);
+ValueId ablate_operand(Elab *e, const char *path, const char *name, ValueId id); /* of a mix */
+void ablate_finish(Elab *e, const char *evaluation);
 #define MAX_CONDS 31u /* of a program: bits of what a datum is for the routes */
 /* ---- check_class.c ---- */
 void check_class_names(Model *m); /* once, before anything is elaborated */
