@@ -15,6 +15,8 @@ typedef struct Arm {
 static int part_index(Elab *e, const Parts *p, const Ast *name, const char *place) {
   const char *text = ast_is(name, AST_NAME) ? name->text : NULL;
   const char *dotted = text ? text : ast_dotted(e->m, name); /* `z.lower` is `lower` */
+  for (uint32_t i = 0; dotted && i < p->n; i++)
+    if (!strcmp(p->names[i], dotted)) return (int)i;
   if (dotted && strrchr(dotted, '.')) text = strrchr(dotted, '.') + 1;
   for (uint32_t i = 0; text && i < p->n; i++)
     if (!strcmp(p->names[i], text)) return (int)i;

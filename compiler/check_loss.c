@@ -274,7 +274,7 @@ static const ProgTap *reads_tap(Elab *e, ValueId x) {
     if (!live[id] || v->op == OP_STOP) continue;
     if (v->op == OP_TAP)
       for (uint32_t i = 0; i < p->n_routes; i++)
-        if (p->routes[i].tap == (uint32_t)v->ints[0] && p->routes[i].factor) return &p->taps[v->ints[0]];
+        if (p->routes[i].tap == (uint32_t)v->ints[0] && p->routes[i].primitive != ROUTE_VALUE) return &p->taps[v->ints[0]];
     for (uint32_t i = 0; i < v->n_args; i++) live[v->args[i]] = 1;
   }
   return NULL;

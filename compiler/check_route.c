@@ -6,7 +6,7 @@
 #include <string.h>
 
 void check_routes(Model *m) {
-  static const char *const keys[] = {"strength", "also"};
+  static const char *const keys[] = {"strength", "also", "cross"};
   m->n_route = m->routes.n;
   m->route = ARENA_NEWS(m->a, RouteDecl, m->n_route + 1);
   Elab *e = elab_create(m, "routes", false, NO_DATA);
@@ -14,18 +14,16 @@ void check_routes(Model *m) {
     RouteDecl *r = &m->route[i];
     r->decl = m->routes.v[i];
     const Ast *a = r->decl->ast, *block = ast_kid(a, 3);
-    if ((int)a->num == ROUTE_PARAMETERS) {
-      Diag *g = err(m, E0324, a->kids[0]->span, "`parameters of` routes");
-      diag_note(m->diags, g,
-                "a route of this kind masks parameters' gradients per datum; `gradient of` and `value of` "
-                "are there");
-      continue;
-    }
-    block_check_keys(m, block, "a route", keys, 2);
+    const bool parameters = (int)a->num == ROUTE_PARAMETERS;
+    block_check_keys(m, block, parameters ? "a route of parameters" : "a route", keys, parameters ? 3 : 2);
     const Ast *strength = block_setting(block, "strength"), *also = block_setting(block, "also");
     r->strength = strength ? ast_kid(strength, 0) : NULL;
     r->also = also != NULL;
-    r->ok = path_pattern(e, a->kids[0], &r->place);
+    r->cross = block_setting(block, "cross");
+    if (parameters) { /* of one or several places; check_parameters.c finds them */
+      r->place = (PathPat){.span = a->kids[0]->span, .text = ast_source_text(m, a->kids[0])};
+      r->ok = m->param_routes = true;
+    } else r->ok = path_pattern(e, a->kids[0], &r->place);
   }
 }
 
@@ -100,7 +98,7 @@ static Found routes_at(Elab *e, const char *path, const Val *v, const Place *p) 
   const RouteDecl *before[3] = {NULL, NULL, NULL};
   for (uint32_t i = 0; i < m->n_route; i++) {
     RouteDecl *r = &m->route[i];
-    if (!r->ok || !path_matches(e, &r->place, path)) continue;
+    if (!r->ok || (int)r->decl->ast->num == ROUTE_PARAMETERS || !path_matches(e, &r->place, path)) continue;
     r->matched = true;
     if (!routable(e, r, v, p)) continue;
     int k = (int)r->decl->ast->num;
@@ -216,7 +214,8 @@ void routes_finish(Elab *e) {
   for (uint32_t i = 0; i < m->n_route; i++) {
     RouteDecl *r = &m->route[i];
     if (!r->ok) continue;
-    if (!r->matched) place_missing(e, &r->place, E0320);
+    if ((int)r->decl->ast->num == ROUTE_PARAMETERS) route_parameters(e, r);
+    else if (!r->matched) place_missing(e, &r->place, E0320);
     else check_ambiguous(e, &r->place);
   }
   for (uint32_t i = 0; i < m->n_split; i++) {

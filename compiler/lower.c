@@ -269,7 +269,7 @@ static void elab_copies(Elab *e, Scope *s, Entry *n) {
 
 Val *elab_entry(Elab *e, Scope *s, Entry *n, Span use) {
   Model *m = e->m;
-  if (n->val) return n->val;
+  if (n->val) return n->kind == ENTRY_VALUE ? param_read_again(e, n->val, use) : n->val;
   if (n->busy) {
     Diag *g = err(m, E0204, use, n->name);
     diag_also(m->diags, g, n->bind->span, "`%s` is defined here, by way of itself", n->name);
@@ -617,10 +617,11 @@ ValueId param_use(Elab *e, const char *path, const Shape *shape, InitKind init, 
     return 0;
   }
   ParamUse *u = strmap_get(&e->params, path);
-  if (u) return u->id;
-  u = ARENA_NEW(m->a, ParamUse);
-  u->id = ir_make(e->g, OP_PARAM, span, NULL, 0, (int64_t[]){index}, 1, 0, shape, DT_F32);
-  e->g->v[u->id].name = path;
-  strmap_put(m->a, &e->params, path, u);
-  return u->id;
+  if (!u) {
+    u = ARENA_NEW(m->a, ParamUse);
+    u->id = ir_make(e->g, OP_PARAM, span, NULL, 0, (int64_t[]){index}, 1, 0, shape, DT_F32);
+    e->g->v[u->id].name = path;
+    strmap_put(m->a, &e->params, path, u);
+  }
+  return e->training && m->param_routes ? param_tap(e, index, u->id, span) : u->id;
 }

@@ -163,7 +163,7 @@ void model_print(const Model *m, FILE *f) {
   for (uint32_t i = 0; i < m->classes.n; i++) fprintf(f, "class %s\n", m->classes.v[i]->name);
   for (uint32_t i = 0; i < m->p->n_routes; i++) {
     const ProgRoute *r = &m->p->routes[i];
-    fprintf(f, "route %s: %s of %s\n", r->name, r->primitive == ROUTE_VALUE ? "value" : "gradient",
+    fprintf(f, "route %s: %s of %s\n", r->name, r->primitive == ROUTE_VALUE ? "value" : r->primitive == ROUTE_PARAMETERS ? "parameters" : "gradient",
             m->p->taps[r->tap].name);
   }
   for (uint32_t i = 0; i < m->p->n_origins; i++)

@@ -325,6 +325,7 @@ struct Model {
   StrMap similar_warned;
   StrMap param_paths; /* path -> 1 + index in p->params, of this walk */
   bool too_big, too_many_conds;
+  bool param_routes; /* some route masks parameters: their uses get taps */
   struct DrawnClass *drawn; /* [class] */
 };
 
@@ -406,6 +407,12 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p);
 void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n,
                      Span span);
 void routes_finish(Elab *e);
+/* ---- check_parameters.c ---- */
+/* A use of a parameter of its own, as a place that routes of parameters mask. */
+ValueId param_tap(Elab *e, uint32_t param, ValueId v, Span span);
+/* v, or if it is such a use, another one: tied weights are masked reader by reader. */
+Val *param_read_again(Elab *e, Val *v, Span span);
+void route_parameters(Elab *e, RouteDecl *r); /* after check_regions */
 void check_inst_uses(Elab *e); /* last, for every graph */
 void routes_set_origins(Elab *e);
 /* The origins that a list `for a, b.c` names; false after an error. */

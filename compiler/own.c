@@ -17,6 +17,7 @@ struct Owner {
   bool *data;                /* [value]: data or random numbers are in it */
   Visit *seen;
   uint32_t n_seen, cap_seen, next;
+  uint32_t n_values;
   uint32_t *last_seen;       /* [value]: 1 + the newest visit */
   uint32_t *before;          /* [visit]: 1 + the one before it at this value */
   Owned out;
@@ -25,7 +26,7 @@ struct Owner {
 
 Owner *own_create(const Graph *g, Arena *a) {
   Owner *o = ARENA_NEW(a, Owner);
-  *o = (Owner){.g = g, .a = a};
+  *o = (Owner){.g = g, .a = a, .n_values = g->n};
   o->user_at = ARENA_NEWS(a, uint32_t, g->n + 2);
   o->data = ARENA_NEWS(a, bool, g->n);
   o->last_seen = ARENA_NEWS(a, uint32_t, g->n);
@@ -45,6 +46,11 @@ Owner *own_create(const Graph *g, Arena *a) {
     }
   }
   return o;
+}
+
+const uint32_t *own_users(const Owner *o, ValueId v, uint32_t *n) {
+  *n = v < o->n_values ? o->user_at[v + 1] - o->user_at[v] : 0;
+  return *n ? o->users + o->user_at[v] : NULL;
 }
 
 static bool labelled(const UnitMap *m, const Shape *s) {

@@ -15,6 +15,8 @@ typedef struct Owned { OwnPiece *pieces; uint32_t n; } Owned;
 
 typedef struct Owner Owner; /* of one forward graph that does not change any more */
 Owner *own_create(const Graph *g, Arena *a);
+/* Who reads v; what was made after own_create is not among them. */
+const uint32_t *own_users(const Owner *o, ValueId v, uint32_t *n);
 /* Labels 0 .. of the units of `value`. Backwards through element-wise operations, views and contractions whose other axes
  * are the unit's, to the rows of parameters that make it; forwards likewise, to the columns that contract it. */
 Owned own_trace(Owner *o, ValueId value, const UnitMap *units);

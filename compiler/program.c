@@ -72,6 +72,8 @@ static void print_routes(const Program *p, FILE *f) {
     const ProgRoute *r = &p->routes[i];
     fprintf(f, "route %u %s: %s of tap %u origins %llx factor %%%u\n", i, r->name, primitives[r->primitive],
             r->tap, (unsigned long long)r->origins, r->factor);
+    for (uint32_t k = 0; k < r->n_weights; k++) fprintf(f, k ? " %%%u" : "  weights %%%u", r->weight[k]);
+    if (r->n_weights) fprintf(f, ", %d x %d blocks\n", r->owners.n_labels[0], r->owners.n_labels[1]);
   }
 }
 
@@ -263,6 +265,26 @@ static bool is_scalar(const Graph *g, ValueId v, Dtype t) {
   return v && v < g->n && !g->v[v].shape.rank && g->v[v].dtype == t;
 }
 
+static const char *verify_owners(const Program *p, const ProgRoute *r) {
+  const Graph *g = p->step;
+  const ProgOwners *o = &r->owners;
+  const uint32_t param = p->taps[r->tap].param;
+  if (!param || r->factor || !r->n_weights) return fail(p, "route `%s` of parameters is at no use of a parameter", r->name);
+  for (uint32_t k = 0; k < r->n_weights; k++)
+    if (!r->weight[k] || r->weight[k] >= g->n || g->v[r->weight[k]].dtype != DT_F32)
+      return fail(p, "route `%s` lacks the factors of part %u", r->name, k);
+  for (int k = 0; k < 2; k++) {
+    const Shape *s = &p->params[param - 1].shape;
+    if (o->n_labels[k] < 1 || (o->n_labels[k] > 1 && (o->axis[k] < 0 || o->axis[k] >= s->rank)))
+      return fail(p, "route `%s` cuts an axis that is not there", r->name);
+    for (int64_t i = 0; o->n_labels[k] > 1 && i < s->d[o->axis[k]]; i++)
+      if (o->label[k][i] < 0 || o->label[k][i] >= o->n_labels[k]) return fail(p, "route `%s` has a wrong label", r->name);
+  }
+  for (int32_t i = 0; i < o->n_labels[0] * o->n_labels[1]; i++)
+    if (o->part[i] < 0 || o->part[i] >= (int32_t)r->n_weights) return fail(p, "route `%s` has a wrong part", r->name);
+  return NULL;
+}
+
 static const char *verify_routes(const Program *p) {
   const Graph *g = p->step;
   for (uint32_t i = 0; i < p->n_origins; i++)
@@ -272,6 +294,11 @@ static const char *verify_routes(const Program *p) {
     const ProgRoute *r = &p->routes[i];
     if (r->tap >= p->n_taps) return fail(p, "route `%s` has no tap", r->name);
     ValueId tap = p->taps[r->tap].value;
+    if (r->primitive == ROUTE_PARAMETERS) {
+      const char *why = verify_owners(p, r);
+      if (why) return why;
+      continue;
+    }
     if (r->primitive == ROUTE_VALUE ? r->factor != 0 : !r->factor || r->factor >= g->n)
       return fail(p, "route `%s` has a wrong factor", r->name);
     if (r->factor &&

@@ -78,7 +78,7 @@ static Ast *quantity(Parser *p, Span s, Ast *amount, const Token *unit) {
 %token TO "`to`" CARRY "`carry`" AS "`as`" OF "`of`" FOR "`for`" ORDERED "`ordered`"
 %token GRADIENT "`gradient`" PARAMETERS "`parameters`" VALUE "`value`"
 
-%type <node> decl simple_decl replace expr pipe or and not cmp range strict_range add mul unary postfix primary
+%type <node> decl simple_decl replace expr pipe or and not cmp range strict_range add mul unary postfix places primary
 %type <node> stage arg sub type opt_type opt_in opt_default opt_result formals formal
 %type <node> bind repeat body_item body settings opt_settings setting arms arm target origins origin
 %type <vec> list_items args subs names formal_list body_items setting_items arm_items binds pipe_stages opt_carry origin_list
@@ -105,7 +105,7 @@ simple_decl
   | MODEL body                  { $$ = NODE(MODEL, @$, NULL, $2); }
   | SPLIT postfix settings      { $$ = NODE(SPLIT, @$, NULL, $2, $3); }
   | CLASS NAME ASSIGN expr      { $$ = NODE(CLASS, @$, &$2, $4); }
-  | ROUTE NAME COLON primitive OF postfix origins opt_ordered arms opt_settings
+  | ROUTE NAME COLON primitive OF places origins opt_ordered arms opt_settings
                                 { $$ = with_flag(with_num(NODE(ROUTE, @$, &$2, $6, $7, $9, $10), $4.num), (uint32_t)$8.num); }
   | LOSS NAME ASSIGN expr opt_settings       { $$ = NODE(LOSS, @$, &$2, $4, $5); }
   | REGULARIZE NAME ASSIGN expr opt_settings { $$ = NODE(REGULARIZE, @$, &$2, $4, $5); }
@@ -234,6 +234,7 @@ arm
 target: expr | settings ;
 
 /* --- expressions, loosest first ------------------------------------------------------------------------- */
+places: postfix | places PLUS postfix { $$ = NODE(BINARY, @$, &$2, $1, $3); } ; /* several: `parameters of` */
 expr
   : pipe
   | IF expr THEN expr ELSE expr { $$ = NODE(IF, @$, NULL, $2, $4, $6); }

@@ -46,7 +46,7 @@ static Partition partition_of_tap(const Program *p, int64_t tap) {
   Partition all = {{0}};
   for (uint32_t r = 0; r < p->n_routes; r++) {
     const ProgRoute *route = &p->routes[r];
-    if (route->primitive != ROUTE_GRADIENT || route->tap != (uint64_t)tap) continue;
+    if (route->primitive == ROUTE_VALUE || route->tap != (uint64_t)tap) continue;
     Partition one = {{0}};
     for (uint32_t i = 0; i < p->n_origins; i++) one.label[i] = (uint8_t)((route->origins >> i) & 1);
     partition_refine(&all, &one, p->n_origins);
