@@ -44,6 +44,36 @@ is clip 0.5 2
 spec "$loss" 'sgd(lr = 1)' 'masked = zero_grad; clip = 3.5' >loose.route
 is loose -1 2
 
+# a region with a bound is a group of its own: (3, 4) has 3 in one and 4 in the other; without it both share the norm 5
+one_by_one() { # one_by_one SETTINGS REGION: two layers, each one weight, that the loss pulls by 3 and by 4
+  cat <<ROUTE
+edition 1
+parameter a: f32[1] = 2
+parameter b: f32[1] = 2
+loss l = 3 * sum(a) + 4 * sum(b)
+$2
+optimize sgd(lr = 1, weight_decay = 0.5) { $1 }
+train 1 steps {}
+ROUTE
+}
+both_are() { # both_are NAME A B
+  train "$1.route" "$1"
+  $tool near_values 1e-6 "$(weights_of "$1")" a "$2" || fail "$1: a"
+  $tool near_values 1e-6 "$(weights_of "$1")" b "$3" || fail "$1: b"
+}
+one_by_one 'clip = 2.5' '' >shared.route # 1.5 and 2 of gradient, and 1 of decay, which no bound holds
+both_are shared -0.5 -1
+one_by_one 'clip = 2.5' 'region first = a { clip = 1.0 }' >grouped.route
+both_are grouped 0 -1.5
+one_by_one 'clip = 2.5' 'region first = a { decay = false }' >undecayed.route
+both_are undecayed 0.5 -1
+one_by_one 'decay = weights' 'region first = a { decay = true; clip = 1.0 }' >decayed.route
+both_are decayed 0 -2
+# policies by region: closed all of the time, a goes on decaying and b stays
+one_by_one 'masked = freeze' 'region first = a { masked = zero_grad }' |
+  sed 's/^loss.*/model { p = 1 * a; q = 1 * b }\nroute r: gradient of p { otherwise to none }\nroute s: gradient of q { otherwise to none }\nloss l = sum(p) + sum(q)/' >policies.route
+both_are policies 1 2
+
 # regularizers: an unrouted one activates what it touches, decay and all; a routed one does not
 pull='loss l = sum(h)
 regularize r2 = 0.5 * sum(square(h))'
