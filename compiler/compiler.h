@@ -3,6 +3,7 @@
 #ifndef ROUTEC_COMPILER_H
 #define ROUTEC_COMPILER_H
 #include "program.h"
+#include "proof.h"
 
 /* check: names, types, shapes, splits, arms; lower: the graph. One call, since an expression's type is the
  * type of the value it lowers to. Returns NULL after errors (in diags). `file` is the spec; `use`, `extend`
@@ -33,6 +34,10 @@ void pass_update(Program *p, bool keep_grads);
 Graph *pass_gradient(const Program *p, OriginSet origins, bool routed);
 /* Whether a class is a property of the datum, not of its positions: such classes can be chosen above. */
 bool program_class_by_datum(const Program *p, uint32_t class);
+/* Which data may change which parameters (proof.h). Maintains everything. */
+Proof *pass_prove(Program *p, Arena *a);
+/* Errors for each `forbid` that is not proved, and warnings. */
+void proof_report(const Proof *f, Diags *diags);
 /* Removes what is masked to 0 for all data and, where it pays, sorts the rows of a batch by class so that products are only
  * as large as what is not masked (Program.groups). Behind it the tables' values no longer name values of the step. */
 void pass_group(Program *p);

@@ -2,6 +2,7 @@
  * driver.c -- the compiler as one column of stages, read top to bottom: each prints itself on request, is checked,
  * and is the last one on request. */
 #include "driver.h"
+#include "driver_prove.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +105,9 @@ static void print_stage(const Compilation *c, Stage s) {
   case STAGE_AUTODIFF:
   case STAGE_MASK:
   case STAGE_UPDATE: program_print(c->program, stdout); break;
+  case STAGE_PROVE:
+    if (c->proof && !c->proof->failure) prove_print_text(prove_table(c, c->proof), stdout, c->o->rt.verbose);
+    break;
   case STAGE_SIMPLIFY: print_graphs(c->program, stdout); break;
   case STAGE_PLAN: plan_print(c->plan, stdout); break;
   default: break; /* llvm and asm are written while the back end works */
@@ -198,6 +202,16 @@ static void warn_untrained(Compilation *c) {
   }
 }
 
+/* Where somebody asks: a `forbid`, a declared region, `routec prove`, --dump=prove, --audit. */
+static void prove(Compilation *c) {
+  Program *p = c->program;
+  bool asked = c->o->prove || p->n_forbids || (c->o->dump & (1u << STAGE_PROVE));
+  for (uint32_t i = 0; i < p->n_regions; i++) asked |= p->regions[i].declared;
+  if (!asked || !p->step || !p->optim.lr) return;
+  c->proof = pass_prove(p, c->arena);
+  proof_report(c->proof, c->diags);
+}
+
 int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   const Options *o = c->o;
   last = last_stage(o, last);
@@ -227,6 +241,9 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_UPDATE, last)) return column_end(c, stopped);
 
   if (c->program->n_classes) program_kind_column(c->program); /* the census of classes */
+  prove(c);
+  if (stage_done(c, STAGE_PROVE, last)) return column_end(c, stopped);
+
   simplify_all(c);
   if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
 

@@ -6,6 +6,7 @@
 #include "backend.h"
 #include "compiler.h"
 #include "plan.h"
+#include "proof.h"
 #include "rt.h"
 
 /* In the order in which they run: S(ID, "name", can be dumped, what --dump shows). */
@@ -17,6 +18,7 @@
   S(AUTODIFF, "autodiff", 1, "the graph with adjoints, one seed for each origin")                                  \
   S(MASK, "mask", 1, "adjoints with the routes' masks; diff it against autodiff")                                  \
   S(UPDATE, "update", 1, "with decay, clipping and optimizer")                                                     \
+  S(PROVE, "prove", 1, "which data may change which parameters")                                                   \
   S(SIMPLIFY, "simplify", 1, "dead and repeated work removed")                                                     \
   S(PLAN, "plan", 1, "steps, buffers and chosen kernels")                                                          \
   S(BIND, "bind", 0, "the job's constant data")                                                                    \
@@ -53,6 +55,8 @@ typedef struct Options {
   Stage last;                   /* --stop-after, or N_STAGES */
   const char *target, *output, *sweep;
   bool no_fuse, blas, in_place;
+  bool prove;                   /* the proof is asked for */
+  const char *region, *svg; bool strictly; /* `routec prove` */
   GradOptions grad;
   bool keep_grads;              /* the step's gradients can be read back: tests */
   JsonDiags json_diags;
@@ -67,6 +71,7 @@ typedef struct Compilation {
   uint32_t file;                /* of the spec */
   ParseResult parse;
   Model *model; Program *program; Plan *plan; Job *job;
+  Proof *proof;                 /* NULL: not asked for, and no `forbid` */
   TargetInfo target;
   ObjectCode object; BackendTimes backend; Jit *jit;
   const char *grad_what; int32_t grad_class; /* driver_grad_prepare() */
@@ -108,6 +113,8 @@ int driver_command_build(const Options *o);
 /* driver_grad.c. prepare: after lowering, the program becomes one whose only function is the gradient. */
 int driver_command_grad(const Options *o);
 int driver_grad_prepare(Compilation *c);
+/* driver_prove.c */
+int driver_command_prove(const Options *o);
 /* driver_tell.c: the commands that only tell something. */
 int driver_command_check(const Options *o);
 int driver_command_plan(const Options *o);

@@ -13,10 +13,11 @@
 typedef enum CommandBit {
   ON_CHECK = 1 << 0, ON_RUN = 1 << 1, ON_BUILD = 1 << 2, ON_RESUME = 1 << 3, ON_EVAL = 1 << 4, ON_PLAN = 1 << 5,
   ON_EXPLAIN = 1 << 6, ON_DOCTOR = 1 << 7, ON_FMT = 1 << 8, ON_GRAD = 1 << 9,
-  ON_SPEC = ON_CHECK | ON_RUN | ON_BUILD | ON_EVAL | ON_PLAN | ON_GRAD,
+  ON_PROVE = 1 << 10,
+  ON_SPEC = ON_CHECK | ON_RUN | ON_BUILD | ON_EVAL | ON_PLAN | ON_GRAD | ON_PROVE,
   ON_COMPILE = ON_SPEC | ON_RESUME,
   ON_EXECUTE = ON_RUN | ON_RESUME | ON_EVAL | ON_GRAD,
-  ON_ALL = (1 << 10) - 1
+  ON_ALL = (1 << 11) - 1
 } CommandBit;
 
 typedef struct Command {
@@ -35,6 +36,7 @@ static const Command commands[] = {
     {"eval", "RUN|SPEC", ON_EVAL, driver_command_eval, JSON_DIAGS_LINE, "evaluate a checkpoint"},
     {"plan", "SPEC", ON_PLAN, driver_command_plan, JSON_DIAGS_FIELD, "show parameters, routes, passes, memory and GEMMs; reads no data"},
     {"grad", "SPEC", ON_GRAD, driver_command_grad, JSON_DIAGS_LINE, "the routed gradient of one batch, by parameter"},
+    {"prove", "SPEC", ON_PROVE, driver_command_prove, JSON_DIAGS_FIELD, "which data may change which parameters, and on what way"},
     {"explain", "[CODE]", ON_EXPLAIN, driver_command_explain, JSON_DIAGS_ARRAY, "tell what a code such as E0312 means; without CODE list all"},
     {"doctor", NULL, ON_DOCTOR, driver_command_doctor, JSON_DIAGS_ARRAY, "test this machine: CPU, BLAS, back end"},
     {"fmt", "SPEC", ON_FMT, driver_command_fmt, JSON_DIAGS_LINE, "print a spec in canonical form"},
@@ -45,7 +47,8 @@ typedef enum OptionKey {
   OPT_HELP = 'h', OPT_OUTPUT = 'o', OPT_QUIET = 'q', OPT_VERBOSE = 'v', OPT_IN_PLACE = 'i',
   OPT_SET = 256, OPT_SEED, OPT_THREADS, OPT_INIT, OPT_DATA, OPT_RUN_DIR, OPT_CHECKPOINT, OPT_SWEEP, OPT_JSON, OPT_DUMP,
   OPT_STOP_AFTER, OPT_NO_FUSE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
-  OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE
+  OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE,
+  OPT_REGION, OPT_SVG, OPT_STRICTLY
 } OptionKey;
 
 typedef struct OptionRow { const char *name, *value; int key, on; const char *doc; } OptionRow;
@@ -60,7 +63,10 @@ static const OptionRow options[] = {
     {"checkpoint", "FILE", OPT_CHECKPOINT, ON_EVAL | ON_GRAD, "the checkpoint whose parameters are used"},
     {"sweep", "NAME", OPT_SWEEP, ON_RUN, "run once for each value of a sweep, then print means and intervals"},
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
-    {"class", "NAME", OPT_CLASS, ON_GRAD, "only data of this class contribute (default: all)"},
+    {"class", "NAME", OPT_CLASS, ON_GRAD | ON_PROVE, "only data of this class (default: all)"},
+    {"region", "NAME", OPT_REGION, ON_PROVE, "only this region or parameter (default: all)"},
+    {"strictly", NULL, OPT_STRICTLY, ON_PROVE, "clip scales and denominators that depend on data count as ways in"},
+    {"svg", "FILE", OPT_SVG, ON_PROVE, "also draw the model, coloured by which classes may change what"},
     {"loss", "NAME", OPT_LOSS, ON_GRAD, "only this loss or regularizer; may be repeated (default: all)"},
     {"batch-index", "N", OPT_BATCH_INDEX, ON_GRAD, "which batch, in training's order (default: 0, the first)"},
     {"rows", "N", OPT_ROWS, ON_GRAD, "data in a batch (default: as in training)"},
@@ -193,6 +199,9 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_CHECKPOINT: o->rt.checkpoint = value; return RT_OK;
   case OPT_SWEEP: o->sweep = value; return RT_OK;
   case OPT_OUTPUT: o->output = value; return RT_OK;
+  case OPT_REGION: o->region = value; return RT_OK;
+  case OPT_SVG: o->svg = value; return RT_OK;
+  case OPT_STRICTLY: o->strictly = true; return RT_OK;
   case OPT_IN_PLACE: o->in_place = true; return RT_OK;
   case OPT_TARGET: o->target = strcmp(value, "native") == 0 ? NULL : value; return RT_OK;
   case OPT_BLAS: o->blas = true; return RT_OK;

@@ -137,6 +137,7 @@ typedef struct ProgClass {
 
 typedef struct ProgForbid {
   uint32_t cond; bool negated; /* the class: data for which the condition holds (does not hold) */
+  bool otherwise;     /* instead: data of no declared class */
   uint32_t region;
   OriginSet origins;  /* all, or those of `for` */
   bool strictly;

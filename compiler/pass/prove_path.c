@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * prove_path.c -- why an influence is there: the shortest chain of values from the origin's seed to the parameter, and the
+ * name of the way in.
+ *
+ * The search goes from the parameter back to the seed over cells. Below the point where content of the kind arrives a
+ * cell must carry it (src); from there on towards the seed it must be an adjoint of the origin (base). A first search
+ * stays within rows of the kind itself; only if it fails does content pass through other rows: something mixes data. */
+#include "prove.h"
+#include <string.h>
+
+/* A place in the search: an entry of a value, of which `from` (a place, -1: none) is made. */
+typedef struct Visit { ValueId value; uint8_t mode; int64_t from; int64_t index[IR_MAX_RANK]; } Visit;
+enum { CARRIES = 0, ADJOINT = 1 };
+
+typedef struct Search {
+  ProofFlow *f;
+  uint32_t kind, origin;
+  bool own_rows;
+  uint32_t *offset;  /* [value]: number of its first cell */
+  bool *seen;        /* [2 * cell + mode] */
+  Visit *queue;
+  uint32_t head, tail;
+} Search;
+
+static bool has_src(const Search *s, ElemId e) {
+  const Elem *x = elem(&s->f->elems, e);
+  return (x->src_kinds >> s->kind & 1) && !proof_is_none(x->src[s->kind * s->f->elems.n_origins + s->origin]);
+}
+static bool has_dep(const Search *s, ElemId e) { return elem(&s->f->elems, e)->dep >> s->kind & 1; }
+
+static ElemId elem_at(const ProofFlow *f, ValueId v, const int64_t *index) {
+  return f->abs[v].cell[abs_cell_at(&f->abs[v], ir_value(f->g, v)->shape.rank, index)];
+}
+
+static void reach(Search *s, ValueId v, uint8_t mode, int64_t from, const int64_t *index) {
+  const int32_t rank = ir_value(s->f->g, v)->shape.rank;
+  const uint32_t node = 2 * (s->offset[v] + abs_cell_at(&s->f->abs[v], rank, index)) + mode;
+  if (s->seen[node]) return;
+  s->seen[node] = true;
+  Visit *at = &s->queue[s->tail++];
+  *at = (Visit){.value = v, .mode = mode, .from = from};
+  memcpy(at->index, index, (size_t)rank * sizeof *index);
+}
+
+static bool row_allowed(const Search *s, ValueId v, const int64_t *index) {
+  const Shape *shape = &ir_value(s->f->g, v)->shape;
+  for (int32_t i = 0; s->own_rows && i < shape->rank; i++)
+    if (is_rows(shape->d[i])) return index[i] == s->kind;
+  return true;
+}
+
+static void expand(Search *s, uint32_t at) {
+  ProofFlow *f = s->f;
+  const Visit visit = s->queue[at];
+  const Value *val = ir_value(f->g, visit.value);
+  int64_t turn[USE_MAX_LOOPS] = {0};
+  Use u = {0};
+  if (val->n_args) flow_use(f, visit.value, visit.index, &u);
+  if (!u.n_args) return;
+  do {
+    int64_t index[3][IR_MAX_RANK];
+    ElemId x[3];
+    bool content = false, carried = false;
+    for (uint32_t i = 0; i < u.n_args; i++) {
+      use_index(f, visit.value, &u, i, turn, index[i]);
+      x[i] = elem_at(f, val->args[u.arg[i]], index[i]);
+      content |= has_dep(s, x[i]), carried |= has_src(s, x[i]) || elem_has_base(&f->elems, x[i], s->origin);
+    }
+    for (uint32_t i = 0; i < u.n_args; i++) {
+      const ValueId arg = val->args[u.arg[i]];
+      if (!row_allowed(s, arg, index[i])) continue;
+      const bool base = elem_has_base(&f->elems, x[i], s->origin);
+      if (visit.mode == CARRIES && (has_src(s, x[i]) || (has_dep(s, x[i]) && !carried))) reach(s, arg, CARRIES, at, index[i]);
+      if (base && (visit.mode == ADJOINT || content)) reach(s, arg, ADJOINT, at, index[i]);
+    }
+  } while (use_next(&u, turn));
+}
+
+static bool is_goal(const Search *s, const Visit *v) {
+  return v->mode == ADJOINT ? s->f->seed_of[v->value] == s->origin + 1 : ir_value(s->f->g, v->value)->op == OP_COLUMN;
+}
+
+/* Entries of the piece that the step stores and that the content reaches. */
+static void search_start(Search *s, const RegionPiece *piece) {
+  const Graph *g = s->f->g;
+  for (uint32_t root = 0, cell = 0; prove_next_cell(s->f, piece, &root, &cell); cell++) {
+    const ValueId v = g->roots[root].value;
+    const Abs *x = &s->f->abs[v];
+    int64_t index[IR_MAX_RANK];
+    if (!has_src(s, x->cell[cell]) && !has_dep(s, x->cell[cell])) continue;
+    abs_index_of(x, ir_value(g, v)->shape.rank, cell, index);
+    for (int64_t i = 0; i < piece->n && piece->axis >= 0; i++)
+      if (label_at(x->axis[piece->axis], piece->index[i]) == label_at(x->axis[piece->axis], index[piece->axis])) {
+        index[piece->axis] = piece->index[i];
+        break;
+      }
+    reach(s, v, CARRIES, -1, index);
+  }
+}
+
+/* The chain from the goal to the stored value; 0: none. */
+static uint32_t search(Search *s, const RegionPiece *piece, const Visit ***chain) {
+  const Graph *g = s->f->g;
+  Arena *a = s->f->arena;
+  uint32_t total = 0, n = 0;
+  s->offset = ARENA_NEWS(a, uint32_t, g->n);
+  for (ValueId v = 1; v < g->n; v++) s->offset[v] = total, total += s->f->abs[v].n_cells;
+  s->seen = ARENA_NEWS(a, bool, 2 * total + 1), s->queue = ARENA_NEWS(a, Visit, 2 * total + 1), s->head = s->tail = 0;
+  search_start(s, piece);
+  while (s->head < s->tail && !is_goal(s, &s->queue[s->head])) expand(s, s->head++);
+  if (s->head == s->tail) return 0;
+  for (int64_t at = s->head; at >= 0; at = s->queue[at].from) n++;
+  *chain = ARENA_NEWS(a, const Visit *, n);
+  n = 0;
+  for (int64_t at = s->head; at >= 0; at = s->queue[at].from) (*chain)[n++] = &s->queue[at];
+  return n;
+}
+
+/* ---- the chain in words ------------------------------------------------------------------------------------------ */
+static const char *plain_name(Arena *a, const char *name) {
+  if (!strncmp(name, "grad for ", 9)) name += 9;
+  else if (!strncmp(name, "next ", 5)) name += 5;
+  const char *end = strstr(name, ", routed by ");
+  return end ? arena_strndup(a, name, (size_t)(end - name)) : name;
+}
+
+static void add_step(ProofPath *out, const char *name, Span span) {
+  if (out->n_steps && !strcmp(out->steps[out->n_steps - 1].name, name)) return;
+  out->steps[out->n_steps++] = (ProofStep){name, span};
+}
+
+static void describe(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
+  const Program *p = s->f->p;
+  out->steps = ARENA_NEWS(s->f->arena, ProofStep, n + 2);
+  add_step(out, p->origins[s->origin].name, p->origins[s->origin].span);
+  for (uint32_t i = 0; i < n; i++) {
+    const Value *v = ir_value(s->f->g, chain[i]->value);
+    if (!v->name || v->phase == PHASE_UPDATE || s->f->seed_of[chain[i]->value]) continue;
+    add_step(out, plain_name(s->f->arena, v->name), v->span);
+  }
+  add_step(out, p->params[out->param].path, p->params[out->param].span);
+}
+
+/* ---- the way in -------------------------------------------------------------------------------------------------- */
+static const ProgRoute *route_of_mask(const Program *p, const Value *v) {
+  for (uint32_t i = 0; v->op == OP_MASK && i < p->n_routes; i++)
+    if (p->routes[i].factor && p->routes[i].factor == v->args[1]) return &p->routes[i];
+  return NULL;
+}
+
+static bool passes_mask_of(const Search *s, const Visit *const *chain, uint32_t n, const ProgRoute *r) {
+  for (uint32_t i = 0; i < n; i++)
+    if (route_of_mask(s->f->p, ir_value(s->f->g, chain[i]->value)) == r) return true;
+  return false;
+}
+
+/* A route at a place that the chain passes, for other origins than this one. */
+static bool passes_by_origin(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
+  const Program *p = s->f->p;
+  for (uint32_t r = 0; r < p->n_routes; r++) {
+    const ProgRoute *route = &p->routes[r];
+    const char *place = p->taps[route->tap].name;
+    if (route->primitive != ROUTE_GRADIENT || route->origins >> s->origin & 1 || !place) continue;
+    for (uint32_t i = 0; i < n; i++) {
+      const Value *v = ir_value(s->f->g, chain[i]->value);
+      if (!v->name || v->phase != PHASE_ADJOINT || strcmp(plain_name(s->f->arena, v->name), place)) continue;
+      out->way = p->origins[s->origin].routed ? WAY_ORIGIN : WAY_UNROUTED;
+      out->place = place, out->route = route->name;
+      return true;
+    }
+  }
+  return false;
+}
+
+/* The nearest MASK of a route upstream of v in the adjoint graph, or NULL. */
+static const ProgRoute *blocking_route(const Search *s, ValueId v, uint32_t depth) {
+  const Value *val = ir_value(s->f->g, v);
+  const ProgRoute *r = route_of_mask(s->f->p, val);
+  if (r || depth == 0 || val->phase != PHASE_ADJOINT) return r;
+  for (uint32_t i = 0; i < val->n_args && !r; i++) r = blocking_route(s, val->args[i], depth - 1);
+  return r;
+}
+
+static bool is_upstream(const Search *s, ValueId of, ValueId v, uint32_t depth) {
+  if (of == v) return true;
+  const Value *val = ir_value(s->f->g, of);
+  if (depth == 0 || of < v || val->phase != PHASE_ADJOINT) return false;
+  for (uint32_t i = 0; i < val->n_args; i++)
+    if (is_upstream(s, val->args[i], v, depth - 1)) return true;
+  return false;
+}
+
+/* A sum of adjoints where the other term is blocked by a route, and this one is not. */
+static bool goes_round(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
+  const ProofFlow *f = s->f;
+  for (uint32_t i = 1; i < n; i++) {
+    const Value *v = ir_value(f->g, chain[i]->value);
+    if (v->op != OP_ADD || v->phase != PHASE_ADJOINT) continue;
+    const ValueId other = v->args[v->args[0] == chain[i - 1]->value];
+    const ElemId e = elem_at(f, other, chain[i]->index);
+    if (has_src(s, e) || elem_has_base(&f->elems, e, s->origin)) continue;
+    const ProgRoute *route = blocking_route(s, other, 12);
+    if (!route) continue;
+    bool of_param = i + 1 < n && ir_value(f->g, chain[i + 1]->value)->phase == PHASE_UPDATE;
+    for (int32_t k = 0; k < v->shape.rank; k++) of_param = of_param && !is_rows(v->shape.d[k]);
+    out->way = of_param ? WAY_TIED : is_upstream(s, other, chain[i - 1]->value, 24) ? WAY_SKIP : WAY_SECOND_READER;
+    out->route = route->name, out->place = f->p->taps[route->tap].name;
+    return true;
+  }
+  return false;
+}
+
+/* A factor on the way that is neither 0 nor 1 for this kind. */
+static bool is_scaled(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
+  const ProofFlow *f = s->f;
+  for (uint32_t i = 0; i < n; i++) {
+    const Value *v = ir_value(f->g, chain[i]->value);
+    const ProgRoute *route = route_of_mask(f->p, v);
+    if (!route) continue;
+    const Elem *e = elem(&f->elems, elem_at(f, v->args[1], chain[i]->index));
+    if (e->lo == 1 && e->hi == 1) continue;
+    out->way = WAY_FACTOR, out->route = route->name, out->place = f->p->taps[route->tap].name;
+    return true;
+  }
+  return false;
+}
+
+static const ProgRoute *route_at(const Program *p, const Graph *g, ValueId v) {
+  const Value *val = ir_value(g, v);
+  while (val->op != OP_TAP && op_class(val->op) == OPC_VIEW && val->n_args == 1) val = ir_value(g, val->args[0]);
+  for (uint32_t i = 0; val->op == OP_TAP && i < p->n_routes; i++)
+    if (p->routes[i].primitive == ROUTE_GRADIENT && p->routes[i].tap == (uint64_t)val->ints[0]) return &p->routes[i];
+  return NULL;
+}
+
+/* What the parameter is to its readers: a gain, a bias, a reader of a routed place. */
+static void by_use(const Search *s, ProofPath *out) {
+  const Graph *g = s->f->g;
+  bool *is = ARENA_NEWS(s->f->arena, bool, g->n);
+  for (ValueId v = 1; v < g->n; v++) {
+    const Value *val = ir_value(g, v);
+    if (val->phase != PHASE_FORWARD) continue;
+    if (val->op == OP_PARAM) is[v] = val->ints[0] == (int64_t)out->param;
+    for (uint32_t i = 0; i < val->n_args; i++) {
+      if (!is[val->args[i]]) continue;
+      if (op_class(val->op) == OPC_VIEW || val->op == OP_TAP || val->op == OP_CAST) is[v] = true;
+      if (val->op == OP_MUL) out->way = WAY_GAIN;
+      if (val->op == OP_ADD && s->f->p->params[out->param].shape.rank == 1) out->way = WAY_BIAS;
+      const ProgRoute *route = val->op == OP_DOT ? route_at(s->f->p, g, val->args[1 - i]) : NULL;
+      if (route) out->way = WAY_READER, out->route = route->name, out->place = s->f->p->taps[route->tap].name;
+    }
+  }
+}
+
+static void name_way(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
+  const Program *p = s->f->p;
+  out->way = WAY_DIRECT;
+  if (!s->own_rows) {
+    out->way = WAY_MIXING;
+    for (uint32_t r = 0; r < p->n_routes && !out->route; r++)
+      if (passes_mask_of(s, chain, n, &p->routes[r])) out->route = p->routes[r].name, out->place = p->taps[p->routes[r].tap].name;
+    return;
+  }
+  if (passes_by_origin(s, chain, n, out) || goes_round(s, chain, n, out) || is_scaled(s, chain, n, out)) return;
+  by_use(s, out);
+}
+
+/* ---- the door ------------------------------------------------------------------------------------------------------ */
+/* From one kind through one origin to one piece; false if the rows of the kind alone give none and `own` asks for such. */
+static bool path_of(Search *s, const RegionPiece *piece, bool own, ProofPath *out) {
+  const Visit **chain = NULL;
+  s->own_rows = own;
+  const uint32_t n = search(s, piece, &chain);
+  if (!n && own) return false;
+  *out = (ProofPath){.origin = s->origin, .param = piece->param};
+  if (n) name_way(s, chain, n, out);
+  describe(s, chain, n, out);
+  return true;
+}
+
+bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, KindSet kinds, OriginSet origins, bool strictly,
+                ProofPath *out) {
+  bool found = false;
+  for (int own = 1; own >= 0 && !found; own--)
+    for (uint32_t o = 0; o < p->program->n_origins; o++)
+      for (uint32_t i = 0; i < n_pieces; i++)
+        for (uint32_t k = 0; (origins >> o & 1) && k < p->n_kinds; k++) {
+          const KindSet one = (KindSet)1 << k;
+          ProofPath path;
+          if (!(kinds >> k & 1) || proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, strictly))) continue;
+          Search s = {.f = strictly ? p->strict : p->loose, .kind = k, .origin = o};
+          if (!path_of(&s, &pieces[i], own, &path)) continue;
+          if (strictly && proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, false))) path.way = WAY_CLIP;
+          if (!found || path.n_steps < out->n_steps) *out = path;
+          found = true;
+          break; /* other kinds of the class differ little */
+        }
+  return found;
+}
