@@ -214,7 +214,7 @@ typedef struct Shares {
 /* The condition "c and what is left": the first class that holds takes the datum. */
 static ValueId take(Elab *e, ValueId left, ValueId c) {
   Graph *g = e->g;
-  if (!left) return c;
+  if (!left || fault("classes-overlap")) return c;
   if (g->v[c].dtype == DT_BOOL && g->v[left].dtype == DT_BOOL) return ir_bin(g, OP_AND, left, c);
   return ir_bin(g, OP_MUL, ir_cast(g, left, DT_F32), ir_cast(g, c, DT_F32));
 }

@@ -27,6 +27,10 @@ decay-leaks            train.masks           weight decay moves what is frozen
 never-freeze           train.masks           policies are ignored
 init-fan-out           train.initial         initial values by the wrong fan
 dropout-in-evaluation  train.initial         evaluations drop values too
+count-all-dropouts     train.probes          draws depend on what else is declared
+probes-clip            train.probes          a probe takes part in the clipping of the model
+classes-overlap        parity.origins        a term belongs to two origins of its loss
+ablate-nothing         train.ablate          parts that are ablated stay
 swap-operands          parity.routes         a - b computes b - a
 tail-short             cli.run               the last lane of a run-time tail is lost
 constant-tail-short    parity.routes         the last lane of a constant tail is lost
