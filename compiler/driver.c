@@ -244,6 +244,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   prove(c);
   if (stage_done(c, STAGE_PROVE, last)) return column_end(c, stopped);
 
+  if (c->program->train.present && c->program->step && c->program->optim.lr) pass_group(c->program);
   simplify_all(c);
   if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
 
