@@ -263,9 +263,20 @@ static Partial of_fold(Support *s, const Value *val) {
   return any_over(s, x, all_axes(&from) & ~(datum ? 1u : 0u));
 }
 
-static Partial of_two(Support *s, const Value *val, int first, Partial (*join)(Graph *, Partial, Partial, const Shape *)) {
-  Partial a = support_of(s, val->args[first]), b = support_of(s, val->args[first + 1]);
+static Partial of_two(Support *s, const Value *val, Partial (*join)(Graph *, Partial, Partial, const Shape *)) {
+  Partial a = support_of(s, val->args[0]), b = support_of(s, val->args[1]);
   return join(s->g, a, b, &val->shape);
+}
+
+/* A constant condition says whose each element is; any other is a local derivative, and either side may be it. */
+static Partial of_where(Support *s, const Value *val) {
+  Partial a = support_of(s, val->args[1]), b = support_of(s, val->args[2]), yes = small(s, val->args[0]), no = yes;
+  const Value c = *ir_value(s->g, yes.v);
+  if (c.op != OP_CONST || (a.v == b.v && a.axes == b.axes)) return partial_or(s->g, a, b, &val->shape);
+  if (!c.data) return c.num != 0 ? a : b;
+  yes.v = ir_cast(s->g, yes.v, DT_F32), no.v = ir_cast(s->g, ir_un(s->g, OP_NOT, no.v), DT_F32);
+  a = partial_and(s->g, a, yes, &val->shape), b = partial_and(s->g, b, no, &val->shape);
+  return partial_or(s->g, a, b, &val->shape);
 }
 
 static Partial compute(Support *s, ValueId v) {
@@ -274,10 +285,10 @@ static Partial compute(Support *s, ValueId v) {
   if (val.phase != PHASE_ADJOINT) return partial_of(true); /* a forward value is a local derivative */
   switch (val.op) {
   case OP_MASK: return of_mask(s, v);
-  case OP_ADD: case OP_SUB: return of_two(s, &val, 0, partial_or);
-  case OP_MUL: return of_two(s, &val, 0, partial_and);
+  case OP_ADD: case OP_SUB: return of_two(s, &val, partial_or);
+  case OP_MUL: return of_two(s, &val, partial_and);
   case OP_DIV: case OP_NEG: case OP_CAST: case OP_STOP: case OP_TAP: return support_of(s, val.args[0]);
-  case OP_WHERE: return of_two(s, &val, 1, partial_or);
+  case OP_WHERE: return of_where(s, &val);
   case OP_SLICE: case OP_PAD: case OP_TAKE: case OP_PUT: return of_cut(s, &val);
   case OP_CONCAT: return of_concat(s, &val);
   case OP_BCAST: case OP_TRANSPOSE: return of_moved(s, &val);
