@@ -48,11 +48,12 @@ typedef enum ProofWay {
 } ProofWay;
 const char *proof_way_text(ProofWay w); /* "second use of a tied weight" */
 
-typedef struct ProofStep { const char *name; Span span; } ProofStep;
+typedef struct ProofStep { const char *name; Span span; } ProofStep; /* a named value */
 typedef struct ProofPath {
   ProofWay way;
   const char *place;  /* the route's place that the way has to do with, or NULL */
   const char *route;  /* its route, or NULL */
+  ProofStep mixer;    /* MIXING: the operation; name NULL: not found */
   uint32_t param;     /* where it ends */
   uint32_t origin;
   ProofStep *steps; uint32_t n_steps; /* from the origin to the parameter */

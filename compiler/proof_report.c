@@ -115,19 +115,28 @@ static void report_forbid(const Report *r, const ProgForbid *b) {
   Diag *g = diag_add(r->diags, E0601, b->span, cls, region->name);
   diag_label(r->diags, g, "%s: %s", proof_way_text(path.way), hull_text(a, h));
   show_path(r, g, &path);
+  if (path.mixer.name) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets into rows of other data here", cls);
   diag_note(r->diags, g, "the way in: %s", path_names(a, &path));
   help_way(r, g, b, &path, cls);
 }
 
 /* ---- lints ------------------------------------------------------------------------------------------------------------ */
+/* Under zero_grad the optimizer goes on where no gradient is. */
+static bool drifts(const Report *r, const ProgRegion *region) {
+  for (uint32_t k = 0; k < region->n_pieces; k++) {
+    const uint32_t param = region->pieces[k].param;
+    const int32_t policy = region->policy >= 0 ? region->policy : (int32_t)r->p->params[param].policy;
+    if (policy == MASKED_ZERO_GRAD && r->f->params[param].updated) return true;
+  }
+  return false;
+}
+
 static void lint_untrained(const Report *r, uint32_t i) {
   const ProgRegion *region = &r->p->regions[i];
   if (!region->declared || !region->n_pieces) return;
   if (!proof_is_none(proof_region(r->f, i, r->f->all, ~(OriginSet)0, true))) return;
   Diag *g = diag_add(r->diags, W0601, region->span, region->name);
-  bool updated = false;
-  for (uint32_t k = 0; k < region->n_pieces; k++) updated |= r->f->params[region->pieces[k].param].updated;
-  if (updated) diag_note(r->diags, g, "weight decay and the optimizer's states may still move it");
+  if (drifts(r, region)) diag_note(r->diags, g, "under `zero_grad` weight decay and earlier moments may still move it");
   else diag_note(r->diags, g, "it stays as it is initialised");
 }
 
@@ -140,14 +149,7 @@ static void lint_drift(const Report *r, const ProgForbid *b) {
   const char *what = value_if_known(r->p->step, o->weight_decay) != 0 && region->decay != 0 ? "weight decay"
                      : o->kind != OPTIM_SGD || o->momentum ? "momentum"
                                                            : NULL;
-  bool drifts = false, trained = false;
-  for (uint32_t k = 0; k < region->n_pieces; k++) {
-    const ProgParam *p = &r->p->params[region->pieces[k].param];
-    const int32_t policy = region->policy >= 0 ? region->policy : (int32_t)p->policy;
-    drifts |= policy == MASKED_ZERO_GRAD && r->f->params[region->pieces[k].param].updated;
-  }
-  trained = !proof_is_none(proof_region(r->f, b->region, r->f->all, ~(OriginSet)0, false));
-  if (!drifts || !what || !trained) return;
+  if (!what || !drifts(r, region) || proof_is_none(proof_region(r->f, b->region, r->f->all, ~(OriginSet)0, false))) return;
   Diag *g = diag_add(r->diags, W0602, b->region_span, region->name, what, forbid_class_text(r, b));
   diag_note(r->diags, g, "under `zero_grad` entries that no datum reaches go on with the gradient 0: decay shrinks them, and moments carry "
                          "earlier gradients on");

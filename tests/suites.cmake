@@ -32,6 +32,12 @@ routec_script_test(random.torch 600 /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}
 routec_script_test(random.build 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/random/build.sh 4)
 set_property(TEST random.programs random.torch APPEND PROPERTY ENVIRONMENT "RANDOM_STEP=$<TARGET_FILE:random_step>")
 
+# The proof against the interpreter.
+add_executable(prove_exchange ${CMAKE_CURRENT_SOURCE_DIR}/prove/exchange.c)
+target_link_libraries(prove_exchange PRIVATE routec_compiler routec_dsl)
+routec_script_test(prove.exchange 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/prove/exchange.sh 100)
+set_property(TEST prove.exchange APPEND PROPERTY ENVIRONMENT "PROVE_EXCHANGE=$<TARGET_FILE:prove_exchange>")
+
 if(ROUTEC_FAULTS)
   routec_script_test(faults 1800 bash ${CMAKE_CURRENT_SOURCE_DIR}/faults.sh)
   set_property(TEST faults APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")

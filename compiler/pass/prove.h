@@ -107,6 +107,8 @@ static inline const Abs *flow_arg(const ProofFlow *f, ValueId v, uint32_t i) {
   return f->view ? f->view[i] : &f->abs[ir_value(f->g, v)->args[i]];
 }
 static inline bool is_rows(int64_t extent) { return extent < 0; }
+/* The contribution of one combination of arguments. */
+ElemId flow_apply(ProofFlow *f, ValueId v, const ElemId *x, uint32_t n);
 /* Steps through the loops of a use; turn[] starts as zeros. False at the end. */
 bool use_next(const Use *u, int64_t *turn);
 void use_index(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn, int64_t *index);

@@ -140,6 +140,8 @@ static Range range_one(Op op, Dtype t, Range a) {
   }
 }
 
+/* Infinity over infinity lies between what the other ends give. */
+static double over(double a, double b) { return isinf(a) && isinf(b) ? 0 : a / b; }
 static Range range_of_four(double a, double b, double c, double d, Dtype t) {
   if (isnan(a) || isnan(b) || isnan(c) || isnan(d)) return unknown;
   return rounded((Range){fmin(fmin(a, b), fmin(c, d)), fmax(fmax(a, b), fmax(c, d))}, t);
@@ -153,7 +155,7 @@ static Range range_two(Op op, Dtype t, Range a, Range b) {
   case OP_SUB: return rounded((Range){a.lo - b.hi, a.hi - b.lo}, t);
   case OP_MUL: case OP_MASK:
     return range_of_four(times(a.lo, b.lo), times(a.lo, b.hi), times(a.hi, b.lo), times(a.hi, b.hi), t);
-  case OP_DIV: return b.lo > 0 || b.hi < 0 ? range_of_four(a.lo / b.lo, a.lo / b.hi, a.hi / b.lo, a.hi / b.hi, t) : unknown;
+  case OP_DIV: return b.lo > 0 || b.hi < 0 ? range_of_four(over(a.lo, b.lo), over(a.lo, b.hi), over(a.hi, b.lo), over(a.hi, b.hi), t) : unknown;
   case OP_MIN: return (Range){fmin(a.lo, b.lo), fmin(a.hi, b.hi)};
   case OP_MAX: return (Range){fmax(a.lo, b.lo), fmax(a.hi, b.hi)};
   case OP_LT: return truth(a.hi < b.lo, a.lo >= b.hi);

@@ -242,10 +242,11 @@ static bool sign_shows(const ProofFlow *f, const Value *v, const ElemId *x) {
   return false;
 }
 
-static ElemId apply(ProofFlow *f, const Value *v, const ElemId *x, uint32_t n) {
+ElemId flow_apply(ProofFlow *f, ValueId id, const ElemId *x, uint32_t n) {
+  const Value *v = ir_value(f->g, id);
   switch (op_class(v->op)) {
   case OPC_VIEW: return v->op == OP_UNFOLD ? elem_join(&f->elems, x[0], ELEM_ZERO) : x[0];
-  case OPC_RED: return v->op == OP_SUM ? x[0] : elem_apply(&f->elems, v->op, v->dtype, x, n);
+  case OPC_RED: return v->op != OP_ARGMAX ? x[0] : elem_apply(&f->elems, v->op, v->dtype, x, n);
   case OPC_MIX: return v->op == OP_FOLD ? x[0] : elem_apply(&f->elems, v->op, v->dtype, x, n);
   default: return sign_shows(f, v, x) ? x[x[0] == ELEM_ZERO] : elem_apply(&f->elems, v->op, v->dtype, x, n);
   }
@@ -264,7 +265,7 @@ static ElemId entry(ProofFlow *f, ValueId id, const int64_t *index) {
   do {
     ElemId x[3];
     for (uint32_t i = 0; i < u.n_args; i++) x[i] = flow_arg(f, id, u.arg[i])->cell[use_cell(f, id, &u, i, turn)];
-    const ElemId e = apply(f, v, x, u.n_args);
+    const ElemId e = flow_apply(f, id, x, u.n_args);
     all = any ? elem_join(&f->elems, all, e) : e;
     any = true;
   } while (use_next(&u, turn));

@@ -60,17 +60,19 @@ static void expand(Search *s, uint32_t at) {
   do {
     int64_t index[3][IR_MAX_RANK];
     ElemId x[3];
-    bool content = false, carried = false;
+    bool content = false;
     for (uint32_t i = 0; i < u.n_args; i++) {
       use_index(f, visit.value, &u, i, turn, index[i]);
       x[i] = elem_at(f, val->args[u.arg[i]], index[i]);
-      content |= has_dep(s, x[i]), carried |= has_src(s, x[i]) || elem_has_base(&f->elems, x[i], s->origin);
+      content |= has_dep(s, x[i]);
     }
+    const ElemId made = flow_apply(f, visit.value, x, u.n_args);
+    if (visit.mode == ADJOINT ? !elem_has_base(&f->elems, made, s->origin) : !has_src(s, made) && !has_dep(s, made)) continue;
     for (uint32_t i = 0; i < u.n_args; i++) {
       const ValueId arg = val->args[u.arg[i]];
       if (!row_allowed(s, arg, index[i])) continue;
       const bool base = elem_has_base(&f->elems, x[i], s->origin);
-      if (visit.mode == CARRIES && (has_src(s, x[i]) || (has_dep(s, x[i]) && !carried))) reach(s, arg, CARRIES, at, index[i]);
+      if (visit.mode == CARRIES && (has_src(s, x[i]) || (has_dep(s, x[i]) && has_dep(s, made)))) reach(s, arg, CARRIES, at, index[i]);
       if (base && (visit.mode == ADJOINT || content)) reach(s, arg, ADJOINT, at, index[i]);
     }
   } while (use_next(&u, turn));
@@ -135,7 +137,7 @@ static void describe(const Search *s, const Visit *const *chain, uint32_t n, Pro
   add_step(out, p->origins[s->origin].name, p->origins[s->origin].span);
   for (uint32_t i = 0; i < n; i++) {
     const Value *v = ir_value(s->f->g, chain[i]->value);
-    if (!v->name || v->phase == PHASE_UPDATE || s->f->seed_of[chain[i]->value]) continue;
+    if (!v->name || (v->phase == PHASE_UPDATE && strncmp(v->name, "clip scale", 10)) || s->f->seed_of[chain[i]->value]) continue;
     add_step(out, plain_name(s->f->arena, v->name), v->span);
   }
   add_step(out, p->params[out->param].path, p->params[out->param].span);
@@ -198,11 +200,12 @@ static bool goes_round(const Search *s, const Visit *const *chain, uint32_t n, P
     if (v->op != OP_ADD || v->phase != PHASE_ADJOINT) continue;
     const ValueId other = v->args[v->args[0] == chain[i - 1]->value];
     const ElemId e = elem_at(f, other, chain[i]->index);
-    if (has_src(s, e) || elem_has_base(&f->elems, e, s->origin)) continue;
+    bool rows = false;
+    for (int32_t k = 0; k < v->shape.rank; k++) rows |= is_rows(v->shape.d[k]);
+    if (has_src(s, e) || (rows && elem_has_base(&f->elems, e, s->origin))) continue;
     const ProgRoute *route = blocking_route(s, other, 12);
     if (!route) continue;
-    bool of_param = i + 1 < n && ir_value(f->g, chain[i + 1]->value)->phase == PHASE_UPDATE;
-    for (int32_t k = 0; k < v->shape.rank; k++) of_param = of_param && !is_rows(v->shape.d[k]);
+    const bool of_param = !rows && i + 1 < n && ir_value(f->g, chain[i + 1]->value)->phase == PHASE_UPDATE;
     out->way = of_param ? WAY_TIED : is_upstream(s, other, chain[i - 1]->value, 24) ? WAY_SKIP : WAY_SECOND_READER;
     out->route = route->name, out->place = f->p->taps[route->tap].name;
     return true;
@@ -252,11 +255,60 @@ static void by_use(const Search *s, ProofPath *out) {
   }
 }
 
+/* Steps from a forward value that holds content of other rows back to the operation that brought it there. */
+static ProofStep mixer_of(const Search *s, ValueId v, const int64_t *at) {
+  ProofFlow *f = s->f;
+  int64_t index[IR_MAX_RANK];
+  memcpy(index, at, sizeof index);
+  for (ValueId cur = v; cur;) {
+    const Value *val = ir_value(f->g, cur);
+    int64_t turn[USE_MAX_LOOPS] = {0}, arg_index[IR_MAX_RANK];
+    ValueId next = 0;
+    Use u = {0};
+    if (val->n_args) flow_use(f, cur, index, &u);
+    do {
+      for (uint32_t i = 0; i < u.n_args && !next; i++) {
+        use_index(f, cur, &u, i, turn, arg_index);
+        if (has_dep(s, elem_at(f, val->args[u.arg[i]], arg_index))) next = val->args[u.arg[i]];
+      }
+    } while (!next && u.n_args && use_next(&u, turn));
+    if (!next) break;
+    const Shape *shape = &ir_value(f->g, next)->shape;
+    for (int32_t i = 0; i < shape->rank; i++)
+      if (is_rows(shape->d[i]) && arg_index[i] == s->kind) return (ProofStep){val->name ? val->name : op_name(val->op), val->span};
+    memcpy(index, arg_index, sizeof index);
+    cur = next;
+  }
+  return (ProofStep){0};
+}
+
+/* Where the chain turns from an adjoint into one that carries content, the content's forward value leads to the mixer. */
+static ProofStep find_mixer(const Search *s, const Visit *const *chain, uint32_t n) {
+  ProofFlow *f = s->f;
+  for (uint32_t i = 1; i < n; i++) {
+    if (chain[i - 1]->mode != ADJOINT || chain[i]->mode != CARRIES) continue;
+    const Value *val = ir_value(f->g, chain[i]->value);
+    int64_t turn[USE_MAX_LOOPS] = {0}, index[IR_MAX_RANK];
+    Use u;
+    flow_use(f, chain[i]->value, chain[i]->index, &u);
+    do {
+      for (uint32_t k = 0; k < u.n_args; k++) {
+        const ValueId arg = val->args[u.arg[k]];
+        use_index(f, chain[i]->value, &u, k, turn, index);
+        if (arg == chain[i - 1]->value || !has_dep(s, elem_at(f, arg, index))) continue;
+        const ProofStep m = mixer_of(s, arg, index);
+        if (m.name) return m;
+      }
+    } while (use_next(&u, turn));
+  }
+  return (ProofStep){0};
+}
+
 static void name_way(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   const Program *p = s->f->p;
   out->way = WAY_DIRECT;
   if (!s->own_rows) {
-    out->way = WAY_MIXING;
+    out->way = WAY_MIXING, out->mixer = find_mixer(s, chain, n);
     for (uint32_t r = 0; r < p->n_routes && !out->route; r++)
       if (passes_mask_of(s, chain, n, &p->routes[r])) out->route = p->routes[r].name, out->place = p->taps[p->routes[r].tap].name;
     return;

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * exchange.c -- the proof against the interpreter: exchange [--trials N] [--state S] SPEC... For each spec and each kind of data
+ * that its conditions tell apart, batches are made that differ only in the content of data of this kind, and one step of both is
+ * computed. Where the proof says `none`, next values and states must be equal to the last bit. What it says is reached and
+ * never moved is counted: at most --alarms percent of the cells (default: any). */
+#include "compiler.h"
+#include "ops.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 7, POOL = 160, MAX_STATES = 8 };
+
+typedef struct Totals { long specs, refused, kinds, exchanges, none_cells, reached_cells, silent_cells; } Totals;
+static Totals totals;
+
+typedef struct Case {
+  const char *path;
+  Arena *a;
+  Program *p;
+  Proof *proof;
+  Graph *g;
+  uint64_t state;
+  EvalInput in;           /* all but columns and rows */
+  double **pool;          /* [column] POOL rows */
+  double **batch, **other; /* [column] ROWS rows */
+  uint64_t pool_bits[POOL], *bits;
+} Case;
+
+static uint64_t next(uint64_t *s) { /* splitmix64 */
+  uint64_t z = (*s += 0x9E3779B97F4A7C15u);
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
+}
+static double uniform(uint64_t *s, double lo, double hi) { return (double)(float)(lo + (hi - lo) * (double)(next(s) >> 11) * 0x1p-53); }
+
+static double *numbers(Case *x, int64_t n, double lo, double hi) {
+  double *v = ARENA_NEWS(x->a, double, n + 1);
+  for (int64_t i = 0; i < n; i++) v[i] = uniform(&x->state, lo, hi);
+  return v;
+}
+
+static int64_t per_row(const ProgColumn *c) { return shape_count(&c->shape, 1); }
+
+static void fill_column(Case *x, uint32_t c, double *v, int64_t rows) {
+  const ProgColumn *col = &x->p->columns[c];
+  const DrawKind draw = col->derived ? x->p->derived[col->derived - 1].draw : DRAW_NONE;
+  const double lo = draw == DRAW_OBSERVE ? -1 : col->has_range ? col->lo : 0, hi = draw != DRAW_NONE ? 1 : col->has_range ? col->hi : 9;
+  for (int64_t i = 0; i < rows * per_row(col); i++)
+    v[i] = col->dtype == DT_F32 ? uniform(&x->state, -2, 2) : lo + (double)(next(&x->state) % (uint64_t)(hi - lo + 1));
+}
+
+static EvalResult evaluate(Case *x, double **columns, int64_t rows) {
+  x->in.rows = rows, x->in.columns = (const double *const *)columns;
+  return graph_eval(x->g, x->a, &x->in);
+}
+
+/* What of the conditions holds for a row, positions and all. */
+static uint64_t row_bits(const Case *x, EvalResult r, int64_t row) {
+  uint64_t h = 0;
+  for (uint32_t i = 0; i < x->p->n_conds; i++) {
+    const int64_t n = shape_count(&ir_value(x->g, x->p->conds[i].value)->shape, 1);
+    const double *v = r.value[x->p->conds[i].value] + row * n;
+    for (int64_t k = 0; k < n; k++) {
+      uint64_t bits = x->p->conds[i].soft ? 0 : (uint64_t)(v[k] != 0);
+      if (x->p->conds[i].soft) memcpy(&bits, &v[k], sizeof bits);
+      h = (h ^ (bits + 1)) * 0x100000001b3u + (h >> 29);
+    }
+  }
+  return h;
+}
+
+/* The kind of a row: the first whose bits agree, of the conditions that have no positions; -1: infeasible. */
+static int row_kind(const Case *x, EvalResult r, int64_t row) {
+  for (uint32_t k = 0; k < x->proof->n_kinds; k++) {
+    bool same = true;
+    for (uint32_t i = 0; same && i < x->p->n_conds; i++)
+      if (ir_value(x->g, x->p->conds[i].value)->shape.rank == 1)
+        same = (x->p->kinds[k] >> i & 1) == (r.value[x->p->conds[i].value][row] != 0);
+    if (same) return (int)k;
+  }
+  return -1;
+}
+
+static void copy_row(const Case *x, double **to, int64_t at, double **from, int64_t row) {
+  for (uint32_t c = 0; c < x->p->n_columns; c++) {
+    const int64_t n = per_row(&x->p->columns[c]);
+    memcpy(to[c] + at * n, from[c] + row * n, (size_t)n * sizeof(double));
+  }
+}
+
+/* ---- one spec ----------------------------------------------------------------------------------------------------- */
+static Program *compile(Case *x) {
+  Sources *s = sources_create(x->a);
+  Diags *d = diags_create(x->a, s);
+  const char *why = NULL;
+  const uint32_t file = sources_add_file(s, x->path, &why);
+  if (!file) return NULL;
+  ParseResult r = dsl_parse(x->a, s, file, d);
+  Model *m = d->n_errors ? NULL : model_check(x->a, s, &r, NULL, 0, d);
+  Program *p = m ? model_lower(m, d) : NULL;
+  if (!p || !p->step || !p->optim.lr) {
+    diags_print_text(d, stderr, false);
+    return NULL;
+  }
+  pass_autodiff(p);
+  pass_mask(p);
+  pass_update(p, false);
+  return p;
+}
+
+static void set_inputs(Case *x) {
+  Program *p = x->p;
+  const double **params = ARENA_NEWS(x->a, const double *, p->n_params + 1);
+  const double *const **states = ARENA_NEWS(x->a, const double *const *, p->n_params + 1);
+  for (uint32_t i = 0; i < p->n_params; i++) {
+    const int64_t n = shape_count(&p->params[i].shape, 1);
+    const double **s = ARENA_NEWS(x->a, const double *, MAX_STATES);
+    for (int k = 0; k < MAX_STATES; k++) s[k] = k == 0 ? numbers(x, n, -0.1, 0.1) : numbers(x, n, 0.1, 0.9);
+    params[i] = numbers(x, n, -0.7, 0.7), states[i] = s;
+  }
+  double *scalars = ARENA_NEWS(x->a, double, p->n_scalars + 1);
+  int32_t *datum = ARENA_NEWS(x->a, int32_t, POOL);
+  for (uint32_t i = 0; i < p->n_scalars; i++) scalars[i] = p->scalars[i].value;
+  for (int32_t i = 0; i < POOL; i++) datum[i] = 3 * i + 5;
+  x->in = (EvalInput){.params = params, .states = states, .scalars = scalars, .datum = datum, .step = 3, .total_steps = 9,
+                      .steps_per_epoch = 3, .seed = p->seed};
+  x->pool = ARENA_NEWS(x->a, double *, p->n_columns + 1), x->batch = ARENA_NEWS(x->a, double *, p->n_columns + 1);
+  x->other = ARENA_NEWS(x->a, double *, p->n_columns + 1);
+  for (uint32_t c = 0; c < p->n_columns; c++) {
+    const size_t n = (size_t)per_row(&p->columns[c]);
+    x->pool[c] = ARENA_NEWS(x->a, double, n *POOL), x->batch[c] = ARENA_NEWS(x->a, double, n *ROWS);
+    x->other[c] = ARENA_NEWS(x->a, double, n *ROWS);
+    fill_column(x, c, x->pool[c], POOL);
+  }
+}
+
+static uint32_t cell_of(const Proof *f, uint32_t param, int64_t at) {
+  const ProofParam *p = &f->params[param];
+  const Shape *s = &f->program->params[param].shape;
+  int64_t index[IR_MAX_RANK];
+  uint32_t cell = 0;
+  for (int32_t k = s->rank; k-- > 0;) index[k] = at % s->d[k], at /= s->d[k];
+  for (int32_t k = 0; k < s->rank; k++) cell = cell * (uint32_t)p->n_labels[k] + (uint32_t)p->label[k][index[k]];
+  return cell;
+}
+
+/* Every entry that differs must be in a cell that the kind reaches. */
+static bool compare(Case *x, EvalResult a, EvalResult b, uint32_t kind, bool **moved) {
+  for (uint32_t i = 0; i < x->g->n_roots; i++) {
+    const Root *r = &x->g->roots[i];
+    if (r->kind != ROOT_PARAM && r->kind != ROOT_STATE) continue;
+    const int64_t n = shape_count(&x->p->params[r->a].shape, 1);
+    for (int64_t k = 0; k < n; k++) {
+      if (!memcmp(&a.value[r->value][k], &b.value[r->value][k], sizeof(double))) continue;
+      const uint32_t cell = cell_of(x->proof, r->a, k);
+      moved[r->a][cell] = true;
+      const ProofParam *pp = &x->proof->params[r->a];
+      const KindSet reach = pp->reach_strictly[cell];
+      if (reach >> kind & 1) continue;
+      printf("FAILED %s: content of kind %u moves %s %s[%lld], proved none: %.17g and %.17g\n", x->path, kind,
+             r->kind == ROOT_PARAM ? "value" : "state", x->p->params[r->a].path, (long long)k, a.value[r->value][k], b.value[r->value][k]);
+      return false;
+    }
+  }
+  return true;
+}
+
+/* A batch whose conditions hold as in x->batch, with other content in rows of the kind; false if none is found. */
+static bool exchange(Case *x, EvalResult before, const int *kinds, int kind, EvalResult *after) {
+  for (int turn = 0; turn < 6; turn++) {
+    bool changed = false, same = true;
+    for (int64_t row = 0; row < ROWS; row++) {
+      copy_row(x, x->other, row, x->batch, row);
+      if (kinds[row] != kind) continue;
+      const uint64_t wanted = row_bits(x, before, row);
+      const uint64_t first = next(&x->state);
+      for (uint64_t i = 0; i < POOL && turn < 3; i++) {
+        const int64_t from = (int64_t)((first + i) % POOL);
+        if (x->pool_bits[from] != wanted) continue;
+        copy_row(x, x->other, row, x->pool, from);
+        changed = true;
+        break;
+      }
+      for (uint32_t c = 0; c < x->p->n_columns && turn >= 3; c++) /* only what is no integer */
+        for (int64_t k = 0; x->p->columns[c].dtype == DT_F32 && k < per_row(&x->p->columns[c]); k++)
+          x->other[c][row * per_row(&x->p->columns[c]) + k] = uniform(&x->state, -2, 2), changed = true;
+    }
+    if (!changed) continue;
+    *after = evaluate(x, x->other, ROWS);
+    for (int64_t row = 0; row < ROWS && same; row++) same = row_bits(x, before, row) == row_bits(x, *after, row);
+    if (same) return true;
+  }
+  return false;
+}
+
+static bool trials(Case *x, int n, uint32_t kind, bool **moved) {
+  for (int t = 0; t < n; t++) {
+    int kinds[ROWS];
+    for (int64_t row = 0; row < ROWS; row++) copy_row(x, x->batch, row, x->pool, (int64_t)(next(&x->state) % POOL));
+    EvalResult before = evaluate(x, x->batch, ROWS), after;
+    bool any = false;
+    for (int64_t row = 0; row < ROWS; row++) kinds[row] = row_kind(x, before, row), any |= kinds[row] == (int)kind;
+    for (int64_t row = 0; row < ROWS; row++)
+      if (kinds[row] < 0) any = false; /* labels that no draw gives */
+    if (!any || !exchange(x, before, kinds, (int)kind, &after)) continue;
+    totals.exchanges++;
+    if (!compare(x, before, after, kind, moved)) return false;
+  }
+  return true;
+}
+
+static bool check_kind(Case *x, int n, uint32_t kind) {
+  const long before = totals.exchanges;
+  bool **moved = ARENA_NEWS(x->a, bool *, x->p->n_params + 1);
+  for (uint32_t i = 0; i < x->p->n_params; i++) moved[i] = ARENA_NEWS(x->a, bool, x->proof->params[i].n_cells);
+  if (!trials(x, n, kind, moved)) return false;
+  if (totals.exchanges == before) return true;
+  totals.kinds++;
+  for (uint32_t i = 0; i < x->p->n_params; i++)
+    for (uint32_t c = 0; c < x->proof->params[i].n_cells; c++) {
+      const bool reached = x->proof->params[i].reach_strictly[c] >> kind & 1;
+      totals.none_cells += !reached, totals.reached_cells += reached, totals.silent_cells += reached && !moved[i][c];
+      if (reached && !moved[i][c] && getenv("EXCHANGE_SILENT")) printf("silent %s: kind %u, %s cell %u\n", x->path, kind, x->p->params[i].path, c);
+    }
+  return true;
+}
+
+static bool check_spec(const char *path, int n, uint64_t seed) {
+  Case x = {.path = path, .a = arena_create(), .state = seed};
+  bool ok = true;
+  x.p = compile(&x);
+  x.proof = x.p ? pass_prove(x.p, x.a) : NULL;
+  if (!x.proof || x.proof->failure) {
+    printf("refused %s: %s\n", path, x.proof ? x.proof->failure : "does not compile");
+    totals.refused++;
+  } else {
+    totals.specs++;
+    x.g = x.p->step;
+    for (uint32_t i = 0; i < x.p->n_conds; i++) graph_root(x.g, ROOT_KEEP, i, 0, x.p->conds[i].value);
+    set_inputs(&x);
+    EvalResult r = evaluate(&x, x.pool, POOL);
+    for (int64_t row = 0; row < POOL; row++) x.pool_bits[row] = row_bits(&x, r, row);
+    for (uint32_t k = 0; ok && k < x.proof->n_kinds; k++) ok = check_kind(&x, n, k);
+  }
+  arena_destroy(x.a);
+  return ok;
+}
+
+int main(int argc, char **argv) {
+  int n = 4;
+  double alarms = 100;
+  bool ok = true;
+  for (int i = 1; i < argc; i++) {
+    if (!strcmp(argv[i], "--trials") && i + 1 < argc) n = atoi(argv[++i]);
+    else if (!strcmp(argv[i], "--alarms") && i + 1 < argc) alarms = atof(argv[++i]);
+    else ok = check_spec(argv[i], n, 1 + (uint64_t)i) && ok;
+  }
+  const double silent = totals.reached_cells ? 100.0 * (double)totals.silent_cells / (double)totals.reached_cells : 0;
+  printf("%ld specs (%ld refused), %ld kinds of data, %ld exchanges: %ld cells none, %ld reached, %ld of them never moved (%.2f %%)\n",
+         totals.specs, totals.refused, totals.kinds, totals.exchanges, totals.none_cells, totals.reached_cells, totals.silent_cells, silent);
+  return ok && !totals.refused && totals.exchanges > 0 && silent <= alarms ? 0 : 1;
+}
