@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses by origin against PyTorch: `by_class` with one class and several, for data and for positions; every
+"""Losses by origin against PyTorch: `by_class` with one class, several and weights, for data and for positions; every
 denominator with named axes; weights as a subset; routes for single origins of a loss."""
 import os
 import random
@@ -23,6 +23,7 @@ split z { a = 0 .. 2; b = rest }
 class low = y in 0 ..= 1
 class even = y == 0 or y == 2
 class hit = x > 0.2
+class half = w
 '''
 
 
@@ -51,7 +52,9 @@ DATA = '''route to_a: gradient of z for one.low { otherwise to a }
 route to_b: gradient of z for many { otherwise to { a = 0.5; b = 1.0 } } { also }
 loss one = mean(error, over = pos) { by_class = low; sum }
 loss many = mean(error, over = pos) { by_class = [low, even]; per = 3 }
-loss weighed = mean(error, over = pos) { mean_over = w }
+loss soft = mean(error, over = pos) { by_class = [half, low]; mean_over = even }
+loss weighed = mean(error, over = pos) { mean_over = half }
+loss both = mean(error, over = pos) { mean_by = half }
 loss none = mean(error, over = pos) { mean_over = 0 * w }
 '''
 
@@ -62,11 +65,15 @@ def data(p, x, y, w):
     to_a = error(p, x, mask(z, torch.arange(6) < 2)).mean(1)
     to_b = error(p, x, mask(z, torch.tensor([0.5] * 2 + [1.0] * 4))).mean(1)
     only_even = even * (1 - low)
+    n = even.sum().clamp(min=1)
     total = w.sum() if w.sum() > 0 else torch.ones(())
+    rest = (1 - w).sum() if (1 - w).sum() > 0 else torch.ones(())
     return {'one.low': (to_a * low).sum(), 'one.otherwise': (e * (1 - low)).sum(),
             'many.low': (to_b * low).sum() / 3, 'many.even': (to_b * only_even).sum() / 3,
             'many.otherwise': (to_b * (1 - low) * (1 - only_even)).sum() / 3,
-            'weighed': (e * w).sum() / total, 'none': 0 * e.sum()}
+            'soft.half': (e * w * even).sum() / n, 'soft.low': (e * (1 - w) * low * even).sum() / n,
+            'soft.otherwise': (e * (1 - w) * (1 - low) * even).sum() / n,
+            'weighed': (e * w).sum() / total, 'both': (e * w).sum() / total + (e * (1 - w)).sum() / rest, 'none': 0 * e.sum()}
 
 
 # Terms at positions: the denominators are over data and positions.
@@ -80,7 +87,7 @@ loss sides = error { mean_by = hit }
 loss data_sides = error { mean_by = low }
 loss low_only = error { mean_over = low; by_class = [hit, even] }
 loss fields = error { mean_by = y }
-loss weights = error { mean_over = w }
+loss weights = error { mean_over = half }
 '''
 
 
