@@ -131,7 +131,7 @@ static bool units_of_place(Elab *e, const PathPat *pat, const Ast *sub, const As
     const Ast *list = named ? sub->kids[0] : sub ? sub : &all;
     if (!units_listed(e, &decl, ast_is(list, AST_STAR) ? &all : list, s->d[axis], &part)) return false;
     int32_t *label = ARENA_NEWS(m->a, int32_t, s->d[axis]);
-    for (int64_t u = 0; u < s->d[axis]; u++) label[u] = UNIT_NONE;
+    for (int64_t u = 0; u < s->d[axis]; u++) label[u] = 1; /* other units: what they share is not owned */
     for (int64_t u = 0; u < part.n; u++) label[part.units[u]] = 0;
     const UnitMap map = units_along(m->a, axis, label, s->d[axis]);
     const Owned owned = own_trace(e->owner, p->value, &map);

@@ -79,13 +79,18 @@ static void visit(Owner *o, ValueId v, const UnitMap *m, int way) {
 
 static void add_piece(Owner *o, ValueId v, const UnitMap *m, bool made) {
   const Value *val = &o->g->v[v];
-  OwnPiece p = {.param = (uint32_t)val->ints[0], .made = made, .axis = -1, .label = m->label};
-  if (m->axes & (m->axes - 1)) p.tangled = true, p.label = NULL;
-  else if (m->axes) p.axis = __builtin_ctz(m->axes);
+  const int64_t n = units_count(m, &val->shape);
+  OwnPiece p = {.param = (uint32_t)val->ints[0], .made = made, .axis = -1, .extent = n};
+  if (m->axes & (m->axes - 1)) p.tangled = true;
+  else {
+    if (m->axes) p.axis = __builtin_ctz(m->axes);
+    p.label = ARENA_NEWS(o->a, int32_t, n);
+    memcpy(p.label, m->label, (size_t)n * sizeof *p.label);
+  }
   for (uint32_t i = 0; i < o->out.n; i++) {
     const OwnPiece *q = &o->out.pieces[i];
     if (q->param != p.param || q->made != made || q->axis != p.axis || q->tangled != p.tangled) continue;
-    if (p.tangled || !memcmp(q->label, p.label, (size_t)units_count(m, &val->shape) * sizeof *p.label)) return;
+    if (p.tangled || !memcmp(q->label, p.label, (size_t)n * sizeof *p.label)) return;
   }
   if (o->out.n == o->cap_out) {
     const uint32_t cap = o->cap_out ? 2 * o->cap_out : 16;
@@ -132,6 +137,20 @@ static void step_forward(Owner *o, const Visit *at) {
   }
 }
 
+/* What makes (or reads) units of several labels, by several ways, belongs to none of them: a key that query heads share
+ * belongs to a part only if all of them do. */
+static void settle_shared(Owner *o) {
+  for (uint32_t i = 0; i < o->out.n; i++)
+    for (uint32_t k = 0; k < i; k++) {
+      const OwnPiece *p = &o->out.pieces[i], *q = &o->out.pieces[k];
+      if (p->param != q->param || p->made != q->made || p->axis != q->axis || p->tangled || q->tangled) continue;
+      const int64_t n = p->axis < 0 ? 1 : p->extent;
+      for (int64_t u = 0; u < n; u++)
+        if (p->label[u] != q->label[u] && p->label[u] != UNIT_NONE && q->label[u] != UNIT_NONE)
+          p->label[u] = q->label[u] = UNIT_MIXED;
+    }
+}
+
 Owned own_trace(Owner *o, ValueId value, const UnitMap *units) {
   for (uint32_t i = 0; i < o->n_seen; i++) o->last_seen[o->seen[i].v] = 0;
   o->n_seen = o->next = 0;
@@ -144,5 +163,6 @@ Owned own_trace(Owner *o, ValueId value, const UnitMap *units) {
     if (at.way == FORWARD) step_forward(o, &at);
     else step_back(o, &at);
   }
+  settle_shared(o);
   return o->out;
 }

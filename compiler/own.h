@@ -8,7 +8,8 @@ typedef struct OwnPiece {
   uint32_t param;
   bool made;            /* else it reads */
   int32_t axis;         /* the labels go along it; -1: the whole parameter has the label label[0] */
-  const int32_t *label; /* [extent of the axis]: a label of the traced value, UNIT_NONE or UNIT_MIXED */
+  int64_t extent;       /* of the axis, or 1 */
+  int32_t *label;       /* [extent]: a label of the traced value, UNIT_NONE or UNIT_MIXED */
   bool tangled;         /* the labels go along several axes at once, so that no axis holds them: axis is -1, label NULL */
 } OwnPiece;
 typedef struct Owned { OwnPiece *pieces; uint32_t n; } Owned;

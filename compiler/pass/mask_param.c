@@ -289,7 +289,8 @@ static ValueId each_part(MaskWork *m, ValueId v, const Labels *l) {
     if (!there[k]) continue;
     const Labels one = labels_of_part(m, k);
     const ValueId x = masked(m, v, &one);
-    all = all ? named(m, ir_where(m->g, part_mask(m, l, k, &s), x, all)) : x;
+    const ValueId own = named(m, ir_bin(m->g, OP_MASK, x, ir_cast(m->g, part_mask(m, l, k, &s), DT_F32)));
+    all = all ? named(m, ir_bin(m->g, OP_ADD, all, own)) : own;
   }
   return all;
 }
