@@ -399,6 +399,9 @@ static bool mask_uses(Elab *e, Table *t) {
   Program *p = m->p;
   Made *made = NULL;
   uint32_t n_made = 0, n_taps = p->n_taps;
+  const uint32_t n_routes = p->n_routes;
+  const Ast *arms = ast_kid(t->r->decl->ast, 2);
+  const bool constant = arms && arms->n_kids == 1 && !strcmp(arms->kids[0]->text, "otherwise"); /* needs no data */
   ProgOwners *owners = ARENA_NEWS(m->a, ProgOwners, p->n_params + 1);
   for (uint32_t i = 0; i < p->n_params; i++)
     if (t->covers[i] && !owners_make(e, t, i, &owners[i])) return false;
@@ -406,7 +409,9 @@ static bool mask_uses(Elab *e, Table *t) {
     const ProgTap tap = p->taps[i];
     if (!tap.param || !t->covers[tap.param - 1]) continue;
     const Shape datum = use_axes(e, tap.value);
-    if (!datum.rank) continue; /* nothing reads it, or no data meet it */
+    uint32_t readers;
+    own_users(e->owner, tap.value, &readers);
+    if (!readers || (!datum.rank && !constant)) continue; /* no datum contributes */
     if (datum.rank < 0) {
       err(m, E0344, tap.span, t->r->decl->name, tap.name);
       return false;
@@ -425,7 +430,9 @@ static bool mask_uses(Elab *e, Table *t) {
                                                       .owners = owners[tap.param - 1], .weight = own, .n_weights = t->n,
                                                       .span = t->r->decl->ast->span};
   }
-  return true;
+  if (p->n_routes > n_routes) return true;
+  err(m, E0343, t->r->place.span, t->r->decl->name, "no datum contributes to the gradients of what it covers");
+  return false;
 }
 
 void route_parameters(Elab *e, RouteDecl *r) {

@@ -466,5 +466,6 @@ ValueId mask_parameter(Graph *g, const ProgRoute *route, const ValueId *weight, 
     if (o->n_labels[k] > 1)
       *(k ? &l.col : &l.row) = units_along(m.a, o->axis[k], o->label[k], ir_value(g, dw)->shape.d[o->axis[k]]);
   know_weights(&m);
+  if (!ir_value(g, weight[0])->shape.rank) return mask_operand(&m, dw, &l, NULL, 0); /* no data: one factor for all of it */
   return masked(&m, dw, &l);
 }

@@ -35,4 +35,15 @@ zero() { # zero NAME ROUTE: with strength 0 the whole run is that of the plain s
 zero gradient 'route r: gradient of z { when low to left; otherwise to { left = 0.25; right = -1.0 } } { strength = s }'
 zero value 'route r: value of z { when low to left; otherwise to { left = 0.25; right = -1.0 } } { strength = s }'
 zero both 'route r: gradient of z { when low to left; otherwise to right } { strength = s }\nroute f: value of encoder.fc1.out { when low to { a = 1.0; b = 0.5 }; otherwise to all } { strength = ramp(0, s) }\nsplit encoder.fc1.out { a = 0 .. 2; b = rest }'
+zero parameters 'route r: parameters of z { when low to left; otherwise to { left = 0.25; right = -1.0; shared = 0.5 } } { strength = s }'
+# masks on parameters: the losses of the first step are the same text, and a table of ones is no route
+grep -v '^route' routed.route | sed 's/^class low.*/&\nroute p: parameters of z { when low to left; otherwise to right + shared }/' >routed_parameters.route
+train routed_parameters.route parameters_step --steps 1 --init "$(weights_of plain)"
+[ "$(grep '"loss"' plain_more/metrics.jsonl | head -1 | grep -o '"loss".*}')" = \
+  "$(grep '"loss"' parameters_step/metrics.jsonl | head -1 | grep -o '"loss".*}')" ] || fail "a route of parameters changed a loss"
+different_tensors "$(weights_of plain_more)" "$(weights_of parameters_step)"
+sed -i 's/when low to left; otherwise to right + shared/when low to all; otherwise to { left = 1.0; right = 1.0; shared = 1.0 }/' routed_parameters.route
+train routed_parameters.route ones
+same_losses plain ones
+same_tensors "$(weights_of plain)" "$(weights_of ones)"
 echo "$n_checks checks"

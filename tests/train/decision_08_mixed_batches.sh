@@ -46,11 +46,16 @@ adds_up() { # adds_up NAME ROUTES: each class alone in a batch of its own
 }
 a='route a: gradient of z { when first to left; when second to { left = 0.5; right = -0.75 }; otherwise to right }'
 f='route f: value of net.fc1.out { when first to a; when third to { a = 2.0; b = 0.25 }; otherwise to all }'
+p='route p: parameters of z + net.fc1.out { when first to left + a; when third to { right = 2.0; b = 0.25; shared = -1.0 }; otherwise to all } { cross = row }'
 adds_up plain ''
 adds_up gradient "$a"
 adds_up value "$f"
 adds_up both "$a
 $f"
+adds_up parameters "$p"
+adds_up all_three "$a
+$f
+$p"
 # a denominator that the batch decides is not fixed: the sum is another number
 spec tiny.csv "$a" | sed 's/ { per = 10 }//' >mean.route
 expect 0 grad mean.route -o mean.whole
