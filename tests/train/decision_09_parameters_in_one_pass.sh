@@ -24,7 +24,7 @@ split g { a = 0 .. 2; b = rest }
 $1
 loss l = cross_entropy(guess, y) { per = 10 }
 optimize sgd(lr = 1)
-train { batch = 67; for = 1 steps; shuffle = false }
+train { batch = 67; for = 1 steps; shuffle = false; group = false }
 ROUTE
 }
 multiplications() { # of the products in the routed step, for each datum, by the size of their results and operands
