@@ -100,6 +100,10 @@ const char *driver_stage_name(Stage s);
 void driver_report_text(const Compilation *c, FILE *f);
 void driver_report_json(const Compilation *c, FILE *f);
 
+/* driver_group.c: work that masks make unnecessary. */
+void driver_groups_text(const Compilation *c, FILE *f);
+struct json_t *driver_groups_json(const Compilation *c);
+
 /* driver_job_c.c: the job as a C translation unit with main(). */
 void driver_job_print_c(const Job *job, FILE *f);
 /* driver_build.c: compiles and links a trainer from the job and its object code. */

@@ -149,7 +149,8 @@ static void print_passes(const Compilation *c, FILE *f) {
 }
 
 static const char *extent_text(Arena *a, Extent e) {
-  return e.rows ? e.n == 1 ? "rows" : arena_printf(a, "%" PRId64 "*rows", e.n) : arena_printf(a, "%" PRId64, e.n);
+  const char *rows = e.rows > 1 ? arena_printf(a, "rows%u", e.rows - 1) : "rows";
+  return e.rows ? e.n == 1 ? rows : arena_printf(a, "%" PRId64 "*%s", e.n, rows) : arena_printf(a, "%" PRId64, e.n);
 }
 
 static const char *gemm_shape_text(Arena *a, const GemmGeom *g) {
@@ -200,6 +201,7 @@ void driver_report_text(const Compilation *c, FILE *f) {
   print_params(c, f);
   print_routes(c, f);
   print_passes(c, f);
+  driver_groups_text(c, f);
   if (c->plan->train.graph) print_function(c, &c->plan->train, "training step", f);
   for (uint32_t i = 0; i < p->n_evals; i++)
     print_function(c, &c->plan->evals[i], arena_printf(c->arena, "evaluation %s", p->evals[i].name), f);
@@ -269,8 +271,8 @@ void driver_report_json(const Compilation *c, FILE *f) {
   for (uint32_t i = 0; i < p->n_settings; i++)
     json_object_set_new(settings, p->settings[i].name, json_string(p->settings[i].value));
   json_t *diags = c->json_text ? json_loads(c->json_text, 0, NULL) : NULL;
-  json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:I, s:o}", "title", p->title, "target", c->plan->target.cpu,
-                           "diagnostics", diags ? diags : json_array(), "params", settings, "parameters", json_params(p), "routes", json_routes(c), "store_bytes",
+  json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "title", p->title, "target", c->plan->target.cpu,
+                           "diagnostics", diags ? diags : json_array(), "params", settings, "parameters", json_params(p), "routes", json_routes(c), "masked_work", driver_groups_json(c), "store_bytes",
                            (json_int_t)c->plan->store_bytes, "functions", functions);
   json_dumpf(root, f, JSON_INDENT(2));
   fputc('\n', f);

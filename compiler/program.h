@@ -157,7 +157,7 @@ typedef struct ProgGroups {
   uint32_t n_sets;         /* row sets, [0] being all rows */
   uint32_t *lo, *hi;       /* [set] */
   double *share;           /* [set] expected share of the rows, each kind of datum as frequent as another */
-  double saved;            /* share of the operations of a step that grouping saves */
+  double operations, dense; /* of a step; if all that is masked were computed. 0: there are no masks */
   const char *why;         /* rows are not grouped because of this; NULL: they are, or there are no masks */
 } ProgGroups;
 

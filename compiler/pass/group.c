@@ -11,7 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-#define WORTH_GROUPING 0.98 /* of the operations without: above, the rows stay as they are drawn */
+#define WORTH_GROUPING 0.98 /* of the cost without: above, the rows stay as they are drawn */
+#define STEP_OPERATIONS 5e4 /* a product or a reduction more costs its call and its barrier: about a microsecond */
 
 /* ---- operations of a graph ------------------------------------------------------------------------------------------ */
 static double extent_of(int64_t d, int64_t batch, const double *share) {
@@ -71,17 +72,21 @@ static bool groups_of_kinds(const Kinds *k, const bool *live, Grouping *out) {
 }
 
 /* ---- candidates ----------------------------------------------------------------------------------------------------------- */
-typedef struct Candidate { Graph *graph; Grouping groups; RowSets sets; double *share; double operations; } Candidate;
+typedef struct Candidate { Graph *graph; Grouping groups; RowSets sets; double *share; double operations, cost; } Candidate;
 
 static Candidate candidate(const Program *p, const Kinds *k, const Grouping *groups, GroupMode mode, int64_t batch) {
-  Candidate c = {.groups = *groups, .operations = INFINITY};
+  Candidate c = {.groups = *groups, .cost = INFINITY};
   Graph *made = group_build(p->step, k, groups, mode, p->arena, &c.sets);
   if (!made) return c;
   c.graph = pass_simplify(made, p->arena);
   c.share = ARENA_NEWS(p->arena, double, IR_MAX_SETS);
   for (uint32_t s = 0; s < c.sets.n; s++)
     for (uint32_t i = c.sets.lo[s]; i < c.sets.hi[s]; i++) c.share[s] += groups->share[i];
-  c.operations = operations(c.graph, batch, c.share);
+  c.operations = c.cost = operations(c.graph, batch, c.share);
+  for (ValueId v = 1; v < c.graph->n; v++) {
+    OpClass class = op_class(c.graph->v[v].op);
+    if (class == OPC_RED || (class == OPC_MIX && c.graph->v[v].op != OP_GATHER)) c.cost += STEP_OPERATIONS;
+  }
   return c;
 }
 
@@ -114,10 +119,10 @@ static bool *live_of(const Graph *g, Arena *a) {
   return live;
 }
 
-static void use_groups(Program *p, const Kinds *k, const Candidate *c, double before) {
+static void use_groups(Program *p, const Kinds *k, const Candidate *c) {
   ProgGroups *g = &p->groups;
   Arena *a = p->arena;
-  *g = (ProgGroups){.column = p->kind_column - 1, .n_groups = c->groups.n, .n_sets = c->sets.n, .share = c->share};
+  g->column = p->kind_column - 1, g->n_groups = c->groups.n, g->n_sets = c->sets.n, g->share = c->share;
   g->group_of_kind = ARENA_NEWS(a, uint32_t, k->n);
   for (uint32_t i = 0; i < c->groups.n; i++)
     for (uint32_t kind = 0; kind < k->n; kind++)
@@ -125,7 +130,6 @@ static void use_groups(Program *p, const Kinds *k, const Candidate *c, double be
   g->lo = ARENA_NEWS(a, uint32_t, c->sets.n), g->hi = ARENA_NEWS(a, uint32_t, c->sets.n);
   memcpy(g->lo, c->sets.lo, c->sets.n * sizeof *g->lo);
   memcpy(g->hi, c->sets.hi, c->sets.n * sizeof *g->hi);
-  g->saved = 1 - c->operations / before;
 }
 
 void pass_group(Program *p) {
@@ -143,12 +147,15 @@ void pass_group(Program *p) {
   if (!p->groups.why && many.n < 2) p->groups.why = "every class is blocked in the same places";
   if (!p->groups.why) {
     Candidate sums = best_order(p, &k, many, batch), all = candidate(p, &k, &sums.groups, GROUP_ALL, batch);
-    best = all.operations < WORTH_GROUPING * sums.operations ? all : sums;
-    bool pays = best.operations <= WORTH_GROUPING * plain.operations;
+    best = all.cost < WORTH_GROUPING * sums.cost ? all : sums;
+    bool pays = best.cost <= WORTH_GROUPING * plain.cost;
     if (!best.graph || best.sets.n < 2) p->groups.why = "nothing becomes smaller";
     else if (!pays && p->train.group_rows < 0) p->groups.why = "it would save less than 2 % of the operations";
     else if (!program_kind_column(p)) p->groups.why = "a class depends on positions or changes from step to step";
   }
-  p->step = p->groups.why ? plain.graph : best.graph;
-  if (!p->groups.why) use_groups(p, &k, &best, plain.operations);
+  if (p->groups.why) best = plain;
+  p->groups.dense = operations(pass_simplify(p->step, p->arena), batch, NULL);
+  p->groups.operations = best.operations;
+  p->step = best.graph;
+  if (!p->groups.why) use_groups(p, &k, &best);
 }
