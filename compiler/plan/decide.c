@@ -215,6 +215,9 @@ static bool dot_fits(const Work *w, ValueId d, const Layout *l) {
   return gemm_geometry(&x, &a, &b, &u->shape, cs, w->fn->max_rows, &geom, &swapped);
 }
 
+/* Gradients that are made of parts lie in parts that lie alike. */
+static bool is_made_of_parts(Op op) { return op == OP_CONCAT || op == OP_PAD || op == OP_SLICE; }
+
 static void follow(Work *w, ValueId v, const Layout *l, const Shape *shape, bool *seen) {
   while (!seen[v]) {
     seen[v] = true;
@@ -223,9 +226,12 @@ static void follow(Work *w, ValueId v, const Layout *l, const Shape *shape, bool
     if (u->op == OP_DOT && !dot_fits(w, v, l)) return;
     w->layout[v] = *l;
     w->layout[v].set = true;
-    if (op_class(u->op) != OPC_ELT) return;
-    for (uint32_t i = 1; i < u->n_args; i++) follow(w, u->args[i], l, shape, seen);
+    bool parts = is_made_of_parts(u->op);
+    if (op_class(u->op) != OPC_ELT && !parts) return;
+    for (uint32_t i = 1; i < u->n_args; i++)
+      follow(w, u->args[i], l, parts ? &w->g->v[u->args[i]].shape : shape, seen);
     v = u->args[0];
+    if (parts) shape = &w->g->v[v].shape;
   }
 }
 

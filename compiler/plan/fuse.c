@@ -112,6 +112,15 @@ static ValueId prepare_value(Work *w, const Value *s, ValueId *args) {
   return work_put(w, s, args, s->n_args);
 }
 
+/* The copy of relu(v), where v is x or some rows or units of it and relu(x) was copied already; else 0. */
+static ValueId copy_of_relu(Work *w, const Graph *src, ValueId v, const ValueId *relu, const ValueId *map) {
+  const Value *s = &src->v[v];
+  if (relu[v]) return map[relu[v]];
+  if (s->op != OP_SLICE && s->op != OP_RSLICE) return 0;
+  ValueId x = copy_of_relu(w, src, s->args[0], relu, map);
+  return x ? work_put(w, s, &x, 1) : 0;
+}
+
 static void copy_values(Work *w, const Graph *src, const bool *live, ValueId *map) {
   ValueId *relu = ARENA_NEWS(w->scratch, ValueId, src->n); /* [source x] the first relu(x) */
   for (ValueId v = 1; v < src->n; v++) {
@@ -122,8 +131,10 @@ static void copy_values(Work *w, const Graph *src, const bool *live, ValueId *ma
     w->g->phase = s->phase;
     if (s->op == OP_RELU && !relu[s->args[0]]) relu[s->args[0]] = v;
     /* 0 < x iff 0 < relu(x): the backward reads the stored output, and the pre-activation needs no buffer. */
-    if (s->op == OP_LT && relu[s->args[1]] && is_zero(src, s->args[0]) && !w->options->no_fuse)
-      args[1] = map[relu[s->args[1]]];
+    ValueId r = s->op == OP_LT && is_zero(src, s->args[0]) && !w->options->no_fuse
+                    ? copy_of_relu(w, src, s->args[1], relu, map)
+                    : 0;
+    if (r) args[1] = r;
     map[v] = prepare_value(w, s, args);
   }
 }
