@@ -14,6 +14,21 @@ static bool is_setting(const char *key) {
 }
 
 /* ---- group keys ---- */
+/* By a class: its data and the others; by the labels of a drawn one: yes, no and unlabelled. False: it is no class. */
+static bool class_key(Elab *e, ProgEval *ev, const Ast *by, const Val *v, ValueId *key) {
+  Model *m = e->m;
+  const Decl *d = ast_is(by, AST_NAME) ? strmap_get(&m->root->names, by->text) : NULL;
+  if (!d || d->kind != DECL_CLASS || val_dtype(e, v) != DT_BOOL || val_shape(e, v)->rank != 1) return false;
+  const bool labels = v->labels && m->drawn[d->index].labels.lo < 0;
+  ev->key_names = ARENA_NEWS(m->a, const char *, 3);
+  ev->key_lo = labels ? -1 : 0, ev->key_hi = 1;
+  if (labels) ev->key_names[0] = "unlabelled", ev->key_names[1] = "no", ev->key_names[2] = "yes";
+  else ev->key_names[0] = arena_printf(m->a, "not %s", d->name), ev->key_names[1] = d->name;
+  *key = labels ? v->labels : v->id;
+  graph_root(e->g, ROOT_KEY, 0, 0, labels ? v->labels : ir_cast(e->g, v->id, DT_I32));
+  return true;
+}
+
 static void eval_key(Elab *e, ProgEval *ev, const Ast *by, ValueId *key) {
   Model *m = e->m;
   Val *v = elab(e, e->model, by);
@@ -31,6 +46,7 @@ static void eval_key(Elab *e, ProgEval *ev, const Ast *by, ValueId *key) {
     return;
   }
   ev->key_name = ast_source_text(m, by);
+  if (class_key(e, ev, by, v, key)) return;
   ev->key_lo = flag ? 0 : (int64_t)field->lo, ev->key_hi = flag ? 1 : (int64_t)field->hi;
   *key = v->id;
   if (ev->key_hi - ev->key_lo > 100000) err(m, E0413, by->span, "a field with more than 100,000 values");
@@ -177,11 +193,12 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   *ev = (ProgEval){.name = d->name, .part = "test", .picture_rows = 1, .span = d->ast->span};
   uint32_t data = default_data(m);
   Elab *scratch = elab_create(m, "on", false, NO_DATA);
+  const Ast *filter = NULL;
   ev->graph = scratch->g;
   if (!m->data.n && m->raw_params.n) {
     if (!without_data(m, block, ev)) return;
   } else if (ast_kid(on, 0)) {
-    if (!data_part_of(scratch, on->kids[0], &data, &ev->part)) return;
+    if (!data_part_of(scratch, on->kids[0], &data, &ev->part, &filter)) return;
     ev->source = data;
   } else {
     Diag *g = err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "`on`");
@@ -192,6 +209,7 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   Elab *e = elab_create(m, arena_printf(m->a, "eval %s", d->name), false, data);
   st->e = e;
   ev->graph = e->g;
+  if (filter) ev->filter = filter_column(e, filter, arena_printf(m->a, "filter of %s", d->name));
   const bool ablates = ablate_begin(e, block_setting(block, "ablate"));
   elab_model(e);
   ev->metrics = ARENA_NEWS(m->a, ProgMetric, block ? block->n_kids + 1 : 1);

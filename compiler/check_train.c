@@ -196,25 +196,14 @@ void check_params_policy(Model *m) {
 /* ---- data of the training step ---- */
 uint32_t default_data(Model *m) { return m->data.n == 1 ? 0 : NO_DATA; }
 
-bool data_part_of(Elab *e, const Ast *a, uint32_t *data, const char **part) {
-  Val *v = elab(e, e->model, a);
-  if (val_bad(v)) return false;
-  if (v->kind == VAL_DATA) v->text = "train";
-  if (v->kind != VAL_PART && v->kind != VAL_DATA) {
-    err(e->m, E0302, a->span, "`on`", "a part of the data such as `digits.test`", val_text(e, v));
-    return false;
-  }
-  *data = v->data, *part = v->text;
-  return true;
-}
-
 uint32_t training_data(Model *m) {
   const Ast *on = block_setting(ast_kid(m->train, 1), "on");
   uint32_t data = default_data(m);
   const char *part = "train";
   if (!on || !ast_kid(on, 0)) return data;
   Elab *e = elab_create(m, "on", false, NO_DATA);
-  if (data_part_of(e, on->kids[0], &data, &part) && strcmp(part, "train") != 0)
+  const Ast *filter = NULL;
+  if (data_part_of(e, on->kids[0], &data, &part, &filter) && strcmp(part, "train") != 0)
     err(m, E0302, on->kids[0]->span, "`on` of `train`", "the part `train`", "the part `test`");
   return data;
 }
@@ -278,8 +267,9 @@ void check_train(Elab *e) {
   }
   const Ast *batch = block_setting(block, "batch"), *length = block_setting(block, "for");
   if (!ast_kid(batch, 0) && ok && any_data) err(m, E0406, at, "`train`", "`batch`");
-  else if (ast_kid(batch, 0) && any_data)
-    static_int(e, elab(e, e->model, batch->kids[0]), "`batch`", 1, 1 << 24, &t->batch);
+  else if (ast_kid(batch, 0) && any_data) check_batches(e, batch, t);
+  const Ast *on = ast_kid(block_setting(block, "on"), 0);
+  if (any_data && ast_is(on, AST_CALL) && on->n_kids == 3) t->filter = filter_column(e, on->kids[2], "filter of train");
   if (length && amount) err(m, E0209, length->span, "for");
   const Ast *n = amount ? amount : ast_kid(length, 0);
   if (!n && ok) err(m, E0406, at, "`train`", "`for`");

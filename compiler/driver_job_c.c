@@ -228,6 +228,11 @@ static void print_function(FILE *f, const char *prefix, const JobFunction *fn) {
 
 static void print_eval_tables(FILE *f, uint32_t i, const JobEval *e) {
   char name[64];
+  snprintf(name, sizeof name, "eval_%u_keys", i);
+  if (e->key_names && table_begin(f, "const char *const", name, (uint32_t)(e->key_hi - e->key_lo + 1))) {
+    for (int64_t k = 0; k <= e->key_hi - e->key_lo; k++) fputs("  ", f), print_string(f, e->key_names[k]), fputs(",\n", f);
+    table_end(f);
+  }
   snprintf(name, sizeof name, "eval_%u_metrics", i);
   if (table_begin(f, "const JobOutput", name, e->n_metrics)) {
     for (uint32_t k = 0; k < e->n_metrics; k++) {
@@ -309,9 +314,11 @@ static void print_evals(FILE *f, const Job *j) {
     fprintf(f, ".source = %u, ", e->source);
     print_string_field(f, "part", e->part);
     print_int_field(f, "batch", e->batch);
+    fprintf(f, ".filter = %u, ", e->filter);
     print_string_field(f, "key_name", e->key_name);
     print_int_field(f, "key_lo", e->key_lo);
     print_int_field(f, "key_hi", e->key_hi);
+    if (e->key_names) fprintf(f, ".key_names = eval_%u_keys, ", i);
     fputs(".key = ", f);
     print_output(f, &e->key);
     fputs(", ", f);

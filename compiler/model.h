@@ -480,7 +480,11 @@ void check_evals(Model *m);
 void check_sweeps(Model *m);
 bool amount_of(Elab *e, Scope *s, const Ast *a, const char *what, Amount *out);
 uint32_t default_data(Model *m);
-bool data_part_of(Elab *e, const Ast *a, uint32_t *data, const char **part);
+/* ---- check_batch.c ---- */
+/* `digits.test`, or `filter(digits.test, condition)`: *filter is the condition or NULL. */
+bool data_part_of(Elab *e, const Ast *a, uint32_t *data, const char **part, const Ast **filter);
+uint32_t filter_column(Elab *e, const Ast *cond, const char *name); /* 1 + derived column; 0 after an error */
+void check_batches(Elab *e, const Ast *setting, ProgTrain *t);
 
 /* ---- lower.c: scopes, bindings, modules ---- */
 Elab *elab_create(Model *m, const char *name, bool training, uint32_t data);

@@ -149,11 +149,24 @@ static void print_optim(const Program *p, FILE *f) {
   fprintf(f, "%s\n", o->nesterov ? " nesterov" : "");
 }
 
+static void print_batches(const ProgBatches *b, FILE *f) {
+  static const char *const kinds[] = {"", "mix", "by_class"}, *const orders[] = {"random", "alternate", "blocks"};
+  if (b->kind == BATCH_PLAIN) return;
+  fprintf(f, "  batches %s", kinds[b->kind]);
+  for (uint32_t i = 0; i < b->n_names; i++) {
+    fprintf(f, " %s", b->names[i]);
+    if (b->share) fprintf(f, "=%g", b->share[i]);
+  }
+  fprintf(f, ": derived %u%s%s\n", b->by - 1, b->kind == BATCH_HOMOGENEOUS ? " " : "", b->kind == BATCH_HOMOGENEOUS ? orders[b->order] : "");
+}
+
 static void print_train(const Program *p, FILE *f) {
   const ProgTrain *t = &p->train;
   if (!t->present) return;
   fprintf(f, "train on %s batch %lld%s%s\n", p->n_data ? p->data[t->source].name : "nothing",
           (long long)t->batch, t->shuffle ? " shuffle" : "", t->drop_last ? " drop_last" : "");
+  if (t->filter) fprintf(f, "  filter: derived %u\n", t->filter - 1);
+  print_batches(&t->batches, f);
   print_amount("for", t->length, f);
   print_amount("checkpoint every", t->checkpoint_every, f);
   if (t->checkpoint_keep) fprintf(f, "  checkpoint keep %lld\n", (long long)t->checkpoint_keep);
@@ -165,6 +178,7 @@ static void print_eval(const Program *p, const ProgEval *ev, FILE *f) {
   fprintf(f, "evaluate %s on %s.%s", ev->name, p->data[ev->source].name, ev->part);
   if (ev->key_name)
     fprintf(f, " by %s in %lld ..= %lld", ev->key_name, (long long)ev->key_lo, (long long)ev->key_hi);
+  if (ev->filter) fprintf(f, " filter derived %u", ev->filter - 1);
   fputc('\n', f);
   for (uint32_t i = 0; i < ev->n_metrics; i++) fprintf(f, "  metric %u %s\n", i, ev->metrics[i].name);
   for (uint32_t i = 0; i < ev->n_pictures; i++) {

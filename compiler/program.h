@@ -182,7 +182,9 @@ typedef enum BatchOrder { BATCH_RANDOM, BATCH_ALTERNATE, BATCH_BLOCKS } BatchOrd
 typedef struct ProgBatches {
   BatchKind kind;
   uint32_t *conds; uint32_t n_conds;
-  double *share;      /* [n_conds + 1], sum 1; NULL: as the data have it */
+  const char **names; uint32_t n_names; /* of conds, and `otherwise` if it is there: else every datum must be in one of them */
+  double *share;      /* [n_names], sum 1; NULL: as the data have it */
+  uint32_t by;        /* 1 + derived column: which of the names each datum belongs to, in order */
   BatchOrder order;
 } ProgBatches;
 
@@ -207,6 +209,7 @@ typedef struct ProgEval {
   uint32_t filter;   /* 1 + derived column, or 0 */
   Graph *graph;
   const char *key_name; int64_t key_lo, key_hi; /* closed; key_name NULL = no groups */
+  const char **key_names; /* [key]: of a class, `low` and `not low`; of its labels; NULL: numbers */
   ProgMetric *metrics; uint32_t n_metrics;
   ProgPicture *pictures; uint32_t n_pictures; int64_t picture_rows; /* rows a key value */
   Span span;

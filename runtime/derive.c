@@ -77,15 +77,17 @@ bool derive_columns(Run *r) {
 
 /* ---- census ---------------------------------------------------------------------------------------------------- */
 typedef struct Count {
-  int64_t n, common, of; /* data in the class; also in the class that it labels; in that class */
+  int64_t n, common, of, all; /* data in the class; also in the class that it labels; in that class; trained on */
 } Count;
 
 static bool census_count(const Run *r, const DataPart *part, const JobClass *c, Count *out) {
   const Job *job = r->job;
   if (!job->kinds || !part) return false;
-  const int32_t *kinds = part->columns[job->kinds - 1];
-  *out = (Count){0, 0, 0};
+  const int32_t *kinds = part->columns[job->kinds - 1], *kept = job->train.filter ? part->columns[job->train.filter - 1] : NULL;
+  *out = (Count){0, 0, 0, 0};
   for (int64_t i = 0; kinds && i < part->rows; i++) {
+    if (kept && !kept[i]) continue;
+    out->all++;
     const bool in = kinds[i] >> c->cond & 1, of = c->of >= 0 && kinds[i] >> job->classes[c->of].cond & 1;
     out->n += in, out->common += in && of, out->of += of;
   }
@@ -119,7 +121,7 @@ void census_show(Run *r) {
     if (!census_count(r, part, c, &n)) continue;
     if (!n.n) run_warn(r, RT_W0757, c->name, r->job->sources[r->job->train.source].name, part->name);
     if (r->o->json || r->o->quiet) continue;
-    printf("%s%s %lld (%.1f %%)", between, c->name, (long long)n.n, 100 * (double)n.n / (double)part->rows);
+    printf("%s%s %lld (%.1f %%)", between, c->name, (long long)n.n, 100 * (double)n.n / (double)n.all);
     if (c->of >= 0 && n.n && n.of)
       printf(", as a label of %s recall %.4g and precision %.4g", r->job->classes[c->of].name, (double)n.common / (double)n.of,
              (double)n.common / (double)n.n);

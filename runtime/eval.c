@@ -33,7 +33,6 @@ double output_get(const uint8_t *work, const JobOutput *o, int64_t row, int64_t 
 
 bool eval_alloc(Run *r) {
   const Job *job = r->job;
-  int64_t rows = 1;
   r->tables = calloc(job->n_evals + 1, sizeof *r->tables);
   r->eval_work = calloc(job->n_evals + 1, sizeof *r->eval_work);
   if (!r->tables || !r->eval_work) return rt_fail(&r->error, RT_E0719, 0LL, "evaluations");
@@ -41,22 +40,22 @@ bool eval_alloc(Run *r) {
     const JobEval *v = &job->evals[i];
     EvalTable *t = &r->tables[i];
     const DataPart *part = data_part(&r->data, v->source, v->part);
-    if (part->rows > rows) rows = part->rows;
     t->eval = v, t->n_keys = v->key_name ? v->key_hi - v->key_lo + 1 : 1;
     if (t->n_keys < 1 || t->n_keys > INT32_MAX)
       return rt_fail(&r->error, RT_E0719, (long long)t->n_keys, v->name);
     t->counts = calloc((size_t)t->n_keys, sizeof *t->counts);
     t->sums = calloc((size_t)t->n_keys * (v->n_metrics + 1), sizeof *t->sums);
     if (!t->counts || !t->sums) return rt_fail(&r->error, RT_E0719, (long long)t->n_keys, v->name);
+    t->order = order_kept(part, v->filter, &t->kept);
+    if (!t->order) return rt_fail(&r->error, RT_E0719, (long long)part->rows * 4, v->name);
+    if (!t->kept) return rt_fail_at(&r->error, &v->span, RT_E0707, r->job->sources[v->source].name, part->name);
   }
-  if (!slab_alloc(&r->eval_order, rows * 4, "the order of data", &r->error)) return false;
-  for (int64_t i = 0; i < rows; i++) ((int32_t *)(void *)r->eval_order.bytes)[i] = (int32_t)i;
   return true;
 }
 
 void eval_free(Run *r) {
   for (uint32_t i = 0; r->tables && i < r->job->n_evals; i++)
-    free(r->tables[i].counts), free(r->tables[i].sums);
+    free(r->tables[i].counts), free(r->tables[i].sums), free(r->tables[i].order);
   for (uint32_t i = 0; r->eval_work && i < r->job->n_evals; i++) slab_free(&r->eval_work[i]);
   free(r->tables), free(r->eval_work);
   r->tables = NULL, r->eval_work = NULL;
@@ -123,13 +122,14 @@ static void grid_draw(Grid *g, const JobEval *v, const uint8_t *work, int64_t ro
 }
 
 static bool grid_finish(Run *r, Grid *g, const JobEval *v) {
-  char *path = mem_printf("%s/%s.png", r->dir, v->name);
+  char *path = mem_printf("%s/%s.png", r->dir, v->name), first[32], last[32];
   bool ok = picture_write(path, &g->image, &r->error);
   if (ok && !r->o->json && r->o->quiet < 2) {
     printf("%s: columns", path);
     for (uint32_t i = 0; i < v->n_pictures; i++) printf("%s %s", i ? "," : "", v->pictures[i].name);
     if (v->key_name)
-      printf("; rows %s %lld to %lld", v->key_name, (long long)v->key_lo, (long long)v->key_hi);
+      printf("; rows %s %s to %s", v->key_name, table_key_name(v, 0, first, sizeof first),
+             table_key_name(v, v->key_hi - v->key_lo, last, sizeof last));
     printf(v->picture_rows > 1 ? ", %lld of each\n" : "\n", (long long)v->picture_rows);
   } else if (ok && r->o->json) {
     json_print(json_pack("{s:s,s:s,s:s}", "event", "picture", "evaluation", v->name, "path", path));
@@ -179,12 +179,12 @@ static bool eval_run(Run *r, uint32_t index, Grid *grid, bool *interrupted) {
   JobFrame f;
   frame_setup(r, &f, part, work->bytes);
   int64_t starts[2];
-  f.order = (const int32_t *)(const void *)r->eval_order.bytes, f.starts = starts;
+  f.order = t->order, f.starts = starts;
   f.losses = scratch, f.loss_sums = scratch + r->job->n_origins + 8, f.n_steps = 1;
-  f.steps_per_epoch = (part->rows + v->batch - 1) / v->batch;
+  f.steps_per_epoch = (t->kept + v->batch - 1) / v->batch;
   bool ok = true;
   for (int64_t step = 0; ok && step < f.steps_per_epoch && !*interrupted; step++) {
-    starts[0] = step * v->batch, starts[1] = starts[0] + v->batch < part->rows ? starts[0] + v->batch : part->rows;
+    starts[0] = step * v->batch, starts[1] = starts[0] + v->batch < t->kept ? starts[0] + v->batch : t->kept;
     f.step = r->state.step;
     pool_run(r->pool, v->fn.entry, &f);
     ok = batch_add(r, t, work->bytes, starts[0], starts[1] - starts[0], grid);
@@ -195,12 +195,26 @@ static bool eval_run(Run *r, uint32_t index, Grid *grid, bool *interrupted) {
   return ok;
 }
 
+/* What a group is called: a class, a label, or a number. */
+const char *table_key_name(const JobEval *v, int64_t k, char *number, size_t cap) {
+  if (v->key_names) return v->key_names[k];
+  snprintf(number, cap, "%lld", (long long)(v->key_lo + k));
+  return number;
+}
+
 /* ---- printing
  * ---------------------------------------------------------------------------------------------------------
  */
+static int key_width(const JobEval *v) {
+  size_t width = 8;
+  for (int64_t k = 0; v->key_names && k <= v->key_hi - v->key_lo; k++)
+    if (strlen(v->key_names[k]) > width) width = strlen(v->key_names[k]);
+  return (int)width;
+}
+
 static void table_print_row(const EvalTable *t, const char *name, int64_t n, const int64_t *key,
                             const int *width) {
-  printf("  %8s %8lld", name, (long long)n);
+  printf("  %*s %8lld", key_width(t->eval), name, (long long)n);
   for (uint32_t m = 0; m < t->eval->n_metrics; m++)
     printf("  %*.4g", width[m], table_mean(t, m, key, key ? 1 : 0));
   putchar('\n');
@@ -214,7 +228,7 @@ static void table_print(Run *r, const EvalTable *t) {
   printf("%s", v->name);
   if (strcmp(r->job->sources[v->source].reader, "none") != 0)
     printf(" on %s.%s", r->job->sources[v->source].name, v->part);
-  printf(", step %lld\n  %8s %8s", (long long)r->state.step, v->key_name ? v->key_name : "", "n");
+  printf(", step %lld\n  %*s %8s", (long long)r->state.step, key_width(v), v->key_name ? v->key_name : "", "n");
   for (uint32_t m = 0; m < v->n_metrics; m++) {
     width[m] = (int)strlen(v->metrics[m].name) > 9 ? (int)strlen(v->metrics[m].name) : 9;
     printf("  %*s", width[m], v->metrics[m].name);
@@ -224,8 +238,7 @@ static void table_print(Run *r, const EvalTable *t) {
     int64_t key = v->key_lo + k;
     char name[32];
     if (!t->counts[k]) continue;
-    snprintf(name, sizeof name, "%lld", (long long)key);
-    table_print_row(t, name, t->counts[k], &key, width);
+    table_print_row(t, table_key_name(v, k, name, sizeof name), t->counts[k], &key, width);
   }
   table_print_row(t, "all", t->rows, NULL, width);
   fflush(stdout);

@@ -126,7 +126,9 @@ typedef struct JobTrain {
 typedef struct JobPicture { const char *name; int64_t height, width; double lo, hi; JobOutput out; } JobPicture;
 typedef struct JobEval {
   const char *name; uint32_t source; const char *part; int64_t batch;
+  uint32_t filter;            /* 1 + derived column, 0: all data of the part */
   const char *key_name; int64_t key_lo, key_hi; JobOutput key; /* key_name NULL: no groups */
+  const char *const *key_names;                                /* [key] or NULL: numbers */
   const JobOutput *metrics; uint32_t n_metrics;                /* F32 [rows] */
   const JobPicture *pictures; uint32_t n_pictures; int64_t picture_rows;
   JobFunction fn; JobSpan span;

@@ -87,11 +87,10 @@ json_t *metrics_table_json(const EvalTable *t) {
     int64_t key = v->key_lo + k;
     char name[32];
     json_t *row = json_object();
-    snprintf(name, sizeof name, "%lld", (long long)key);
     json_object_set_new(row, "n", json_integer(t->counts[k]));
     for (uint32_t m = 0; m < v->n_metrics; m++)
       json_object_set_new(row, v->metrics[m].name, json_number(table_mean(t, m, &key, 1)));
-    json_object_set_new(keys, name, row);
+    json_object_set_new(keys, table_key_name(v, k, name, sizeof name), row);
   }
   json_object_set_new(o, "by", json_string(v->key_name));
   json_object_set_new(o, "keys", keys);

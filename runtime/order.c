@@ -10,7 +10,7 @@ enum { STREAM_CLASS = INT32_MIN }; /* above those of data.c: bit 31, then the ro
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 int32_t *order_kept(const DataPart *part, uint32_t filter, int64_t *n) {
-  int32_t *kept = malloc((size_t)(part->rows + 1) * sizeof *kept);
+  int32_t *kept = malloc((size_t)(part->rows + 16) * sizeof *kept); /* emitted code reads whole vectors */
   const int32_t *keep = filter ? part->columns[filter - 1] : NULL;
   *n = 0;
   for (int64_t i = 0; kept && i < part->rows; i++)

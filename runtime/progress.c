@@ -66,14 +66,13 @@ void progress_begin(Run *r) {
     census_show(r);
     return;
   }
-  const DataPart *part = data_part(&r->data, r->job->train.source, "train");
   int64_t numbers = 0;
   for (uint32_t i = 0; i < r->job->n_params; i++) numbers += param_elements(&r->job->params[i]);
   printf("%s: seed %llu, %lld parameters, ", r->dir ? r->dir : r->job->title, (unsigned long long)r->seed,
          (long long)numbers);
   if (run_has_data(r))
-    printf("%lld data, batch %lld, %lld steps an epoch, ", (long long)part->rows,
-           (long long)r->job->train.batch, (long long)r->steps_per_epoch);
+    printf("%lld data%s, batch %lld, %lld steps an epoch, ", (long long)r->order.first[r->order.n_classes],
+           r->job->train.filter ? " kept by the filter" : "", (long long)r->job->train.batch, (long long)r->steps_per_epoch);
   printf("%d thread%s\n", pool_threads(r->pool), pool_threads(r->pool) == 1 ? "" : "s");
   census_show(r);
   fflush(stdout);

@@ -284,7 +284,7 @@ void run_close(Run *r) {
   if (r->metrics) fclose(r->metrics);
   if (r->dir_lock >= 0) close(r->dir_lock);
   if (r->data.parts) data_close(&r->data);
-  slab_free(&r->store), slab_free(&r->work), order_free(&r->order), groups_free(&r->groups), slab_free(&r->eval_order), slab_free(&r->gradient_work);
+  slab_free(&r->store), slab_free(&r->work), order_free(&r->order), groups_free(&r->groups), slab_free(&r->gradient_work);
   json_decref(r->manifest);
   free(r->spec_path), free(r->data_dir), free(r->init_path), free(r->dir), free(r->losses),
       free(r->wide_scalars), free(r->scratch_losses);

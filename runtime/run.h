@@ -30,6 +30,8 @@ typedef struct EvalTable {
   const JobEval *eval;
   bool done;
   int64_t n_keys, rows;
+  int32_t *order; /* [kept] the data that are evaluated */
+  int64_t kept;
   int64_t *counts; /* [key] */
   double *sums;    /* [metric][key] */
 } EvalTable;
@@ -51,7 +53,7 @@ typedef struct Run {
   char *spec_path, *data_dir, *init_path; /* from options or, when resuming, the manifest; may be NULL */
   Data data;
   double data_seconds;
-  Slab store, work, eval_order, gradient_work;
+  Slab store, work, gradient_work;
   Order order; /* of training */
   RowGroups groups;
   Slab *eval_work; /* [eval] */
@@ -155,6 +157,7 @@ bool eval_alloc(Run *r);
 /* Runs every evaluation; prints tables if `show`, writes pictures if `pictures`. *interrupted: a signal ended
  * it. */
 bool eval_all(Run *r, bool show, bool pictures, bool *interrupted);
+const char *table_key_name(const JobEval *v, int64_t k, char *number, size_t cap); /* of group k, from 0 */
 double table_mean(const EvalTable *t, uint32_t metric, const int64_t *keys,
                   uint32_t n_keys); /* NAN if empty */
 void eval_free(Run *r);

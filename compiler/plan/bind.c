@@ -180,6 +180,9 @@ static JobGroups job_groups(const Program *p) {
                      .hi = g->hi};
 }
 
+/* 1 + column of a derived column given as 1 + its number. */
+static uint32_t job_derived_column(const Program *p, uint32_t derived) { return derived ? 1 + p->derived[derived - 1].column : 0; }
+
 static void bind_train(const Bind *b, Job *j) {
   const Program *p = b->p;
   const ProgTrain *t = &p->train;
@@ -191,6 +194,13 @@ static void bind_train(const Bind *b, Job *j) {
                         .groups = job_groups(p),
                         .source = t->source,
                         .batch = t->batch,
+                        .filter = job_derived_column(p, t->filter),
+                        .by = job_derived_column(p, t->batches.by),
+                        .batches = (JobBatches)t->batches.kind,
+                        .order = (JobBatchOrder)t->batches.order,
+                        .n_classes = t->batches.n_names,
+                        .class_names = t->batches.names,
+                        .share = t->batches.share,
                         .length = job_amount(t->length),
                         .checkpoint_every = job_amount(t->checkpoint_every),
                         .log_every = job_amount(t->log_every),
@@ -222,10 +232,12 @@ static JobEval bind_eval(const Bind *b, const ProgEval *x, const PlanFn *f) {
   JobEval e = {.name = x->name,
                .source = x->source,
                .part = x->part,
+               .filter = job_derived_column(b->p, x->filter),
                .batch = f->max_rows,
                .key_name = x->key_name,
                .key_lo = x->key_lo,
                .key_hi = x->key_hi,
+               .key_names = x->key_names,
                .n_metrics = x->n_metrics,
                .n_pictures = x->n_pictures,
                .picture_rows = x->picture_rows,
