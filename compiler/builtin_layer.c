@@ -324,6 +324,35 @@ Val *bi_embedding(BuiltinCall *c) {
   return layer_out(c, layer, v);
 }
 
+/* The number of a stream of draws: numbered within its own binding, so that it does not depend on what else is declared. */
+static int64_t draw_stream(BuiltinCall *c, const char *what) {
+  Elab *e = c->e;
+  const char *where = fault("count-all-dropouts") ? "" : e->bind_path ? e->bind_path : c->s->vpath;
+  uintptr_t k = (uintptr_t)strmap_get(&e->dropouts, where) + 1;
+  strmap_put(e->m->a, &e->dropouts, where, (void *)k);
+  const char *key = arena_printf(e->m->a, "%s.%s%u", where, what, (unsigned)k);
+  return (int64_t)(XXH64(key, strlen(key), 0) & 0x7fffffff);
+}
+
+/* A weight that changes from step to step; the class that it is part of gives it its stream. */
+Val *bi_random(BuiltinCall *c) {
+  Elab *e = c->e;
+  static const char *const words[] = {"example", "batch"};
+  const bool batch = ast_is_name(c->ast[0], "batch");
+  if (c->ast[0] && !batch && !ast_is_name(c->ast[0], "example")) {
+    Diag *d = err(e->m, E0201, c->ast[0]->span, "kind of draw", ast_source_text(e->m, c->ast[0]));
+    diag_choices(e->m, d, ast_source_text(e->m, c->ast[0]), words, 2);
+    return poison(c);
+  }
+  if (!e->in_class) {
+    err(e->m, E0357, c->span);
+    return poison(c);
+  }
+  int64_t stream = draw_stream(c, "random");
+  Shape s = batch ? (Shape){0} : shape_of(1, DIM_ROWS);
+  return val_tensor(e, c->span, ir_make(e->g, OP_RANDOM, c->span, NULL, 0, &stream, 1, 0, &s, DT_F32));
+}
+
 /* A draw for each element, keyed by the stream: the body's path and the place in it, so that other draws
  * don't move it. */
 Val *bi_dropout(BuiltinCall *c) {
@@ -336,12 +365,7 @@ Val *bi_dropout(BuiltinCall *c) {
   }
   if ((!e->training && !fault("dropout-in-evaluation")) || c->r[1] == 0)
     return val_like(e, c->span, x->id, x);
-  /* Numbered within its own binding: draws do not depend on what else is declared. */
-  const char *where = fault("count-all-dropouts") ? "" : e->bind_path ? e->bind_path : c->s->vpath;
-  uintptr_t k = (uintptr_t)strmap_get(&e->dropouts, where) + 1;
-  strmap_put(e->m->a, &e->dropouts, where, (void *)k);
-  const char *key = arena_printf(e->m->a, "%s.dropout%u", where, (unsigned)k);
-  int64_t stream = (int64_t)(XXH64(key, strlen(key), 0) & 0x7fffffff);
+  int64_t stream = draw_stream(c, "dropout");
   Shape s = *val_shape(e, x);
   ValueId u = ir_make(e->g, OP_RANDOM, c->span, NULL, 0, &stream, 1, 0, &s, DT_F32);
   ValueId drop = ir_bin(e->g, OP_LT, u, f32_const(e, c->span, c->r[1]));

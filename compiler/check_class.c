@@ -307,7 +307,11 @@ Val *class_value(Elab *e, Decl *d, Span use) {
     return val_poison(e, use);
   }
   d->busy = true;
+  const char *path = e->bind_path;
+  const bool saved = e->in_class;
+  e->bind_path = arena_printf(m->a, "class %s", d->name), e->in_class = true; /* draws are numbered within the class */
   Val *v = m->drawn[d->index].call ? drawn_value(e, d, use) : elab(e, e->model, ast_kid(d->ast, 0));
+  e->bind_path = path, e->in_class = saved;
   d->busy = false;
   if (!val_bad(v) && !v->labels) v = class_checked(e, d, v, use);
   if (v->kind == VAL_TENSOR && !e->g->v[v->id].name) e->g->v[v->id].name = d->name;

@@ -282,6 +282,7 @@ struct Elab {
   uint32_t depth, n_expressions;
   StrMap dropouts; /* path of the binding -> how many it has */
   bool in_condition;  /* of an arm */
+  bool in_class;      /* of a class declaration: draws may stand there */
   bool broken;        /* the model has errors: places that are not there may be their fault */
   ValueId clocks[4];  /* by ClockKind */
   const Ast *unnamed; /* set around place_add for the output of a layer without a name */
