@@ -165,6 +165,11 @@ static int own_heads(const char *p, const int64_t *at) {
 }
 
 static const char gated[] = "  g = x |> gate: linear(4, bias = false)\n  h = g * sigmoid(g) * (x |> up: linear(4, bias = false))\n  y = h |> down: linear(3, bias = false)\n" Y2;
+/* A module that is called twice: each call is a use. */
+static const char twice[] = "data d {\n  source = csv(\"d.csv\", x = 0 .. 6, c = 6)\n  x: f32[6] = source.x\n  c: int in 0 ..= 2 = source.c\n}\n"
+                            "module step(v: f32[6]) -> f32[6] { out = v |> fc: linear(6) |> tanh }";
+static int own_step(const char *p, const int64_t *at) { (void)at; return !strcmp(p, "step.fc.weight") ? 0 : !strcmp(p, "step.fc.bias") ? 1 : -1; }
+
 static int own_gated(const char *p, const int64_t *at) { return !strcmp(p, "down.weight") ? in_a(at[1]) : in_a(at[0]); }
 
 static const char places[] = "data d {\n  source = csv(\"d.csv\", x = 0 .. 6 * %1$lld, c = 6 * %1$lld .. 7 * %1$lld)\n  x: f32[pos = %1$lld, 6] = reshape(source.x, [%1$lld, 6])\n  c: f32[pos = %1$lld] = reshape(source.c, [%1$lld])\n}";
@@ -197,6 +202,8 @@ static const Case cases[] = {
     {"norm", flat, "  h = x |> fc1: linear(4) |> ln: layer_norm\n  y = h |> fc: linear(3)\n" Y2, "split h { a = [0, 2]; b = rest }",
      "route r: parameters of h " ARMS, own_norm, 0, TABLE},
     {"heads", steps, attention, "split mixed { a = [0, 2]; b = rest }", "route r: parameters of mixed " ARMS, own_heads, 0, TABLE},
+    {"a module called twice", twice, "  first = step(x)\n  y = step(first) |> fc2: linear(3)\n" Y2, "",
+     "route r: parameters of step { when c == 0 to step.fc.weight; when c == 1 to { shared = 0.5 }; otherwise to all }", own_step, 0, {{1, 0}, {0, 0.5}, {1, 1}}},
     {"columns that meet in a softmax", flat, "  h = x |> fc1: linear(4) |> tanh\n  y = (h |> fc2: linear(3)) + reshape(matmul(reshape(h, [1, 4]), transpose(softmax(fc2.weight))), [3])\n" Y2,
      "split h { a = [0, 2]; b = rest }", "route r: parameters of h " ARMS, own_two, 0, TABLE},
     {"gated", flat, gated, "split h { a = [0, 2]; b = rest }", "route r: parameters of h " ARMS, own_gated, 0, TABLE},
@@ -250,12 +257,59 @@ static void reached_by_declared_factors(void **state) {
     for (int cls = 0; cls < 3; cls++) check_reached(&cases[i], cls);
 }
 
+/* ---- splits of heads and channels, operands of a mix: gradients and values --------------------------------------- */
+typedef struct Cut { const char *name, *data, *model, *split, *place; Owner_of *owner; } Cut; /* owner: 0 blocked, 1 open */
+
+static int open_heads(const char *p, const int64_t *at) { return !strncmp(p, "fc", 2) ? at[0] / 4 != 1 : 1; }
+static int open_channels(const char *p, const int64_t *at) { return !strncmp(p, "k", 1) ? at[0] != 1 : 1; }
+static int open_operands(const char *p, const int64_t *at) { (void)at; return strncmp(p, "right", 5) != 0; }
+
+static const Cut cuts[] = {
+    {"heads", flat, "  h: f32[heads = 3, 4] = reshape(x |> fc: linear(12), [3, 4])\n  y2 = mean(h * h, over = [heads, -1])", "split h { a = [0, 2]; b = rest }", "h", open_heads},
+    {"channels", pixels, "  h = x |> k: conv2d(3, kernel = 3)\n  y2 = mean(h * h)", "split h { a = [0, 2]; b = rest }", "h", open_channels},
+    {"operands of a mix", flat, "  h = mix(0.25, a = x |> left: linear(3), b = x |> right: linear(3))\n  y2 = mean(h * h)", "", "h", open_operands},
+};
+
+static Jig open_cut(const Cut *c, const char *primitive) {
+  char text[MAX_TEXT];
+  snprintf(text, sizeof text, "edition 1\n%s\nmodel {\n%s\n}\n%s\n%s%s%s%s\nloss l = y2 { sum }\noptimize sgd(lr = 0.1)\ntrain { batch = 4; for = 2 epochs }\n", c->data,
+           c->model, c->split, *primitive ? "route r: " : "", primitive, *primitive ? c->place : "", *primitive ? " { otherwise to a }" : "");
+  Jig j = jig_open(text, NULL, 0);
+  if (!j.p) diags_print_text(j.diags, stderr, false);
+  assert_non_null(j.p);
+  differentiate(&j);
+  jig_fill(&j, ROWS);
+  return j;
+}
+
+static void gradients_are_selected(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+    Jig plain = open_cut(&cuts[i], ""), routed = open_cut(&cuts[i], "gradient of "), value = open_cut(&cuts[i], "value of ");
+    const EvalResult a = run(&plain, ROWS), b = run(&routed, ROWS), f = run(&value, ROWS);
+    assert_true(*a.value[plain.p->origins[0].value] == *b.value[routed.p->origins[0].value]);
+    assert_true(*a.value[plain.p->origins[0].value] > *f.value[value.p->origins[0].value]);
+    for (uint32_t k = 0; k < plain.p->n_params; k++) {
+      const double *x = gradient(&plain, &a, k), *y = gradient(&routed, &b, k), *z = gradient(&value, &f, k);
+      const Shape *s = &plain.p->params[k].shape;
+      for (int64_t e = 0, n = shape_count(s, 1); e < n; e++) {
+        int64_t at[IR_MAX_RANK] = {0}, rest = e;
+        for (int d = s->rank; d-- > 0; rest /= s->d[d]) at[d] = rest % s->d[d];
+        const bool open = cuts[i].owner(plain.p->params[k].path, at) != 0;
+        if (y[e] != (open ? x[e] : 0) || (z[e] != 0) != open) fail_msg("%s: %s[%lld]", cuts[i].name, plain.p->params[k].path, (long long)e);
+      }
+    }
+    jig_close(&plain), jig_close(&routed), jig_close(&value);
+  }
+}
+
 static void against_the_definition(void **state) {
   (void)state;
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_case(&cases[i]);
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(against_the_definition), cmocka_unit_test(reached_by_declared_factors)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(against_the_definition), cmocka_unit_test(reached_by_declared_factors),
+                                     cmocka_unit_test(gradients_are_selected)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
