@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_parameters.c -- routes of parameters: which they cover, whose each entry is, and the factors of each use. */
+ * check_parameters.c -- routes of parameters: which they cover, whose each entry is, and the factors of each
+ * use. */
 #include "model.h"
 #include "own.h"
 #include "ops.h"
 #include <string.h>
 
-/* What a table's columns are about: regions, `shared` for what is left, and the joint regions, which no arm names. */
+/* What a table's columns are about: regions, `shared` for what is left, and the joint regions, which no arm
+ * names. */
 typedef struct Part {
   const char *name;
   uint32_t *regions, n_regions; /* in Program.regions */
@@ -16,9 +18,9 @@ typedef struct Table {
   RouteDecl *r;
   bool *covers; /* [parameter] */
   Part *part;
-  uint32_t n;            /* with `shared` and, last, the joint one */
+  uint32_t n;             /* with `shared` and, last, the joint one */
   uint32_t shared, joint; /* indices in part; joint is n if there is none */
-  int cross;             /* -1: an error, -2: row, -3: column, else a part */
+  int cross;              /* -1: an error, -2: row, -3: column, else a part */
 } Table;
 
 /* ---- uses ---- */
@@ -39,8 +41,8 @@ Val *param_read_again(Elab *e, Val *v, Span span) {
   return again;
 }
 
-/* The datum axes of the operation where value v, which has none, meets the data in argument `arg` of u; rank 0: it does not
- * meet them there; -1: in a way that no factor on each datum can be put into. */
+/* The datum axes of the operation where value v, which has none, meets the data in argument `arg` of u; rank
+ * 0: it does not meet them there; -1: in a way that no factor on each datum can be put into. */
 static Shape met_axes(const Graph *g, ValueId u, uint32_t arg) {
   const Value *val = &g->v[u];
   Shape s = {.rank = 0};
@@ -51,7 +53,8 @@ static Shape met_axes(const Graph *g, ValueId u, uint32_t arg) {
     const DotInts d = ir_dot_ints(val);
     const Shape *x = &g->v[val->args[1 - arg]].shape;
     int64_t axes[IR_MAX_RANK];
-    const int n = ir_free_axes(x->rank, arg ? d.batch_a : d.batch_b, d.nb, arg ? d.con_a : d.con_b, d.nc, axes);
+    const int n =
+        ir_free_axes(x->rank, arg ? d.batch_a : d.batch_b, d.nb, arg ? d.con_a : d.con_b, d.nc, axes);
     for (int i = 0; i < n; i++) s.d[s.rank++] = x->d[axes[i]];
   } else if (val->op == OP_GATHER && arg == 0) s = g->v[val->args[1]].shape;
   bool rows = false, met = false;
@@ -76,7 +79,9 @@ static Shape use_axes(Elab *e, ValueId tap) {
     for (uint32_t k = 0; k < n_users; k++) {
       const ValueId u = users[k];
       for (uint32_t i = 0; i < g->v[u].n_args; i++) {
-        if (g->v[u].args[i] != todo[at] || g->v[u].op == OP_STOP || (g->v[u].dtype != DT_F32 && g->v[u].dtype != DT_F64)) continue;
+        if (g->v[u].args[i] != todo[at] || g->v[u].op == OP_STOP ||
+            (g->v[u].dtype != DT_F32 && g->v[u].dtype != DT_F64))
+          continue;
         const Shape s = met_axes(g, u, i);
         if (s.rank < 0 || (s.rank && found.rank && !shape_equal(&s, &found))) return (Shape){.rank = -1};
         if (s.rank) found = s;
@@ -112,7 +117,8 @@ static bool cover_split(Elab *e, Table *t, Split *s, const Ast *at) {
     for (uint32_t i = 0; i < r->n_pieces; i++) cover_layer(e, t, r->pieces[i].param);
     for (uint32_t i = 0; i < t->n; i++)
       if (!strcmp(t->part[i].name, s->parts[k].name)) {
-        *PUSH(m->a, t->part[i].regions, t->part[i].n_regions) = s->region + 3 * k; /* parts of one name go together */
+        *PUSH(m->a, t->part[i].regions, t->part[i].n_regions) =
+            s->region + 3 * k; /* parts of one name go together */
         goto next;
       }
     add_part(e, t, s->parts[k].name, s->region + 3 * k);
@@ -144,10 +150,12 @@ static void no_place(Elab *e, const Table *t, const Ast *a) {
 static bool cover(Elab *e, Table *t, const Ast *a) {
   Model *m = e->m;
   PathPat pat;
-  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+")) return cover(e, t, a->kids[0]) && cover(e, t, a->kids[1]);
+  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+"))
+    return cover(e, t, a->kids[0]) && cover(e, t, a->kids[1]);
   if (!path_pattern(e, a, &pat)) return false;
   for (uint32_t i = 0; i < m->n_split; i++)
-    if (m->split[i].place_ok && !strcmp(m->split[i].decl->name, pat.text)) return cover_split(e, t, &m->split[i], a);
+    if (m->split[i].place_ok && !strcmp(m->split[i].decl->name, pat.text))
+      return cover_split(e, t, &m->split[i], a);
   bool found = false;
   for (uint32_t i = 0; i < m->p->n_params; i++)
     if (path_is_under(&pat, m->p->params[i].path)) t->covers[i] = found = true;
@@ -169,7 +177,8 @@ static bool names_region(Elab *e, const Ast *a) {
   PathPart word = {.name = a->text};
   const PathPat pat = {.v = &word, .n = 1, .span = a->span, .text = a->text};
   bool found = d && d->kind == DECL_REGION;
-  for (uint32_t i = 0; i < e->m->p->n_params && !found; i++) found = path_is_under(&pat, e->m->p->params[i].path);
+  for (uint32_t i = 0; i < e->m->p->n_params && !found; i++)
+    found = path_is_under(&pat, e->m->p->params[i].path);
   return found;
 }
 
@@ -185,7 +194,8 @@ static void no_part(Elab *e, const Table *t, const Ast *a) {
 
 static bool add_target(Elab *e, Table *t, const Ast *a) {
   Model *m = e->m;
-  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+")) return add_target(e, t, a->kids[0]) && add_target(e, t, a->kids[1]);
+  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+"))
+    return add_target(e, t, a->kids[0]) && add_target(e, t, a->kids[1]);
   if (ast_is(a, AST_BLOCK)) {
     bool ok = true;
     for (uint32_t i = 0; i < a->n_kids; i++) {
@@ -204,7 +214,9 @@ static bool add_target(Elab *e, Table *t, const Ast *a) {
   const uint32_t r = region_resolve(e, a);
   if (r == UINT32_MAX) return false;
   if (m->p->regions[r].joint) {
-    err(m, E0342, a->span, m->p->regions[r].name, arena_printf(m->a, "it is joint, learnt from everything, so no arm of route `%s` can name it", t->r->decl->name));
+    err(m, E0342, a->span, m->p->regions[r].name,
+        arena_printf(m->a, "it is joint, learnt from everything, so no arm of route `%s` can name it",
+                     t->r->decl->name));
     return false;
   }
   add_part(e, t, name, r);
@@ -226,7 +238,8 @@ static bool cross_rule(Elab *e, Table *t) {
   if (ast_is_name(v, "column")) t->cross = -3;
   if (t->cross != -1) return true;
   const char *text = v ? ast_source_text(m, v) : "";
-  diag_choices(m, err(m, E0201, v ? v->span : set->span, "value of `cross`", text), text, names, t->joint + 2);
+  diag_choices(m, err(m, E0201, v ? v->span : set->span, "value of `cross`", text), text, names,
+               t->joint + 2);
   return false;
 }
 
@@ -279,7 +292,9 @@ static int32_t settle(Elab *e, Entries *en, int32_t x, int32_t y, int how) {
     const Part *p = &t->part[(k ? y : x) - 1];
     if (p->n_regions) diag_also(m->diags, g, m->p->regions[p->regions[0]].span, "`%s`", p->name);
   }
-  if (how == -2) diag_help(m->diags, g, "say whose they are: `cross = row` (`%s`), `cross = column` (`%s`), or one name for all", a, b);
+  if (how == -2)
+    diag_help(m->diags, g,
+              "say whose they are: `cross = row` (`%s`), `cross = column` (`%s`), or one name for all", a, b);
   else diag_help(m->diags, g, "say whose they are: `cross = %s`, `cross = %s` or `cross = shared`", a, b);
   return 0;
 }
@@ -306,7 +321,8 @@ static bool claim(Elab *e, Entries *en, const RegionPiece *q, int32_t who) {
 }
 
 /* Numbers the claims that occur along an axis; returns how many, claimed[label] in turn. */
-static int32_t compress(Elab *e, const Claims *c, int64_t extent, uint32_t n_parts, int32_t *label, int32_t *claimed) {
+static int32_t compress(Elab *e, const Claims *c, int64_t extent, uint32_t n_parts, int32_t *label,
+                        int32_t *claimed) {
   int32_t *number = ARENA_NEWS(e->m->a, int32_t, n_parts + 1), n = 0;
   for (int64_t i = 0; i < extent; i++) {
     const int32_t who = c->of[i];
@@ -392,7 +408,10 @@ static bool may_join(Elab *e, const Table *t, uint32_t tap) {
   return true;
 }
 
-typedef struct Made { Shape datum; ValueId *w; } Made; /* uses with the same datum axes share their factors */
+typedef struct Made {
+  Shape datum;
+  ValueId *w;
+} Made; /* uses with the same datum axes share their factors */
 
 static bool mask_uses(Elab *e, Table *t) {
   Model *m = e->m;
@@ -401,7 +420,8 @@ static bool mask_uses(Elab *e, Table *t) {
   uint32_t n_made = 0, n_taps = p->n_taps;
   const uint32_t n_routes = p->n_routes;
   const Ast *arms = ast_kid(t->r->decl->ast, 2);
-  const bool constant = arms && arms->n_kids == 1 && !strcmp(arms->kids[0]->text, "otherwise"); /* needs no data */
+  const bool constant =
+      arms && arms->n_kids == 1 && !strcmp(arms->kids[0]->text, "otherwise"); /* needs no data */
   ProgOwners *owners = ARENA_NEWS(m->a, ProgOwners, p->n_params + 1);
   for (uint32_t i = 0; i < p->n_params; i++)
     if (t->covers[i] && !owners_make(e, t, i, &owners[i])) return false;
@@ -426,12 +446,17 @@ static bool mask_uses(Elab *e, Table *t) {
     }
     ValueId *own = ARENA_NEWS(m->a, ValueId, t->n); /* passes renumber them */
     memcpy(own, made[k].w, t->n * sizeof *own);
-    *PUSH(m->a, p->routes, p->n_routes) = (ProgRoute){.name = t->r->decl->name, .primitive = ROUTE_PARAMETERS, .tap = i,
-                                                      .owners = owners[tap.param - 1], .weight = own, .n_weights = t->n,
+    *PUSH(m->a, p->routes, p->n_routes) = (ProgRoute){.name = t->r->decl->name,
+                                                      .primitive = ROUTE_PARAMETERS,
+                                                      .tap = i,
+                                                      .owners = owners[tap.param - 1],
+                                                      .weight = own,
+                                                      .n_weights = t->n,
                                                       .span = t->r->decl->ast->span};
   }
   if (p->n_routes > n_routes) return true;
-  err(m, E0343, t->r->place.span, t->r->decl->name, "no datum contributes to the gradients of what it covers");
+  err(m, E0343, t->r->place.span, t->r->decl->name,
+      "no datum contributes to the gradients of what it covers");
   return false;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_region.c -- regions: named sets of parameter entries. Every part of every split is three regions (all that its
- * units own, .made_by, .read_by); `region` declares more, and whoever names a region by its path makes it. */
+ * check_region.c -- regions: named sets of parameter entries. Every part of every split is three regions (all
+ * that its units own, .made_by, .read_by); `region` declares more, and whoever names a region by its path
+ * makes it. */
 #include "model.h"
 #include "own.h"
 #include <string.h>
@@ -111,7 +112,8 @@ static void no_region(Elab *e, const Ast *a) {
 }
 
 /* Units of a value: `h[-64 ..]`, `q[heads = 0]`; without a subscript all of them. */
-static bool units_of_place(Elab *e, const PathPat *pat, const Ast *sub, const Ast *whole, int kind, Pieces *out) {
+static bool units_of_place(Elab *e, const PathPat *pat, const Ast *sub, const Ast *whole, int kind,
+                           Pieces *out) {
   Model *m = e->m;
   const bool named = ast_is(sub, AST_ARG);
   Decl decl = {.name = ast_source_text(m, whole)};
@@ -119,7 +121,8 @@ static bool units_of_place(Elab *e, const PathPat *pat, const Ast *sub, const As
   for (uint32_t i = 0; i < e->n_places && ok; i++) {
     const Place *p = e->places[i];
     if (!path_matches(e, pat, p->path)) continue;
-    const Ast word = {.kind = AST_NAME, .text = sub ? sub->text : NULL, .span = whole->span, .name_span = whole->span};
+    const Ast word = {
+        .kind = AST_NAME, .text = sub ? sub->text : NULL, .span = whole->span, .name_span = whole->span};
     const int axis = named ? find_axis(e, p->val, &word, "the units of a region") : unit_axis(e, pat, p->val);
     const Shape *s = val_shape(e, p->val);
     if (axis < 0 || s->d[axis] == DIM_ROWS) {
@@ -127,7 +130,8 @@ static bool units_of_place(Elab *e, const PathPat *pat, const Ast *sub, const As
       return false;
     }
     SplitPart part;
-    const Ast all = {.kind = AST_RANGE, .text = "..", .span = whole->span, .kids = (Ast *[]){NULL, NULL}, .n_kids = 2};
+    const Ast all = {
+        .kind = AST_RANGE, .text = "..", .span = whole->span, .kids = (Ast *[]){NULL, NULL}, .n_kids = 2};
     const Ast *list = named ? sub->kids[0] : sub ? sub : &all;
     if (!units_listed(e, &decl, ast_is(list, AST_STAR) ? &all : list, s->d[axis], &part)) return false;
     int32_t *label = ARENA_NEWS(m->a, int32_t, s->d[axis]);
@@ -149,7 +153,8 @@ static bool copy_region(Elab *e, const Ast *a, uint32_t region, int kind, Pieces
   const ProgRegion *r = &e->m->p->regions[region];
   for (uint32_t i = 0; i < r->n_pieces; i++) {
     if (kind >= 0 && r->pieces[i].kind == PIECE_NAMED) {
-      Diag *g = err(e->m, E0342, a->span, r->name, "`.made_by` and `.read_by` are of units, and it holds whole parameters");
+      Diag *g = err(e->m, E0342, a->span, r->name,
+                    "`.made_by` and `.read_by` are of units, and it holds whole parameters");
       diag_note(e->m->diags, g, "`%s` is one of them", e->m->p->params[r->pieces[i].param].path);
       return false;
     }
@@ -178,7 +183,8 @@ static bool collect_path(Elab *e, const Ast *a, int kind, Pieces *out) {
   if (found && kind < 0) return true;
   if (places_match(e, &pat)) return units_of_place(e, &pat, NULL, a, kind, out);
   if (!found) no_region(e, a);
-  else err(m, E0342, a->span, pat.text, "`.made_by` and `.read_by` are of units, and it holds whole parameters");
+  else
+    err(m, E0342, a->span, pat.text, "`.made_by` and `.read_by` are of units, and it holds whole parameters");
   return false;
 }
 
@@ -194,7 +200,8 @@ static uint32_t declared_region(Elab *e, Decl *d, Span use);
 
 static bool collect(Elab *e, const Ast *a, int kind, Pieces *out) {
   Model *m = e->m;
-  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+")) return collect(e, a->kids[0], kind, out) && collect(e, a->kids[1], kind, out);
+  if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+"))
+    return collect(e, a->kids[0], kind, out) && collect(e, a->kids[1], kind, out);
   if (ast_is(a, AST_MEMBER) && kind < 0 && (!strcmp(a->text, "made_by") || !strcmp(a->text, "read_by")))
     return collect(e, a->kids[0], a->text[0] == 'm' ? PIECE_MADE_BY : PIECE_READ_BY, out);
   if (ast_is(a, AST_NAME)) {
@@ -214,7 +221,8 @@ static bool collect(Elab *e, const Ast *a, int kind, Pieces *out) {
   PathPat pat;
   if (ast_is(a, AST_INDEX) && a->n_kids == 2 && path_pattern(e, a->kids[0], &pat) && places_match(e, &pat))
     return units_of_place(e, &pat, a->kids[1], a, kind, out);
-  if (ast_is(a, AST_NAME) || ast_is(a, AST_MEMBER) || ast_is(a, AST_INDEX)) return collect_path(e, a, kind, out);
+  if (ast_is(a, AST_NAME) || ast_is(a, AST_MEMBER) || ast_is(a, AST_INDEX))
+    return collect_path(e, a, kind, out);
   no_region(e, a);
   return false;
 }
@@ -232,10 +240,13 @@ uint32_t region_resolve(Elab *e, const Ast *expr) {
 
 /* ---- declared regions ---- */
 static bool region_settings(Elab *e, ProgRegion *r, const Ast *block) {
-  static const char *const keys[] = {"masked", "decay", "clip", "joint"}, *const policies[] = {"freeze", "zero_grad", "mask_update"};
+  static const char *const keys[] = {"masked", "decay", "clip", "joint"}, *const policies[] = {"freeze",
+                                                                                               "zero_grad",
+                                                                                               "mask_update"};
   Model *m = e->m;
   bool ok = block_check_keys(m, block, "a region", keys, 4);
-  const Ast *masked = block_setting(block, "masked"), *decay = block_setting(block, "decay"), *clip = block_setting(block, "clip");
+  const Ast *masked = block_setting(block, "masked"), *decay = block_setting(block, "decay"),
+            *clip = block_setting(block, "clip");
   for (int k = 0; masked && k < 3; k++)
     if (ast_is_name(ast_kid(masked, 0), policies[k])) r->policy = k;
   if (masked && r->policy < 0) {
@@ -245,13 +256,15 @@ static bool region_settings(Elab *e, ProgRegion *r, const Ast *block) {
   }
   if (decay) {
     const bool yes = ast_is_name(ast_kid(decay, 0), "true");
-    if (!yes && !ast_is_name(ast_kid(decay, 0), "false")) err(m, E0406, decay->span, "`decay` of a region", "`true` or `false`"), ok = false;
+    if (!yes && !ast_is_name(ast_kid(decay, 0), "false"))
+      err(m, E0406, decay->span, "`decay` of a region", "`true` or `false`"), ok = false;
     r->decay = yes;
   }
   if (clip) {
     Val *v = ast_kid(clip, 0) && !ast_is(clip->kids[0], AST_BLOCK) ? elab(e, e->model, clip->kids[0]) : NULL;
     if (!v) err(m, E0406, clip->span, "`clip`", "a value");
-    if (v && v->kind == VAL_NUM && !(v->num > 0)) err(m, E0336, v->span, "`clip`", number_text(m->a, v->num), "above 0", "infinity"), v = NULL;
+    if (v && v->kind == VAL_NUM && !(v->num > 0))
+      err(m, E0336, v->span, "`clip`", number_text(m->a, v->num), "above 0", "infinity"), v = NULL;
     r->clip = v ? as_f64_scalar(e, v, "`clip`") : 0;
     ok = ok && r->clip;
   }

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * own.c -- ownership, by walking the forward graph from a value with labels on its units.
- * Backwards the labels go into whatever the units are made of element by element; a contraction hands them to the operand
- * that has the unit's axis, which is how they come to rows of a weight. Forwards they go until something contracts them:
- * the columns there read the unit, and so do gains and biases met on the way. A reduction over the units ends the walk, and
- * so does `stop`: what only looks at a unit is none of its readers. */
+ * Backwards the labels go into whatever the units are made of element by element; a contraction hands them to
+ * the operand that has the unit's axis, which is how they come to rows of a weight. Forwards they go until
+ * something contracts them: the columns there read the unit, and so do gains and biases met on the way. A
+ * reduction over the units ends the walk, and so does `stop`: what only looks at a unit is none of its
+ * readers. */
 #include "own.h"
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Visit { ValueId v; UnitMap m; enum { BACK, FORWARD, READ } way; } Visit; /* READ: backwards in what reads */
+typedef struct Visit {
+  ValueId v;
+  UnitMap m;
+  enum { BACK, FORWARD, READ } way;
+} Visit; /* READ: backwards in what reads */
 
 struct Owner {
   const Graph *g;
@@ -18,8 +23,8 @@ struct Owner {
   Visit *seen;
   uint32_t n_seen, cap_seen, next;
   uint32_t n_values;
-  uint32_t *last_seen;       /* [value]: 1 + the newest visit */
-  uint32_t *before;          /* [visit]: 1 + the one before it at this value */
+  uint32_t *last_seen; /* [value]: 1 + the newest visit */
+  uint32_t *before;    /* [visit]: 1 + the one before it at this value */
   Owned out;
   uint32_t cap_out;
 };
@@ -69,7 +74,8 @@ static void visit(Owner *o, ValueId v, const UnitMap *m, int way) {
     const uint32_t cap = o->cap_seen ? 2 * o->cap_seen : 64;
     Visit *seen = ARENA_NEWS(o->a, Visit, cap);
     uint32_t *before = ARENA_NEWS(o->a, uint32_t, cap);
-    if (o->n_seen) memcpy(seen, o->seen, o->n_seen * sizeof *seen), memcpy(before, o->before, o->n_seen * sizeof *before);
+    if (o->n_seen)
+      memcpy(seen, o->seen, o->n_seen * sizeof *seen), memcpy(before, o->before, o->n_seen * sizeof *before);
     o->seen = seen, o->before = before, o->cap_seen = cap;
   }
   o->before[o->n_seen] = o->last_seen[v];
@@ -131,19 +137,21 @@ static void step_forward(Owner *o, const Visit *at) {
       if (units_forward(o->g, o->a, u, i, &at->m, &m)) {
         visit(o, u, &m, FORWARD);
         step_beside(o, u, i, &m);
-      } else if (val->op == OP_DOT && !o->data[val->args[1 - i]] && units_contracted(o->g, o->a, u, i, &at->m, &m))
+      } else if (val->op == OP_DOT && !o->data[val->args[1 - i]] &&
+                 units_contracted(o->g, o->a, u, i, &at->m, &m))
         visit(o, val->args[1 - i], &m, READ);
     }
   }
 }
 
-/* What makes (or reads) units of several labels, by several ways, belongs to none of them: a key that query heads share
- * belongs to a part only if all of them do. */
+/* What makes (or reads) units of several labels, by several ways, belongs to none of them: a key that query
+ * heads share belongs to a part only if all of them do. */
 static void settle_shared(Owner *o) {
   for (uint32_t i = 0; i < o->out.n; i++)
     for (uint32_t k = 0; k < i; k++) {
       const OwnPiece *p = &o->out.pieces[i], *q = &o->out.pieces[k];
-      if (p->param != q->param || p->made != q->made || p->axis != q->axis || p->tangled || q->tangled) continue;
+      if (p->param != q->param || p->made != q->made || p->axis != q->axis || p->tangled || q->tangled)
+        continue;
       const int64_t n = p->axis < 0 ? 1 : p->extent;
       for (int64_t u = 0; u < n; u++)
         if (p->label[u] != q->label[u] && p->label[u] != UNIT_NONE && q->label[u] != UNIT_NONE)

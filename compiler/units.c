@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * units.c -- index maps of views, applied to labels. All but RESHAPE take every axis of the result to at most one axis
- * of the argument; RESHAPE is cut into the smallest runs of axes that hold the same elements on both sides. */
+ * units.c -- index maps of views, applied to labels. All but RESHAPE take every axis of the result to at most
+ * one axis of the argument; RESHAPE is cut into the smallest runs of axes that hold the same elements on both
+ * sides. */
 #include "units.h"
 #include "ops.h"
 #include <stdlib.h>
@@ -86,10 +87,10 @@ UnitMap units_tidy(Arena *a, const UnitMap *m, const Shape *s) {
 
 /* ---- links: where each axis of a result comes from ---- */
 typedef struct Link {
-  int src;              /* axis of the argument, or -1 */
-  Op op;                /* OP_NONE: the same index; SLICE, TAKE, PAD, PUT, CONCAT */
-  int64_t start, step;  /* SLICE, PAD; CONCAT: offset and length */
-  const int64_t *list;  /* TAKE, PUT */
+  int src;             /* axis of the argument, or -1 */
+  Op op;               /* OP_NONE: the same index; SLICE, TAKE, PAD, PUT, CONCAT */
+  int64_t start, step; /* SLICE, PAD; CONCAT: offset and length */
+  const int64_t *list; /* TAKE, PUT */
   int64_t n;
 } Link;
 
@@ -98,7 +99,10 @@ static int64_t link_source(const Link *l, int64_t i) {
   switch (l->op) {
   case OP_SLICE: return l->start + l->step * i;
   case OP_TAKE: return l->list[i];
-  case OP_PAD: return i >= l->start && (i - l->start) % l->step == 0 && (i - l->start) / l->step < l->n ? (i - l->start) / l->step : -1;
+  case OP_PAD:
+    return i >= l->start && (i - l->start) % l->step == 0 && (i - l->start) / l->step < l->n
+               ? (i - l->start) / l->step
+               : -1;
   case OP_PUT:
     for (int64_t k = 0; k < l->n; k++)
       if (l->list[k] == i) return k;
@@ -125,7 +129,8 @@ static void links_of_dot(const Graph *g, const Value *v, uint32_t arg, Link *lin
   int64_t free_axes[2][IR_MAX_RANK];
   int n_free[2];
   for (int k = 0; k < 2; k++)
-    n_free[k] = ir_free_axes(g->v[v->args[k]].shape.rank, k ? d.batch_b : d.batch_a, d.nb, k ? d.con_b : d.con_a, d.nc, free_axes[k]);
+    n_free[k] = ir_free_axes(g->v[v->args[k]].shape.rank, k ? d.batch_b : d.batch_a, d.nb,
+                             k ? d.con_b : d.con_a, d.nc, free_axes[k]);
   for (int i = 0; i < v->shape.rank; i++) links[i].src = -1;
   for (int64_t i = 0; i < d.nb; i++) links[i].src = (int)(arg ? d.batch_b[i] : d.batch_a[i]);
   for (int i = 0; i < n_free[arg]; i++) links[d.nb + (arg ? n_free[0] : 0) + i].src = (int)free_axes[arg][i];
@@ -149,11 +154,16 @@ static bool links_of(const Graph *g, ValueId id, uint32_t arg, Link *links) {
   case OP_TRANSPOSE:
     for (int i = 0; i < v->shape.rank; i++) links[i].src = (int)v->ints[i];
     return true;
-  case OP_SLICE: case OP_PAD: case OP_TAKE: case OP_PUT: case OP_CONCAT: link_cut_axis(g, v, arg, links); return true;
+  case OP_SLICE:
+  case OP_PAD:
+  case OP_TAKE:
+  case OP_PUT:
+  case OP_CONCAT: link_cut_axis(g, v, arg, links); return true;
   case OP_UNFOLD: /* windows keep the channels; pixels are mixed */
     for (int i = 0; i < v->shape.rank; i++) links[i].src = i == 0 ? 0 : i == 3 ? 1 : -1;
     return true;
-  case OP_SUM: case OP_AMAX: links_of_reduction(v, links); return true;
+  case OP_SUM:
+  case OP_AMAX: links_of_reduction(v, links); return true;
   case OP_DOT: links_of_dot(g, v, arg, links); return true;
   case OP_GATHER: {
     const int idx = g->v[v->args[1]].shape.rank;
@@ -256,7 +266,8 @@ bool units_forward(const Graph *g, Arena *a, ValueId v, uint32_t arg, const Unit
   if (!links_of(g, v, arg, links)) return false;
   uint32_t axes = 0, seen = 0;
   for (int i = 0; i < s->rank; i++)
-    if (links[i].src >= 0 && (has(m->axes, links[i].src) || links[i].op == OP_PAD || links[i].op == OP_PUT || links[i].op == OP_CONCAT))
+    if (links[i].src >= 0 && (has(m->axes, links[i].src) || links[i].op == OP_PAD || links[i].op == OP_PUT ||
+                              links[i].op == OP_CONCAT))
       axes |= 1u << i, seen |= 1u << links[i].src;
   if ((seen & m->axes) != m->axes) return false;
   bool ok;
@@ -285,7 +296,8 @@ bool units_contracted(const Graph *g, Arena *a, ValueId v, uint32_t arg, const U
   int to[IR_MAX_RANK];
   uint32_t axes = 0, seen = 0;
   for (int64_t i = 0; i < d.nc; i++)
-    if (has(m->axes, (int)mine[i])) to[mine[i]] = (int)theirs[i], axes |= 1u << theirs[i], seen |= 1u << mine[i];
+    if (has(m->axes, (int)mine[i]))
+      to[mine[i]] = (int)theirs[i], axes |= 1u << theirs[i], seen |= 1u << mine[i];
   if (seen != m->axes) return false;
   bool ok;
   UnitMap r = map_new(a, axes, t, &ok);

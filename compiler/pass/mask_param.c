@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * mask_param.c -- primitive P without passes of its own: the mask is pushed from a parameter's adjoint towards the data, down
- * to the operation that sums over them, and there it selects or scales rows or columns of one operand.
+ * mask_param.c -- primitive P without passes of its own: the mask is pushed from a parameter's adjoint
+ * towards the data, down to the operation that sums over them, and there it selects or scales rows or columns
+ * of one operand.
  *
- * An adjoint is linear in its seed, so a factor on an entry goes through every operation: views and element-wise products
- * hand on whose each entry is (units.h); where an operation mixes entries of different parts, the adjoint is made once for
- * each part and each entry takes its own. Sums over the data are of four kinds: DOT (dW of a linear layer or convolution),
- * SUM (biases, gains), SCATTER (embeddings), and constants, which no datum contributes to: a regularizer that reads the
- * parameter itself, which is left as it is.
+ * An adjoint is linear in its seed, so a factor on an entry goes through every operation: views and
+ * element-wise products hand on whose each entry is (units.h); where an operation mixes entries of different
+ * parts, the adjoint is made once for each part and each entry takes its own. Sums over the data are of four
+ * kinds: DOT (dW of a linear layer or convolution), SUM (biases, gains), SCATTER (embeddings), and constants,
+ * which no datum contributes to: a regularizer that reads the parameter itself, which is left as it is.
  *
- * In a DOT the rows of the result are units of one operand and the columns units of the other, so a part made of whole rows
- * is a factor on one, and a part made of whole columns a factor on the other. A table that needs both is cut along the axis
- * with fewer different lines: each line has factors on the other operand only, and the results are put together again. That
- * costs no multiplication more. Lines that no datum reaches are not computed.
+ * In a DOT the rows of the result are units of one operand and the columns units of the other, so a part made
+ * of whole rows is a factor on one, and a part made of whole columns a factor on the other. A table that
+ * needs both is cut along the axis with fewer different lines: each line has factors on the other operand
+ * only, and the results are put together again. That costs no multiplication more. Lines that no datum
+ * reaches are not computed.
  *
  * Convention of op_vjp.c that this relies on: the first argument of a product is the adjoint. */
 #include "mask_param.h"
@@ -28,11 +30,13 @@ typedef struct MaskWork {
   const ProgRoute *route;
   const ValueId *weight;
   OriginSet origins;
-  int32_t *same;  /* [part]: the first part with the same factors */
-  double *known;  /* [part]: the factor, where it is one number for all data; else NAN */
+  int32_t *same; /* [part]: the first part with the same factors */
+  double *known; /* [part]: the factor, where it is one number for all data; else NAN */
 } MaskWork;
 
-typedef struct Labels { UnitMap row, col; } Labels; /* along the two axes of ProgOwners, wherever they have gone */
+typedef struct Labels {
+  UnitMap row, col;
+} Labels; /* along the two axes of ProgOwners, wherever they have gone */
 
 /* ---- what is known about the factors ---- */
 static bool constant_of(const Graph *g, ValueId v, int depth, double *out) {
@@ -41,14 +45,21 @@ static bool constant_of(const Graph *g, ValueId v, int depth, double *out) {
   const Value *val = &g->v[v];
   if (!depth) return false;
   switch (val->op) {
-  case OP_BCAST: case OP_RESHAPE: case OP_CAST: return constant_of(g, val->args[0], depth - 1, out);
+  case OP_BCAST:
+  case OP_RESHAPE:
+  case OP_CAST: return constant_of(g, val->args[0], depth - 1, out);
   case OP_WHERE:
-    if (!constant_of(g, val->args[1], depth - 1, &x) || !constant_of(g, val->args[2], depth - 1, &y)) return false;
+    if (!constant_of(g, val->args[1], depth - 1, &x) || !constant_of(g, val->args[2], depth - 1, &y))
+      return false;
     *out = x;
     return x == y;
-  case OP_ADD: case OP_SUB: case OP_MUL: {
-    const bool kx = constant_of(g, val->args[0], depth - 1, &x), ky = constant_of(g, val->args[1], depth - 1, &y);
-    if (val->op == OP_MUL && ((kx && x == 0) || (ky && y == 0))) return *out = 0, true; /* strengths are finite */
+  case OP_ADD:
+  case OP_SUB:
+  case OP_MUL: {
+    const bool kx = constant_of(g, val->args[0], depth - 1, &x),
+               ky = constant_of(g, val->args[1], depth - 1, &y);
+    if (val->op == OP_MUL && ((kx && x == 0) || (ky && y == 0)))
+      return *out = 0, true; /* strengths are finite */
     *out = val->op == OP_ADD ? x + y : val->op == OP_SUB ? x - y : x * y;
     return kx && ky;
   }
@@ -59,7 +70,8 @@ static bool constant_of(const Graph *g, ValueId v, int depth, double *out) {
 static bool same_value(const Graph *g, ValueId x, ValueId y, int depth) {
   const Value *a = &g->v[x], *b = &g->v[y];
   if (x == y) return true;
-  if (!depth || a->op != b->op || a->n_args != b->n_args || a->n_ints != b->n_ints || a->dtype != b->dtype) return false;
+  if (!depth || a->op != b->op || a->n_args != b->n_args || a->n_ints != b->n_ints || a->dtype != b->dtype)
+    return false;
   if (a->num != b->num || a->data != b->data || !shape_equal(&a->shape, &b->shape)) return false;
   if (a->n_ints && memcmp(a->ints, b->ints, a->n_ints * sizeof *a->ints) != 0) return false;
   for (uint32_t i = 0; i < a->n_args; i++)
@@ -76,7 +88,8 @@ static void know_weights(MaskWork *m) {
     m->known[k] = constant_of(m->g, m->weight[k], 64, &c) ? c : (double)NAN;
     m->same[k] = (int32_t)k;
     for (uint32_t j = 0; j < k && m->same[k] == (int32_t)k; j++)
-      if (m->known[k] == m->known[j] || same_value(m->g, m->weight[k], m->weight[j], 64)) m->same[k] = (int32_t)j;
+      if (m->known[k] == m->known[j] || same_value(m->g, m->weight[k], m->weight[j], 64))
+        m->same[k] = (int32_t)j;
   }
 }
 
@@ -86,7 +99,9 @@ static int32_t part_of(const MaskWork *m, int32_t row, int32_t col) {
 }
 
 /* ---- lines: labels with the same factors all along ---- */
-typedef struct Lines { int32_t n, *line, *first; } Lines; /* [label] its line or -1: nowhere; [line] a label of it */
+typedef struct Lines {
+  int32_t n, *line, *first;
+} Lines; /* [label] its line or -1: nowhere; [line] a label of it */
 
 static Lines lines_of(const MaskWork *m, const Labels *l, bool rows, const Shape *s) {
   const ProgOwners *o = &m->route->owners;
@@ -94,14 +109,17 @@ static Lines lines_of(const MaskWork *m, const Labels *l, bool rows, const Shape
   const int32_t n = o->n_labels[rows ? 0 : 1], n_other = o->n_labels[rows ? 1 : 0];
   Lines r = {0, ARENA_NEWS(m->a, int32_t, n), ARENA_NEWS(m->a, int32_t, n)};
   bool *there = ARENA_NEWS(m->a, bool, n), *crossed = ARENA_NEWS(m->a, bool, n_other);
-  for (int64_t i = 0, k = units_count(mine, s); i < k; i++) there[mine->label[i] < 0 ? 0 : mine->label[i]] = true;
-  for (int64_t i = 0, k = units_count(other, s); i < k; i++) crossed[other->label[i] < 0 ? 0 : other->label[i]] = true;
+  for (int64_t i = 0, k = units_count(mine, s); i < k; i++)
+    there[mine->label[i] < 0 ? 0 : mine->label[i]] = true;
+  for (int64_t i = 0, k = units_count(other, s); i < k; i++)
+    crossed[other->label[i] < 0 ? 0 : other->label[i]] = true;
   for (int32_t x = 0; x < n; x++) {
     r.line[x] = -1;
     for (int32_t k = 0; k < r.n && there[x] && r.line[x] < 0; k++) {
       bool same = true;
       for (int32_t y = 0; y < n_other && same; y++)
-        same = !crossed[y] || (rows ? part_of(m, x, y) == part_of(m, r.first[k], y) : part_of(m, y, x) == part_of(m, y, r.first[k]));
+        same = !crossed[y] || (rows ? part_of(m, x, y) == part_of(m, r.first[k], y)
+                                    : part_of(m, y, x) == part_of(m, y, r.first[k]));
       if (same) r.line[x] = k;
     }
     if (there[x] && r.line[x] < 0) r.line[x] = r.n, r.first[r.n++] = x;
@@ -177,7 +195,8 @@ static int32_t only_part(const MaskWork *m, const Labels *l, const Shape *s) {
   return only;
 }
 
-/* Factors of part k in the shape of an operand whose axes datum[0 .. n) are the datum axes, in the order of the weights'. */
+/* Factors of part k in the shape of an operand whose axes datum[0 .. n) are the datum axes, in the order of
+ * the weights'. */
 static ValueId spread(MaskWork *m, int32_t k, const Shape *to, const int64_t *datum, int n) {
   ValueId w = m->weight[k];
   Shape s = ir_value(m->g, w)->shape;
@@ -185,7 +204,8 @@ static ValueId spread(MaskWork *m, int32_t k, const Shape *to, const int64_t *da
   bool fits = s.rank <= n;
   for (int i = 0; i < s.rank && fits; i++) fits = to->d[datum[i]] == s.d[i];
   if (!fits) {
-    fprintf(stderr, "routec: internal error: route %s: %%%u has not the datum axes of what it masks\n", m->route->name, w);
+    fprintf(stderr, "routec: internal error: route %s: %%%u has not the datum axes of what it masks\n",
+            m->route->name, w);
     abort();
   }
   for (int axis = 0; axis < to->rank; axis++) {
@@ -221,7 +241,8 @@ static bool has_rows(const Shape *s) {
 static bool sums_data(const Graph *g, ValueId v) {
   const Value *val = &g->v[v];
   if (val->op == OP_SCATTER) return has_rows(&g->v[val->args[1]].shape);
-  return (val->op == OP_DOT || val->op == OP_SUM) && !has_rows(&val->shape) && has_rows(&g->v[val->args[0]].shape);
+  return (val->op == OP_DOT || val->op == OP_SUM) && !has_rows(&val->shape) &&
+         has_rows(&g->v[val->args[0]].shape);
 }
 
 /* Datum axes of argument k of a sum over the data, in the order of the axes of the use. */
@@ -251,7 +272,8 @@ static ValueId remake(MaskWork *m, ValueId v, const ValueId *args) {
 
 /* v again, with argument k masked by labels of that argument. */
 static ValueId with_mask(MaskWork *m, ValueId v, uint32_t k, const Labels *l) {
-  ValueId args[2] = {ir_value(m->g, v)->args[0], ir_value(m->g, v)->n_args > 1 ? ir_value(m->g, v)->args[1] : 0};
+  ValueId args[2] = {ir_value(m->g, v)->args[0],
+                     ir_value(m->g, v)->n_args > 1 ? ir_value(m->g, v)->args[1] : 0};
   int64_t datum[IR_MAX_RANK];
   const int n = datum_axes(m->g, v, k, datum);
   const ValueId x = mask_operand(m, args[k], l, datum, n);
@@ -264,7 +286,8 @@ static ValueId with_mask(MaskWork *m, ValueId v, uint32_t k, const Labels *l) {
 static bool labels_of_arg(const MaskWork *m, ValueId v, uint32_t k, const Labels *l, Labels *out) {
   const Value *val = ir_value(m->g, v);
   if (val->op != OP_SCATTER)
-    return units_back(m->g, m->a, v, k, &l->row, &out->row) && units_back(m->g, m->a, v, k, &l->col, &out->col);
+    return units_back(m->g, m->a, v, k, &l->row, &out->row) &&
+           units_back(m->g, m->a, v, k, &l->col, &out->col);
   if ((l->row.axes | l->col.axes) & 1) return false; /* rows of the table are not rows of what is scattered */
   const int shift = m->g->v[val->args[1]].shape.rank - 1;
   *out = (Labels){{l->row.axes << shift, l->row.label}, {l->col.axes << shift, l->col.label}};
@@ -296,7 +319,11 @@ static ValueId each_part(MaskWork *m, ValueId v, const Labels *l) {
 }
 
 /* The indices along an axis whose label is in a line, of all `n`. */
-typedef struct Cut { int axis; int64_t n; int64_t *index; } Cut;
+typedef struct Cut {
+  int axis;
+  int64_t n;
+  int64_t *index;
+} Cut;
 
 static ValueId take(MaskWork *m, ValueId v, const Cut *c) {
   bool run = true;
@@ -309,7 +336,8 @@ static ValueId take(MaskWork *m, ValueId v, const Cut *c) {
   return ir_make(m->g, OP_TAKE, m->route->span, &v, 1, ints, (uint32_t)c->n + 1, 0, NULL, DT_NONE);
 }
 
-/* A sum over the data whose result is a slice of v: operands that have the axis are sliced. 0: no operand has it. */
+/* A sum over the data whose result is a slice of v: operands that have the axis are sliced. 0: no operand has
+ * it. */
 static ValueId sliced_sum(MaskWork *m, ValueId v, const Cut *c) {
   const Value val = *ir_value(m->g, v);
   ValueId args[2] = {val.args[0], val.n_args > 1 ? val.args[1] : 0};
@@ -335,8 +363,10 @@ static ValueId sliced_sum(MaskWork *m, ValueId v, const Cut *c) {
   return any ? remake(m, v, args) : 0;
 }
 
-/* Cuts v along one axis into groups of lines, masks each by itself, and puts them together again. group[line]. */
-static ValueId cut_lines(MaskWork *m, ValueId v, const Labels *l, bool rows, const Lines *lines, const int32_t *group, int32_t n) {
+/* Cuts v along one axis into groups of lines, masks each by itself, and puts them together again.
+ * group[line]. */
+static ValueId cut_lines(MaskWork *m, ValueId v, const Labels *l, bool rows, const Lines *lines,
+                         const int32_t *group, int32_t n) {
   const Shape s = ir_value(m->g, v)->shape;
   const UnitMap *mine = rows ? &l->row : &l->col;
   const int axis = __builtin_ctz(mine->axes);
@@ -359,12 +389,16 @@ static ValueId cut_lines(MaskWork *m, ValueId v, const Labels *l, bool rows, con
     bool uniform = true;
     for (int64_t i = 1; i < c.n; i++) uniform &= label[i] == label[0];
     Labels here = *l;
-    *(rows ? &here.row : &here.col) = uniform ? units_uniform(m->a, label[0]) : units_along(m->a, axis, label, c.n);
+    *(rows ? &here.row : &here.col) =
+        uniform ? units_uniform(m->a, label[0]) : units_along(m->a, axis, label, c.n);
     const ValueId part = sliced_sum(m, v, &c);
     blocks[k] = part ? masked(m, part, &here) : take(m, masked(m, v, &here), &c);
   }
-  ValueId all = n == 1 ? blocks[0] : ir_make(m->g, OP_CONCAT, m->route->span, blocks, (uint32_t)n, back, 1, 0, NULL, DT_NONE);
-  if (!ordered) all = ir_make(m->g, OP_TAKE, m->route->span, &all, 1, back, (uint32_t)s.d[axis] + 1, 0, NULL, DT_NONE);
+  ValueId all =
+      n == 1 ? blocks[0]
+             : ir_make(m->g, OP_CONCAT, m->route->span, blocks, (uint32_t)n, back, 1, 0, NULL, DT_NONE);
+  if (!ordered)
+    all = ir_make(m->g, OP_TAKE, m->route->span, &all, 1, back, (uint32_t)s.d[axis] + 1, 0, NULL, DT_NONE);
   return named(m, all);
 }
 
@@ -377,7 +411,8 @@ static ValueId by_lines(MaskWork *m, ValueId v, const Labels *l, bool rows, cons
 
 static bool one_axis(const UnitMap *u) { return u->axes && !(u->axes & (u->axes - 1)); }
 
-/* Lines that no datum reaches, apart from the others: they are not computed. 0: there are none, or nothing else. */
+/* Lines that no datum reaches, apart from the others: they are not computed. 0: there are none, or nothing
+ * else. */
 static ValueId without_dead(MaskWork *m, ValueId v, const Labels *l, bool rows, const Lines *lines) {
   const Shape s = ir_value(m->g, v)->shape;
   int32_t *group = ARENA_NEWS(m->a, int32_t, lines->n), dead = 0;
@@ -388,7 +423,8 @@ static ValueId without_dead(MaskWork *m, ValueId v, const Labels *l, bool rows, 
     dead += group[k] = part >= 0 && m->known[part] == 0;
   }
   if (!dead || dead == lines->n) return 0;
-  if (rows && ir_value(m->g, v)->op == OP_SCATTER) return by_lines(m, v, l, true, lines); /* its rows are no rows of the operand */
+  if (rows && ir_value(m->g, v)->op == OP_SCATTER)
+    return by_lines(m, v, l, true, lines); /* its rows are no rows of the operand */
   return cut_lines(m, v, l, rows, lines, group, 2);
 }
 
@@ -425,7 +461,9 @@ static bool is_mixed(const UnitMap *u, const Shape *s) {
 
 static bool is_linear_in(const Value *v, uint32_t arg) {
   switch (v->op) {
-  case OP_ADD: case OP_SUB: case OP_CONCAT: return true;
+  case OP_ADD:
+  case OP_SUB:
+  case OP_CONCAT: return true;
   case OP_WHERE: return arg > 0;
   default: return arg == 0;
   }
@@ -458,14 +496,17 @@ static ValueId masked(MaskWork *m, ValueId v, const Labels *l) {
   return changed ? remake(m, v, args) : v;
 }
 
-ValueId mask_parameter(Graph *g, const ProgRoute *route, const ValueId *weight, OriginSet origins, ValueId dw) {
+ValueId mask_parameter(Graph *g, const ProgRoute *route, const ValueId *weight, OriginSet origins,
+                       ValueId dw) {
   MaskWork m = {.g = g, .a = g->arena, .route = route, .weight = weight, .origins = origins};
   const ProgOwners *o = &route->owners;
   Labels l = {units_uniform(m.a, 0), units_uniform(m.a, 0)};
   for (int k = 0; k < 2; k++)
     if (o->n_labels[k] > 1)
-      *(k ? &l.col : &l.row) = units_along(m.a, o->axis[k], o->label[k], ir_value(g, dw)->shape.d[o->axis[k]]);
+      *(k ? &l.col : &l.row) =
+          units_along(m.a, o->axis[k], o->label[k], ir_value(g, dw)->shape.d[o->axis[k]]);
   know_weights(&m);
-  if (!ir_value(g, weight[0])->shape.rank) return mask_operand(&m, dw, &l, NULL, 0); /* no data: one factor for all of it */
+  if (!ir_value(g, weight[0])->shape.rank)
+    return mask_operand(&m, dw, &l, NULL, 0); /* no data: one factor for all of it */
   return masked(&m, dw, &l);
 }
