@@ -32,8 +32,6 @@ void pass_update(Program *p, bool keep_grads);
 /* The step as far as the gradients of `origins`, with routes or without, stored nowhere: ROOT_GRADs. Requires the
  * graph before autodiff, which stays as it is. Reads a scalar behind p's: the class whose data contribute, negative: all. */
 Graph *pass_gradient(const Program *p, OriginSet origins, bool routed);
-/* Whether a class is a property of the datum, not of its positions: such classes can be chosen above. */
-bool program_class_by_datum(const Program *p, uint32_t class);
 /* Which data may change which parameters (proof.h). Maintains everything. */
 Proof *pass_prove(Program *p, Arena *a);
 /* Errors for each `forbid` that is not proved, and warnings. */
@@ -41,6 +39,8 @@ void proof_report(const Proof *f, Diags *diags);
 /* Removes what is masked to 0 for all data and, where it pays, sorts the rows of a batch by class so that products are only
  * as large as what is not masked (Program.groups). Behind it the tables' values no longer name values of the step. */
 void pass_group(Program *p);
+/* The kinds of data (bits of Program.kinds, where there are at most 64) that may belong to it. */
+uint64_t program_kinds_of(const Program *p, const ProgDataClass *c);
 /* Constant folding, algebra that changes no bit of a finite result, common subexpressions, dead code. Renumbers. */
 Graph *pass_simplify(Graph *g, Arena *a);
 

@@ -212,6 +212,17 @@ static void prove(Compilation *c) {
   proof_report(c->proof, c->diags);
 }
 
+/* What looks at routing while it happens needs a function and a column more. */
+static int gradients_wanted(Compilation *c) {
+  Program *p = c->program;
+  int code = RT_OK;
+  if (c->o->rt.audit > 0) program_kind_column(p);
+  if (c->o->grad.on) code = driver_grad_prepare(c);
+  else if (p->monitor.present && p->train.present) p->gradient = pass_gradient(p, ~(OriginSet)0, true);
+  if (p->gradient) check_sound(STAGE_SIMPLIFY, graph_verify(p->gradient));
+  return code;
+}
+
 int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   const Options *o = c->o;
   last = last_stage(o, last);
@@ -225,11 +236,8 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   c->program = model_lower(c->model, c->diags);
   if (stage_done(c, STAGE_LOWER, last)) return column_end(c, stopped);
 
-  if (o->grad.on) {
-    const int failed = driver_grad_prepare(c);
-    if (failed) return failed;
-    check_sound(STAGE_SIMPLIFY, graph_verify(c->program->gradient));
-  }
+  const int refused = gradients_wanted(c);
+  if (refused) return refused;
   if (c->program->step) pass_autodiff(c->program);
   if (c->program->train.present) warn_untrained(c);
   if (stage_done(c, STAGE_AUTODIFF, last)) return column_end(c, stopped);

@@ -23,17 +23,18 @@ static int named_origins(Compilation *c, OriginSet *out) {
 
 static int named_class(Compilation *c, int32_t *out) {
   const Program *p = c->program;
-  const char *wanted = c->o->grad.class, **names = ARENA_NEWS(c->arena, const char *, p->n_classes + 1);
+  const ProgDataClass *all = p->data_classes;
+  const uint32_t n = p->n_data_classes;
+  const char *wanted = c->o->grad.class, **names = ARENA_NEWS(c->arena, const char *, n + 1);
   *out = -1;
-  if (!wanted) return RT_OK;
-  for (uint32_t k = 0; k < p->n_classes; k++) {
-    names[k] = p->classes[k].name;
+  for (uint32_t k = 0; wanted && k < n; k++) {
+    names[k] = all[k].name;
     if (strcmp(names[k], wanted) != 0) continue;
-    if (!program_class_by_datum(p, k)) return driver_fail(c->o, RT_USAGE, E0523, wanted, NULL);
+    if (!all[k].by_datum) return driver_fail(c->o, RT_USAGE, E0523, wanted, NULL);
     *out = (int32_t)k;
-    return RT_OK;
   }
-  return driver_fail_near(c->o, RT_USAGE, wanted, names, p->n_classes, E0521, "class", wanted);
+  if (!wanted || *out >= 0) return RT_OK;
+  return driver_fail_near(c->o, RT_USAGE, wanted, names, n, E0521, "class", wanted);
 }
 
 /* "routed gradient of l1 and reconstruction, data of `low`, without size (a number of the whole batch)". */
@@ -123,7 +124,7 @@ int driver_command_grad(const Options *o) {
   Compilation c;
   bool stopped = false;
   driver_open(&c, o);
-  int code = driver_compile(&c, o->argument, o->grad.oracle ? STAGE_BIND : STAGE_LOAD, &stopped);
+  int code = driver_compile(&c, o->argument, STAGE_LOAD, &stopped);
   if (o->rt.verbose) driver_print_times(&c, stderr);
   if (code == RT_OK && !stopped) {
     RtGrad g = {.what = c.grad_what, .output = o->output, .batch = o->grad.batch, .class = c.grad_class};

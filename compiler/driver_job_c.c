@@ -335,6 +335,118 @@ static void print_evals(FILE *f, const Job *j) {
   table_end(f);
 }
 
+static void print_gradient_tables(FILE *f, const Job *j) {
+  if (!j->gradient.fn.symbol) return;
+  print_probes(f, "gradient", &j->gradient.fn);
+  if (!table_begin(f, "const JobOutput", "gradient_grads", j->n_params)) return;
+  for (uint32_t i = 0; i < j->n_params; i++) {
+    fputs("  ", f);
+    print_output(f, &j->gradient.grads[i]);
+    fputs(",\n", f);
+  }
+  table_end(f);
+}
+
+/* ---- regions, classes, what monitors and audits know of them ---- */
+static void print_indices(FILE *f, const char *name, const int64_t *index, int64_t n) {
+  fprintf(f, "static const int64_t %s[] = {", name);
+  for (int64_t i = 0; i < n; i++) fprintf(f, "%s%" PRId64 ",", i % 24 ? "" : "\n  ", index[i]);
+  fputs("};\n", f);
+}
+
+static void print_regions(FILE *f, const Job *j) {
+  char name[64];
+  for (uint32_t i = 0; i < j->n_regions; i++) {
+    const JobRegion *r = &j->regions[i];
+    for (uint32_t k = 0; k < r->n_pieces; k++) {
+      snprintf(name, sizeof name, "region_%u_index_%u", i, k);
+      if (r->pieces[k].n) print_indices(f, name, r->pieces[k].index, r->pieces[k].n);
+    }
+    snprintf(name, sizeof name, "region_%u", i);
+    if (!table_begin(f, "const JobPiece", name, r->n_pieces)) continue;
+    for (uint32_t k = 0; k < r->n_pieces; k++) {
+      fprintf(f, "  {%u, %d, ", r->pieces[k].param, r->pieces[k].axis);
+      if (r->pieces[k].n) fprintf(f, "region_%u_index_%u", i, k);
+      else fputs("0", f);
+      fprintf(f, ", %" PRId64 "},\n", r->pieces[k].n);
+    }
+    table_end(f);
+  }
+  if (!table_begin(f, "const JobRegion", "regions", j->n_regions)) return;
+  for (uint32_t i = 0; i < j->n_regions; i++) {
+    fputs("  {", f);
+    print_string_field(f, "name", j->regions[i].name);
+    snprintf(name, sizeof name, "region_%u", i);
+    print_table_field(f, "pieces", "n_pieces", name, j->regions[i].n_pieces);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_data_classes(FILE *f, const Job *j) {
+  if (!table_begin(f, "const JobDataClass", "data_classes", j->n_data_classes)) return;
+  for (uint32_t i = 0; i < j->n_data_classes; i++) {
+    const JobDataClass *c = &j->data_classes[i];
+    fputs("  {", f);
+    print_string_field(f, "name", c->name);
+    fprintf(f, ".conds = %u, .none = %d, .by_datum = %d, ", c->conds, c->none, c->by_datum);
+    print_uint_field(f, "kinds", c->kinds);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_atoms(FILE *f, const Job *j, uint32_t param) {
+  const JobAtoms *a = &j->audit.atoms[param];
+  const JobParam *p = &j->params[param];
+  for (int32_t i = 0; i < p->rank && a->n_cells; i++) {
+    if (!a->label[i]) continue;
+    fprintf(f, "static const int32_t atoms_%u_label_%d[] = {", param, i);
+    for (int64_t k = 0; k < p->dims[i]; k++) fprintf(f, "%s%d,", k % 32 ? "" : "\n  ", a->label[i][k]);
+    fputs("};\n", f);
+  }
+  if (!a->n_cells) return;
+  fprintf(f, "static const uint64_t atoms_%u_reach[] = {", param);
+  for (uint32_t k = 0; k < a->n_cells; k++) fprintf(f, "%sUINT64_C(%" PRIu64 "),", k % 8 ? "" : "\n  ", a->reach[k]);
+  fputs("};\n", f);
+}
+
+static void print_audit(FILE *f, const Job *j) {
+  for (uint32_t i = 0; j->audit.atoms && i < j->n_params; i++) print_atoms(f, j, i);
+  if (j->audit.atoms && table_begin(f, "const JobAtoms", "atoms", j->n_params)) {
+    for (uint32_t i = 0; i < j->n_params; i++) {
+      const JobAtoms *a = &j->audit.atoms[i];
+      fputs("  {.n_labels = {", f);
+      for (int32_t k = 0; k < j->params[i].rank; k++) fprintf(f, "%d,", a->n_labels[k]);
+      fputs("0}, .label = {", f);
+      for (int32_t k = 0; k < j->params[i].rank; k++) {
+        if (a->n_cells && a->label[k]) fprintf(f, "atoms_%u_label_%d, ", i, k);
+        else fputs("0, ", f);
+      }
+      fprintf(f, "0}, .n_cells = %u, .reach = ", a->n_cells);
+      fprintf(f, a->n_cells ? "atoms_%u_reach},\n" : "0},\n", i);
+    }
+    table_end(f);
+  }
+  if (j->audit.proved && table_begin(f, "const JobProved", "proved", j->n_data_classes * j->n_regions)) {
+    for (uint32_t i = 0; i < j->n_data_classes * j->n_regions; i++) {
+      fputs("  {", f);
+      print_double(f, j->audit.proved[i].lo);
+      fputs(", ", f);
+      print_double(f, j->audit.proved[i].hi);
+      fputs("},\n", f);
+    }
+    table_end(f);
+  }
+  for (int which = 0; which < 2; which++) {
+    const uint32_t n = which ? j->monitor.n_classes : j->monitor.n_regions, *v = which ? j->monitor.classes : j->monitor.regions;
+    if (!n) continue;
+    fprintf(f, "static const uint32_t monitor_%s[] = {", which ? "classes" : "regions");
+    for (uint32_t i = 0; i < n; i++) fprintf(f, "%u,", v[i]);
+    fputs("};\n", f);
+  }
+}
+
 static void print_expect_code(FILE *f, uint32_t i, const JobExpect *x) {
   char name[64];
   for (uint32_t k = 0; k < x->n; k++) {
@@ -447,6 +559,28 @@ static void print_train(FILE *f, const JobTrain *t) {
   fputs("},\n", f);
 }
 
+/* The fields that speak of the tables above. */
+static void print_moves(FILE *f, const Job *j) {
+  if (j->gradient.fn.symbol) {
+    fputs("  .gradient = {", f);
+    print_function(f, "gradient", &j->gradient.fn);
+    if (j->n_params) fputs(".grads = gradient_grads", f);
+    fputs("},\n", f);
+  }
+  fputs("  ", f);
+  print_table_field(f, "regions", "n_regions", "regions", j->n_regions);
+  print_table_field(f, "data_classes", "n_data_classes", "data_classes", j->n_data_classes);
+  fprintf(f, "\n  .monitor = {.present = %d, ", j->monitor.present);
+  print_amount(f, "every", j->monitor.every);
+  print_table_field(f, "regions", "n_regions", "monitor_regions", j->monitor.n_regions);
+  print_table_field(f, "classes", "n_classes", "monitor_classes", j->monitor.n_classes);
+  fputs("},\n  .audit = {", f);
+  if (j->audit.atoms && j->n_params) fputs(".atoms = atoms, ", f);
+  if (j->audit.proved) fputs(".proved = proved, ", f);
+  print_string_field(f, "unproved", j->audit.unproved);
+  fputs("},\n", f);
+}
+
 static void print_job(FILE *f, const Job *j) {
   fprintf(f, "static Job job = {\n  .abi = %u, ", j->abi);
   print_string_field(f, "title", j->title);
@@ -473,6 +607,7 @@ static void print_job(FILE *f, const Job *j) {
   print_table_field(f, "origins", "n_origins", "origins", j->n_origins);
   fputs("\n", f);
   print_train(f, &j->train);
+  print_moves(f, j);
   fputs("  ", f);
   print_table_field(f, "evals", "n_evals", "evals", j->n_evals);
   print_table_field(f, "expects", "n_expects", "expects", j->n_expects);
@@ -518,6 +653,7 @@ static void print_main(FILE *f, const Job *j) {
 }
 
 static void print_entries(FILE *f, const Job *j) {
+  if (j->gradient.fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->gradient.fn.symbol);
   if (j->train.fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->train.fn.symbol);
   for (uint32_t i = 0; i < j->n_evals; i++)
     if (j->evals[i].fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->evals[i].fn.symbol);
@@ -536,6 +672,10 @@ void driver_job_print_c(const Job *job, FILE *f) {
   print_probes(f, "train", &job->train.fn);
   print_evals(f, job);
   print_derived(f, job);
+  print_gradient_tables(f, job);
+  print_regions(f, job);
+  print_data_classes(f, job);
+  print_audit(f, job);
   print_expects(f, job);
   print_sweeps(f, job);
   print_batch_classes(f, &job->train);

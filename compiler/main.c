@@ -48,7 +48,7 @@ typedef enum OptionKey {
   OPT_SET = 256, OPT_SEED, OPT_THREADS, OPT_INIT, OPT_DATA, OPT_RUN_DIR, OPT_CHECKPOINT, OPT_SWEEP, OPT_JSON, OPT_DUMP,
   OPT_STOP_AFTER, OPT_NO_FUSE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
   OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE,
-  OPT_REGION, OPT_SVG, OPT_STRICTLY
+  OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT
 } OptionKey;
 
 typedef struct OptionRow { const char *name, *value; int key, on; const char *doc; } OptionRow;
@@ -62,6 +62,7 @@ static const OptionRow options[] = {
     {"run-dir", "DIR", OPT_RUN_DIR, ON_RUN | ON_EVAL, "folder for the results (default: runs/TITLE-sSEED)"},
     {"checkpoint", "FILE", OPT_CHECKPOINT, ON_EVAL | ON_GRAD, "the checkpoint whose parameters are used"},
     {"sweep", "NAME", OPT_SWEEP, ON_RUN, "run once for each value of a sweep, then print means and intervals"},
+    {"audit", "N", OPT_AUDIT, ON_RUN | ON_RESUME, "repeat each Nth step with every class's data exchanged: the proof, tried"},
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
     {"class", "NAME", OPT_CLASS, ON_GRAD | ON_PROVE, "only data of this class (default: all)"},
     {"region", "NAME", OPT_REGION, ON_PROVE, "only this region or parameter (default: all)"},
@@ -192,6 +193,10 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_BATCH_INDEX:
     if (!parse_count(value, (uint64_t)INT64_MAX / 2, &n)) return driver_fail(o, RT_USAGE, E0507, "--batch-index", value);
     o->grad.batch = (int64_t)n;
+    return RT_OK;
+  case OPT_AUDIT:
+    if (!parse_count(value, (uint64_t)INT64_MAX, &n) || !n) return driver_fail(o, RT_USAGE, E0507, "--audit", value);
+    o->rt.audit = (int64_t)n;
     return RT_OK;
   case OPT_INIT: o->rt.init_weights = value; return RT_OK;
   case OPT_DATA: o->rt.data_dir = value; return RT_OK;

@@ -371,6 +371,14 @@ const char *program_verify(const Program *p) {
   return why;
 }
 
+/* ---- classes as sets of data ---- */
+uint64_t program_kinds_of(const Program *p, const ProgDataClass *c) {
+  uint64_t kinds = 0;
+  for (uint32_t k = 0; k < p->n_kinds && k < 64; k++)
+    if (((p->kinds[k] & c->conds) != 0) != c->none) kinds |= (uint64_t)1 << k;
+  return kinds;
+}
+
 /* ---- forks ---- */
 Program *program_fork(const Program *p) {
   Arena *a = p->arena;

@@ -135,6 +135,15 @@ typedef struct ProgClass {
   Span span;
 } ProgClass;
 
+/* What gradients, monitors and audits choose data by: the declared classes in their order, then `otherwise`. A datum belongs
+ * where (some condition of `conds` holds for it) is not `none`. */
+typedef struct ProgDataClass {
+  const char *name;
+  uint32_t conds; /* bit set */
+  bool none;      /* `otherwise`: none of them */
+  bool by_datum;  /* the conditions are properties of the datum, not of its positions */
+} ProgDataClass;
+
 typedef struct ProgForbid {
   uint32_t cond; bool negated; /* the class: data for which the condition holds (does not hold) */
   bool otherwise;     /* instead: data of no declared class */
@@ -146,7 +155,7 @@ typedef struct ProgForbid {
 } ProgForbid;
 
 /* `monitor`: gradient norm and movement by class and region, every n steps. */
-typedef struct ProgMonitor { bool present; Amount every; uint32_t *regions; uint32_t n_regions; uint32_t *classes; uint32_t n_classes; Span span; } ProgMonitor;
+typedef struct ProgMonitor { bool present; Amount every; uint32_t *regions; uint32_t n_regions; uint32_t *classes; uint32_t n_classes; Span span; } ProgMonitor; /* classes: in Program.data_classes */
 
 /* Rows of each batch sorted by which conditions hold (pass/group.c decides): row set k, the shape extent DIM_ROWS - k of
  * IR shapes (k >= 1), is the data whose group number is in lo[k] ..< hi[k]. */
@@ -245,6 +254,7 @@ typedef struct Program {
   uint32_t *kinds; uint32_t n_kinds;      /* feasible truth assignments: bit i = condition i; n_kinds 0: too many to say */
   uint32_t kind_column;                   /* 1 + derived column with the condition bits of each training datum; 0: none (conditions at positions).
                                              Made by program_kind_column(): who needs it asks */
+  ProgDataClass *data_classes; uint32_t n_data_classes;
   ProgForbid *forbids; uint32_t n_forbids;
   ProgMonitor monitor;
   ProgGroups groups;                      /* n_sets 0: rows are not grouped */

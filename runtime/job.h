@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOB_ABI 2
+#define JOB_ABI 3
 #define JOB_MAX_RANK 8
 #define JOB_MAX_STATES 4 /* optimizer states of one parameter */
 
@@ -141,6 +141,33 @@ typedef struct JobGradient {
   const JobOutput *grads;   /* [param] F32, logical shape; name NULL: nothing reaches it */
 } JobGradient;
 
+/* ---- whose data may move which parameters: for monitors and audits ------------------------------------------------ */
+/* Entries of a parameter whose index along `axis` is in the list; axis -1: all of them. */
+typedef struct JobPiece { uint32_t param; int32_t axis; const int64_t *index; int64_t n; } JobPiece;
+typedef struct JobRegion { const char *name; const JobPiece *pieces; uint32_t n_pieces; } JobRegion; /* the pieces' union */
+/* Data for which (some condition of `conds` holds) is not `none`; Job.kinds names the column of bits. by_datum: false where a
+ * condition is about positions inside of a datum; then no datum belongs to it as a whole. kinds: those of the proof. */
+typedef struct JobDataClass { const char *name; uint32_t conds; bool none, by_datum; uint64_t kinds; } JobDataClass;
+/* What was proved of one parameter. Its axes are cut into labels; a cell is a row-major choice of labels. */
+typedef struct JobAtoms {
+  int32_t n_labels[JOB_MAX_RANK];
+  const int32_t *label[JOB_MAX_RANK]; /* [axis][index] */
+  uint32_t n_cells;
+  const uint64_t *reach;              /* [cell]: kinds whose contents may change value, moments or counters of its entries */
+} JobAtoms;
+typedef struct JobProved { double lo, hi; } JobProved; /* hull of the factors; lo > hi: none */
+typedef struct JobAudit {
+  const JobAtoms *atoms;     /* [param]; NULL: nothing was proved */
+  const JobProved *proved;   /* [data class * n_regions + region]; NULL likewise */
+  const char *unproved;      /* why, or NULL */
+} JobAudit;
+typedef struct JobMonitor {
+  bool present;
+  JobAmount every;
+  const uint32_t *regions; uint32_t n_regions;
+  const uint32_t *classes; uint32_t n_classes; /* of Job.data_classes */
+} JobMonitor;
+
 typedef enum JobExpectOp { JX_CONST, JX_METRIC, JX_ADD, JX_SUB, JX_MUL, JX_DIV, JX_NEG, JX_LT, JX_LE, JX_GT, JX_GE,
                            JX_EQ, JX_NE, JX_AND, JX_OR, JX_NOT } JobExpectOp; /* order of program.h's ExpectOp */
 typedef struct JobExpectInsn { JobExpectOp op; double num; uint32_t eval, metric; const int64_t *keys; uint32_t n_keys; } JobExpectInsn;
@@ -165,6 +192,10 @@ typedef struct Job {
   JobTrain train;
   JobEval *evals; uint32_t n_evals;
   JobGradient gradient;
+  const JobRegion *regions; uint32_t n_regions;
+  const JobDataClass *data_classes; uint32_t n_data_classes;
+  JobMonitor monitor;
+  JobAudit audit;
   const JobExpect *expects; uint32_t n_expects;
   const JobSweep *sweeps; uint32_t n_sweeps;
 } Job;

@@ -107,3 +107,48 @@ bool metrics_table(Run *r, const EvalTable *t) {
 }
 
 bool metrics_sync(Run *r) { return !r->metrics || fsync(fileno(r->metrics)) == 0 || metrics_fail(r); }
+
+/* ---- other files of lines ---- */
+static bool lines_fail(Run *r, const char *name) {
+  char *path = mem_printf("%s/%s", r->dir, name);
+  rt_fail(&r->error, RT_E0720, path, strerror(errno));
+  free(path);
+  return false;
+}
+
+/* The length of the lines about earlier steps than the run's; they stand in order. */
+static long lines_before(FILE *f, int64_t step) {
+  char *line = NULL;
+  size_t cap = 0;
+  long keep = 0;
+  while (getline(&line, &cap, f) > 0) {
+    json_t *o = json_loads(line, 0, NULL);
+    const json_t *at = json_object_get(o, "step");
+    const bool earlier = json_is_integer(at) && json_integer_value(at) < step;
+    json_decref(o);
+    if (!earlier) break;
+    keep = ftell(f);
+  }
+  free(line);
+  return keep;
+}
+
+bool lines_open(Run *r, const char *name, FILE **out) {
+  *out = NULL;
+  if (!r->dir) return true;
+  char *path = mem_printf("%s/%s", r->dir, name);
+  FILE *f = fopen(path, "a+");
+  free(path);
+  if (!f) return lines_fail(r, name);
+  *out = f;
+  rewind(f);
+  return ftruncate(fileno(f), lines_before(f, r->state.step)) == 0 || lines_fail(r, name);
+}
+
+bool lines_write(Run *r, FILE *f, const char *name, json_t *o) {
+  char *text = f ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+  json_decref(o);
+  const bool ok = !f || (text && fprintf(f, "%s\n", text) > 0 && fflush(f) == 0);
+  free(text);
+  return ok || lines_fail(r, name);
+}

@@ -20,6 +20,7 @@ typedef struct RtOptions {
   bool json;                  /* progress and tables as JSON lines on stdout */
   bool color;
   uint64_t seed; bool has_seed;
+  int64_t audit;              /* > 0: each so manyth step is repeated with every class's contents exchanged */
   int64_t stop_after_steps;   /* > 0: stop (checkpoint, exit 0) after this many steps of the whole run: tests */
   double compile_seconds;     /* shown beside the first step */
 } RtOptions;

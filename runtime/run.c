@@ -279,7 +279,7 @@ bool run_load(Run *r) {
 }
 
 void run_close(Run *r) {
-  eval_free(r);
+  eval_free(r), audit_free(r), monitor_free(r);
   pool_destroy(r->pool);
   if (r->metrics) fclose(r->metrics);
   if (r->dir_lock >= 0) close(r->dir_lock);

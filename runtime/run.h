@@ -75,6 +75,8 @@ typedef struct Run {
   CheckMode check; /* what check_step looks for */
   int64_t check_rows;
   bool found_bad;
+  struct Audit *audit;     /* NULL: not begun */
+  struct Monitor *monitor; /* likewise */
 } Run;
 
 /* ---- run.c: opening, folder, manifest, signals ---- */
@@ -104,6 +106,8 @@ void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work);
 bool frame_begin(Run *r);
 /* A copy of the training's frame that holds step `step` alone; losses go to scratch. Sets r->frame_rows. */
 bool frame_at(Run *r, JobFrame *f, int64_t step);
+/* The first step count above `step` at which an amount falls due; INT64_MAX: never by steps. */
+int64_t amount_next(JobAmount a, int64_t step, int64_t per_epoch);
 double losses_total(const Run *r, const double *losses);
 void run_scalars(Run *r); /* job's scalars to wide_scalars */
 
@@ -117,6 +121,32 @@ void gradient_read(const Run *r, uint32_t param, float *dense);
 bool derive_columns(Run *r); /* of all parts; entries of the job must be set */
 json_t *census_json(const Run *r); /* classes of the data trained on */
 void census_show(Run *r); /* W0757 */
+/* ---- region.c ---- */
+typedef struct RegionSum {
+  double square, most; /* sum of squares, largest magnitude */
+} RegionSum;
+/* Adds a - b (b NULL: a) over the region's entries of one parameter; a and b are dense. */
+void region_add(RegionSum *s, const Job *job, uint32_t region, uint32_t param, const float *a, const float *b);
+/* Whether an entry (row-major number) belongs to the region. */
+bool region_has(const Job *job, uint32_t region, uint32_t param, int64_t entry);
+
+/* ---- audit.c ---- */
+typedef struct Audit Audit;
+/* The first step from `step` on that is audited; INT64_MAX: none. */
+int64_t audit_next(const Run *r, int64_t step);
+bool audit_open(Run *r);   /* before training, from the run's step on */
+void audit_begin(Run *r);  /* before the audited step: keeps the state */
+bool audit_end(Run *r);    /* after it: repeats it from there for each class, and compares */
+bool audit_report(Run *r); /* the table at the end */
+void audit_free(Run *r);
+
+/* ---- monitor.c ---- */
+typedef struct Monitor Monitor;
+int64_t monitor_next(const Run *r, int64_t step); /* likewise */
+bool monitor_open(Run *r);                        /* likewise */
+bool monitor_record(Run *r);                      /* before the step it is about */
+bool monitor_report(Run *r);
+void monitor_free(Run *r);
 
 /* ---- finite.c ---- */
 void check_step(JobFrame *f, int64_t tid, int64_t plan_step);
@@ -141,6 +171,10 @@ bool metrics_open(Run *r, int64_t keep_bytes);
 bool metrics_losses(Run *r); /* a line of mean losses; resets the sums */
 bool metrics_table(Run *r, const EvalTable *t);
 bool metrics_sync(Run *r);
+/* RUN/NAME for more lines. What a resumed run finds there about steps from its own on is cut. NULL in *out without a
+ * folder. */
+bool lines_open(Run *r, const char *name, FILE **out);
+bool lines_write(Run *r, FILE *f, const char *name, json_t *o); /* takes o over */
 json_t *metrics_table_json(const EvalTable *t);
 
 /* ---- progress.c ---- */

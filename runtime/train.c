@@ -45,8 +45,7 @@ double losses_total(const Run *r, const double *losses) {
 
 /* ---- when something is due
  * ---------------------------------------------------------------------------------------- */
-/* The first step count above `step` at which an amount falls due; INT64_MAX: never by steps. */
-static int64_t amount_next(JobAmount a, int64_t step, int64_t per_epoch) {
+int64_t amount_next(JobAmount a, int64_t step, int64_t per_epoch) {
   double every = a.unit == JOB_EPOCHS ? a.n * (double)per_epoch : a.n;
   if (!(a.n > 0) || a.unit == JOB_SECONDS || every > 1e15) return INT64_MAX;
   double k = floor((double)step / every);
@@ -86,6 +85,9 @@ static int64_t block_end(const Run *r, int64_t longest) {
                          amount_next(t->evaluate_every, step, per_epoch)));
   const int64_t watched = watched_next(r, step);
   end = least(end, step == watched ? step + 1 : watched);
+  const int64_t audited = audit_next(r, step);
+  end = least(end, step == audited ? step + 1 : audited);
+  end = least(end, monitor_next(r, step + 1));
   if (r->o->stop_after_steps > step) end = least(end, r->o->stop_after_steps);
   return least(end, step + longest);
 }
@@ -139,6 +141,8 @@ static bool block_run(Run *r, int64_t end) {
   JobFrame *f = &r->frame;
   if (!frame_block(r, f, step, end - step)) return false;
   const bool watched = step == watched_next(r, step) && (step == 0 || r->state.n_baseline);
+  const bool audited = step == audit_next(r, step);
+  if (audited) audit_begin(r);
   if (watched) growth_begin(r, f);
   pool_run(r->pool, r->job->train.fn.entry, f);
   if (watched) growth_end(r, f);
@@ -146,6 +150,7 @@ static bool block_run(Run *r, int64_t end) {
     finite_explain(r, f->bad_step);
     return false;
   }
+  if (audited && !audit_end(r)) return false;
   r->state.step = end, r->state.log_steps += end - step;
   return true;
 }
@@ -235,10 +240,12 @@ static LoopEnd train_loop(Run *r) {
   ThreadChoice threads = {.adapt = r->o->threads < 1 && pool_threads(r->pool) > 1 && r->job->train.thread_exact};
   frame_setup(r, &r->frame, part, r->work.bytes);
   progress_begin(r);
+  if (!monitor_open(r) || !audit_open(r)) return LOOP_FAILED;
   if (!evaluation_make_up(r, &interrupted)) return LOOP_FAILED;
   while (!train_done(r)) {
     if (signals_seen() || interrupted) return LOOP_INTERRUPTED;
     if (r->o->stop_after_steps > 0 && r->state.step >= r->o->stop_after_steps) return LOOP_STOPPED;
+    if (monitor_next(r, r->state.step) == r->state.step && !monitor_record(r)) return LOOP_FAILED;
     double t = mem_now();
     int64_t first = r->state.step;
     if (!block_run(r, block_end(r, threads_begin(&threads, r, t, longest)))) return LOOP_FAILED;
@@ -260,6 +267,7 @@ static int train_finish(Run *r) {
   if (r->job->train.present) {
     if (!checkpoint_save(r)) return RT_RUN_FAILED;
     growth_report(r);
+    if (!monitor_report(r) || !audit_report(r)) return RT_RUN_FAILED;
     if (r->error.code) return RT_RUN_FAILED;
   }
   if (!eval_all(r, true, true, &interrupted) || !metrics_sync(r)) return RT_RUN_FAILED;

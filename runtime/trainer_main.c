@@ -33,6 +33,7 @@ enum {
   OPT_RUN_DIR,
   OPT_SWEEP,
   OPT_STEPS,
+  OPT_AUDIT,
   OPT_JSON,
   OPT_VERSION
 };
@@ -51,6 +52,8 @@ static const OptionRow options[] = {
     {"sweep", "NAME", OPT_SWEEP, ON_RUN,
      "run once for each value of a sweep, then print means and intervals"},
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
+    {"audit", "N", OPT_AUDIT, ON_RUN | ON_RESUME,
+     "repeat each Nth step with every class's data exchanged: the proof, tried"},
     {"json", NULL, OPT_JSON, ON_ALL, "write progress, errors and tables as JSON lines"},
     {"quiet", NULL, OPT_QUIET, ON_ALL, "-q: no progress; twice: errors only"},
     {"verbose", NULL, OPT_VERBOSE, ON_ALL, "-v: every logged line, and times"},
@@ -175,6 +178,9 @@ static bool option_apply(Trainer *t, const OptionRow *row, const char *value) {
   case OPT_STEPS:
     if (!count_parse(t, "steps", value, INT64_MAX, &n)) return false;
     return o->stop_after_steps = (int64_t)n, true;
+  case OPT_AUDIT:
+    if (!count_parse(t, "audit", value, INT64_MAX, &n)) return false;
+    return o->audit = (int64_t)n, n > 0 || usage(t, "--audit takes a count from 1");
   case OPT_INIT: return o->init_weights = value, true;
   case OPT_DATA: return o->data_dir = value, true;
   case OPT_RUN_DIR: return o->run_dir = value, true;

@@ -13,12 +13,6 @@
 #include "compiler.h"
 #include "rewrite.h"
 
-bool program_class_by_datum(const Program *p, uint32_t class) {
-  const ProgCond *c = &p->conds[p->classes[class].cond];
-  const Shape *s = c->value ? &ir_value(p->step, c->value)->shape : NULL;
-  return s && s->rank == 1 && s->d[0] == DIM_ROWS;
-}
-
 /* Copies v and what it reads, unless that was done before. */
 static ValueId need(Rewrite *r, ValueId v) {
   if (r->map[v]) return r->map[v];
@@ -31,16 +25,26 @@ static ValueId constant(Graph *g, double x) {
   return ir_const(g, (Span){0}, x, &scalar, DT_F64);
 }
 
+/* BOOL [ROWS]: whether the datum belongs to the class. */
+static ValueId belongs(Rewrite *r, const Program *p, const ProgDataClass *c) {
+  ValueId any = 0;
+  for (uint32_t i = 0; i < p->n_conds; i++) {
+    if (!(c->conds >> i & 1)) continue;
+    ValueId holds = ir_cast(r->to, need(r, p->conds[i].value), DT_BOOL); /* a weight: where it is not 0 */
+    any = any ? ir_bin(r->to, OP_OR, any, holds) : holds;
+  }
+  return c->none ? ir_un(r->to, OP_NOT, any) : any;
+}
+
 /* BOOL [ROWS]: whether the datum contributes. */
 static ValueId chosen_data(Rewrite *r, const Program *p, ValueId class, ValueId all) {
   Graph *g = r->to;
   Shape rows = shape_of(1, DIM_ROWS);
   ValueId chosen = ir_bcast_scalar(g, all, &rows);
-  for (uint32_t k = 0; k < p->n_classes; k++) {
-    if (!program_class_by_datum(p, k)) continue;
-    ValueId holds = ir_cast(g, need(r, p->conds[p->classes[k].cond].value), DT_BOOL);
+  for (uint32_t k = 0; k < p->n_data_classes; k++) {
+    if (!p->data_classes[k].by_datum) continue;
     ValueId is = ir_bcast_scalar(g, ir_bin(g, OP_EQ, class, constant(g, k)), &rows);
-    chosen = ir_bin(g, OP_OR, chosen, ir_bin(g, OP_AND, is, holds));
+    chosen = ir_bin(g, OP_OR, chosen, ir_bin(g, OP_AND, is, belongs(r, p, &p->data_classes[k])));
   }
   return chosen;
 }

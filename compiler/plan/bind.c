@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * bind.c -- program and plan as a Job: constant data and nothing else. Texts are shared with the program. */
 #include <xxhash.h>
+#include "compiler.h"
 #include "plan_work.h"
 #include <string.h>
 
@@ -226,6 +227,38 @@ static void bind_gradient(const Bind *b, Job *j) {
   j->gradient = (JobGradient){.fn = job_function(b, fn), .grads = grads};
 }
 
+static JobRegion bind_region(const Bind *b, const ProgRegion *r) {
+  JobPiece *pieces = ARENA_NEWS(b->a, JobPiece, r->n_pieces);
+  for (uint32_t i = 0; i < r->n_pieces; i++)
+    pieces[i] = (JobPiece){r->pieces[i].param, r->pieces[i].axis, r->pieces[i].index, r->pieces[i].n};
+  return (JobRegion){r->name, pieces, r->n_pieces};
+}
+
+/* Where the specification names no region. */
+static JobRegion whole_model(const Bind *b) {
+  JobPiece *pieces = ARENA_NEWS(b->a, JobPiece, b->p->n_params);
+  for (uint32_t i = 0; i < b->p->n_params; i++) pieces[i] = (JobPiece){i, -1, NULL, 0};
+  return (JobRegion){"all parameters", pieces, b->p->n_params};
+}
+
+/* Regions keep their numbers, so that monitor, proof and job speak of the same. */
+static void bind_moves(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  JobRegion *regions = ARENA_NEWS(b->a, JobRegion, p->n_regions + 1);
+  for (uint32_t i = 0; i < p->n_regions; i++) regions[i] = bind_region(b, &p->regions[i]);
+  if (!p->n_regions) regions[0] = whole_model(b);
+  const ProgDataClass *c = p->data_classes;
+  j->n_data_classes = p->n_data_classes;
+  JobDataClass *classes = ARENA_NEWS(b->a, JobDataClass, j->n_data_classes + 1);
+  for (uint32_t i = 0; i < j->n_data_classes; i++)
+    classes[i] = (JobDataClass){c[i].name, c[i].conds, c[i].none, c[i].by_datum, program_kinds_of(p, &c[i])};
+  j->regions = regions, j->n_regions = p->n_regions ? p->n_regions : 1, j->data_classes = classes;
+  const ProgMonitor *m = &p->monitor;
+  static const uint32_t whole = 0;
+  j->monitor = (JobMonitor){m->present, job_amount(m->every), m->regions, m->n_regions, m->classes, m->n_classes};
+  if (!m->n_regions) j->monitor.regions = &whole, j->monitor.n_regions = 1;
+}
+
 static JobEval bind_eval(const Bind *b, const ProgEval *x, const PlanFn *f) {
   JobOutput *metrics = ARENA_NEWS(b->a, JobOutput, x->n_metrics);
   JobPicture *pictures = ARENA_NEWS(b->a, JobPicture, x->n_pictures);
@@ -304,6 +337,7 @@ Job *plan_bind(Arena *a, const Plan *plan) {
   bind_params(&b, j);
   bind_train(&b, j);
   bind_gradient(&b, j);
+  bind_moves(&b, j);
   j->n_evals = p->n_evals;
   j->evals = ARENA_NEWS(a, JobEval, p->n_evals);
   for (uint32_t i = 0; i < p->n_evals; i++) j->evals[i] = bind_eval(&b, &p->evals[i], &plan->evals[i]);

@@ -40,6 +40,27 @@ expect 0 grad spec.route -o pair.safetensors --loss small --loss certificate
 $tool adds_up 1e-5 pair.safetensors certificate.safetensors small.safetensors || fail "two losses do not add up"
 $tool adds_up 1e-5 pair.safetensors certificate.safetensors >/dev/null && fail "a loss of two is the whole"
 
+# classes: with the batch's denominators, so they add up, of what has a class at all
+for class in low otherwise; do
+  expect 0 grad spec.route -o $class.safetensors --class $class --loss reconstruction --loss certificate
+  expect 0 grad spec.route -o $class-double.safetensors --class $class --loss reconstruction --loss certificate --oracle
+  $tool adds_up 1e-5 $class.safetensors $class-double.safetensors || fail "$class: compiled code and the interpreter differ"
+done
+expect 0 grad spec.route -o both.safetensors --loss reconstruction --loss certificate
+$tool adds_up 1e-5 both.safetensors low.safetensors otherwise.safetensors || fail "classes do not add up"
+$tool adds_up 1e-5 both.safetensors low.safetensors >/dev/null && fail "one class is the whole"
+"$python" - <<'PY' || fail "low moves what its route keeps from it"
+import os, sys
+sys.path.insert(0, os.environ['ROUTEC_ROOT'] + '/tests/lib')
+import safetensors
+low, other = safetensors.load('low.safetensors'), safetensors.load('otherwise.safetensors')
+w, v = low['encoder.fc2.bias'][1], other['encoder.fc2.bias'][1]
+assert w[2] == w[3] == 0 and w[0] != 0 and w[1] != 0, w  # when low to left
+assert v[0] == v[1] == 0 and v[2] != 0 and v[3] != 0, v  # otherwise to right
+PY
+expect 0 grad spec.route --class low
+says "without what belongs to the whole batch (small)"
+
 # without routes: `value of` stays
 expect 0 grad spec.route -o plain.safetensors --no-routes
 grep -v '^route code' spec.route >unrouted.route
