@@ -212,11 +212,10 @@ static void prove(Compilation *c) {
   proof_report(c->proof, c->diags);
 }
 
-/* What looks at routing while it happens needs a function and a column more. */
+/* What looks at routing while it happens needs a function more. */
 static int gradients_wanted(Compilation *c) {
   Program *p = c->program;
   int code = RT_OK;
-  if (c->o->rt.audit > 0) program_kind_column(p);
   if (c->o->grad.on) code = driver_grad_prepare(c);
   else if (p->monitor.present && p->train.present) p->gradient = pass_gradient(p, ~(OriginSet)0, true);
   if (p->gradient) check_sound(STAGE_SIMPLIFY, graph_verify(p->gradient));
