@@ -22,7 +22,7 @@ static const char *label_text(Arena *a, const int32_t *label, int64_t n, int32_t
   return ranges <= 3 ? text : arena_printf(a, "%" PRId64 " of %" PRId64, count, n);
 }
 
-static const char *cell_text(Arena *a, const ProofParam *p, const Shape *s, uint32_t cell) {
+const char *prove_cell_text(Arena *a, const ProofParam *p, const Shape *s, uint32_t cell) {
   const char *text = "";
   int32_t label[IR_MAX_RANK];
   bool cut = false;
@@ -94,7 +94,7 @@ static void parameter_row(ProveTable *t, uint32_t first, uint32_t param, uint32_
       row->hull[c * t->n_origins + o] =
           proof_cell(t->proof, param, cell, t->proof->classes[t->cls[c]].kinds, (OriginSet)1 << o, t->strictly);
   const char *tail = strlen(p->path) > strlen(t->modules[row->module]) ? p->path + strlen(t->modules[row->module]) + 1 : p->path;
-  const char *part = arena_printf(a, "%s%s", tail, cell_text(a, &t->proof->params[param], &p->shape, cell));
+  const char *part = arena_printf(a, "%s%s", tail, prove_cell_text(a, &t->proof->params[param], &p->shape, cell));
   uint32_t at = first;
   for (; at < t->n_rows; at++)
     if (t->rows[at].module == row->module && t->rows[at].updated == row->updated &&

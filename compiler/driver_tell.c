@@ -28,7 +28,7 @@ int driver_command_check(const Options *o) {
   Compilation c;
   bool stopped;
   driver_open(&c, o);
-  const int code = driver_compile(&c, o->argument, STAGE_AUTODIFF, &stopped);
+  const int code = driver_compile(&c, o->argument, STAGE_PROVE, &stopped);
   if (code == RT_OK && !stopped && !o->dump && !o->rt.json && !o->rt.quiet) print_check_summary(&c);
   if (o->rt.verbose) driver_print_times(&c, stderr);
   driver_close(&c);

@@ -61,6 +61,7 @@ typedef struct ProofPath {
 
 typedef struct Proof {
   const Program *program;
+  const Graph *graph;                   /* the step that was looked at; later stages put another one in its place */
   const char *failure;                  /* NULL, or why nothing can be proved: then there is nothing else in here */
   uint32_t n_kinds;
   KindSet all;

@@ -176,7 +176,7 @@ static void cut_param(Proof *p, uint32_t i) {
 }
 
 bool proof_route_is_idle(const Proof *p, uint32_t route) {
-  const ProgRoute *r = &p->program->routes[route];
+  const ProgRoute *r = &p->program->routes[route]; /* before simplify: the factor is a value of p->graph */
   const Abs *x = r->primitive == ROUTE_GRADIENT && r->factor ? &p->loose->abs[r->factor] : NULL;
   bool idle = x && x->n_cells; /* a factor that nobody reads masks nothing, but that is another lint's matter */
   for (uint32_t c = 0; idle && c < x->n_cells; c++) {
@@ -188,7 +188,7 @@ bool proof_route_is_idle(const Proof *p, uint32_t route) {
 
 Proof *pass_prove(Program *p, Arena *a) {
   Proof *f = ARENA_NEW(a, Proof);
-  *f = (Proof){.program = p, .arena = a, .n_kinds = p->n_conds ? p->n_kinds : 1};
+  *f = (Proof){.program = p, .graph = p->step, .arena = a, .n_kinds = p->n_conds ? p->n_kinds : 1};
   if (!p->step) f->failure = "there is no training step";
   else if (!f->n_kinds) f->failure = "the conditions of classes and arms have too many combinations, or their fields have no declared finite ranges";
   else if (f->n_kinds > PROOF_MAX_KINDS) f->failure = arena_printf(a, "the conditions of classes and arms have %u combinations, more than %d", f->n_kinds, PROOF_MAX_KINDS);
