@@ -29,6 +29,7 @@ init-fan-out           train.initial         initial values by the wrong fan
 dropout-in-evaluation  train.initial         evaluations drop values too
 count-all-dropouts     train.probes          draws depend on what else is declared
 probes-clip            train.probes          a probe takes part in the clipping of the model
+probes-group           train.probes          a probe has a say in how rows are grouped
 classes-overlap        parity.origins        a term belongs to two origins of its loss
 ablate-nothing         train.ablate          parts that are ablated stay
 swap-operands          parity.routes         a - b computes b - a

@@ -71,12 +71,45 @@ static bool groups_of_kinds(const Kinds *k, const bool *live, Grouping *out) {
   return true;
 }
 
-/* ---- candidates ----------------------------------------------------------------------------------------------------------- */
-typedef struct Candidate { Graph *graph; Grouping groups; RowSets sets; double *share; double operations, cost; } Candidate;
+/* ---- without probes ------------------------------------------------------------------------------------------------------- */
+/* The origins of the adjoints that a value is made of. */
+static OriginSet origins_in(const Graph *g, ValueId v, Arena *a) {
+  bool *live = ARENA_NEWS(a, bool, v + 1);
+  OriginSet all = 0;
+  live[v] = true;
+  for (ValueId id = v; id > 0; id--) {
+    if (!live[id] || g->v[id].phase == PHASE_FORWARD) continue;
+    all |= g->v[id].origins;
+    for (uint32_t i = 0; i < g->v[id].n_args; i++) live[g->v[id].args[i]] = true;
+  }
+  return all;
+}
 
-static Candidate candidate(const Program *p, const Kinds *k, const Grouping *groups, GroupMode mode, int64_t batch) {
-  Candidate c = {.groups = *groups, .cost = INFINITY};
-  Graph *made = group_build(p->step, k, groups, mode, p->arena, &c.sets);
+/* The step as it would be without probes: the same values, fewer roots. What is decided on it does not depend on them. */
+static const Graph *model_alone(const Program *p) {
+  const Graph *g = p->step;
+  OriginSet probes = 0;
+  for (uint32_t i = 0; i < p->n_origins; i++) probes |= p->origins[i].probe ? (OriginSet)1 << i : 0;
+  if (!probes || fault("probes-group")) return g;
+  Graph *m = ARENA_NEW(p->arena, Graph);
+  *m = *g;
+  m->roots = ARENA_NEWS(p->arena, Root, g->n_roots), m->n_roots = 0;
+  for (uint32_t i = 0; i < g->n_roots; i++) {
+    const Root *r = &g->roots[i];
+    const OriginSet of = r->kind == ROOT_LOSS                                ? (OriginSet)1 << r->a
+                         : r->kind == ROOT_PARAM || r->kind == ROOT_STATE ? origins_in(g, r->value, p->arena)
+                                                                             : 0;
+    if (!of || of & ~probes) m->roots[m->n_roots++] = *r;
+  }
+  return m;
+}
+
+/* ---- candidates ----------------------------------------------------------------------------------------------------------- */
+typedef struct Candidate { Graph *graph; Grouping groups; GroupMode mode; RowSets sets; double *share; double operations, cost; } Candidate;
+
+static Candidate candidate(const Program *p, const Graph *g, const Kinds *k, const Grouping *groups, GroupMode mode, int64_t batch) {
+  Candidate c = {.groups = *groups, .mode = mode, .cost = INFINITY};
+  Graph *made = group_build(g, k, groups, mode, p->arena, &c.sets);
   if (!made) return c;
   c.graph = pass_simplify(made, p->arena);
   c.share = ARENA_NEWS(p->arena, double, IR_MAX_SETS);
@@ -99,13 +132,13 @@ static void swap_groups(Grouping *g, uint32_t i, uint32_t j) {
 
 /* The orders in which groups may stand, one after the other: those that keep more of what sums need side by side make
  * fewer products. false: all were tried. Exchanges of neighbours, each kept if it helps. */
-static Candidate best_order(const Program *p, const Kinds *k, Grouping groups, int64_t batch) {
-  Candidate best = candidate(p, k, &groups, GROUP_SUMS, batch);
+static Candidate best_order(const Program *p, const Graph *g, const Kinds *k, Grouping groups, int64_t batch) {
+  Candidate best = candidate(p, g, k, &groups, GROUP_SUMS, batch);
   for (uint32_t i = 0; groups.n > 2 && i + 1 < groups.n; i++)
     for (uint32_t j = i + 1; j < groups.n; j++) {
       Grouping other = best.groups;
       swap_groups(&other, i, j);
-      Candidate c = candidate(p, k, &other, GROUP_SUMS, batch);
+      Candidate c = candidate(p, g, k, &other, GROUP_SUMS, batch);
       if (c.graph && (!best.graph || c.graph->n < best.graph->n)) best = c;
     }
   return best;
@@ -133,25 +166,30 @@ static void use_groups(Program *p, const Kinds *k, const Candidate *c) {
 }
 
 void pass_group(Program *p) {
-  const Graph *g = p->step;
+  const Graph *g = model_alone(p);
   bool *live = live_of(g, p->arena), masked = false;
   for (ValueId v = 1; v < g->n; v++) masked |= live[v] && g->v[v].op == OP_MASK;
   if (!masked) return;
   Kinds k = known_of_graph(p, g, p->arena);
   int64_t batch = p->train.batch > 0 ? p->train.batch : 1;
   Grouping one = {.n = 1, .kinds = {k.n == 64 ? UINT64_MAX : ((uint64_t)1 << k.n) - 1}, .share = {1}}, many;
-  Candidate plain = candidate(p, &k, &one, GROUP_NONE, batch), best = plain;
+  Candidate plain = candidate(p, g, &k, &one, GROUP_NONE, batch), best = plain;
   if (!plain.graph) return;
   p->groups.why = p->train.group_rows == 0 ? "switched off" : k.n < 2 ? "no mask depends on a class" : NULL;
   if (!p->groups.why && !groups_of_kinds(&k, live, &many)) p->groups.why = "masks tell too many kinds of data apart";
   if (!p->groups.why && many.n < 2) p->groups.why = "every class is blocked in the same places";
   if (!p->groups.why) {
-    Candidate sums = best_order(p, &k, many, batch), all = candidate(p, &k, &sums.groups, GROUP_ALL, batch);
+    Candidate sums = best_order(p, g, &k, many, batch), all = candidate(p, g, &k, &sums.groups, GROUP_ALL, batch);
     best = all.cost < WORTH_GROUPING * sums.cost ? all : sums;
     bool pays = best.cost <= WORTH_GROUPING * plain.cost;
     if (!best.graph || best.sets.n < 2) p->groups.why = "nothing becomes smaller";
     else if (!pays && p->train.group_rows < 0) p->groups.why = "it would save less than 2 % of the operations";
     else if (!program_kind_column(p)) p->groups.why = "a class depends on positions or changes from step to step";
+  }
+  if (g != p->step) { /* with the probes in it again */
+    plain = candidate(p, p->step, &k, &one, GROUP_NONE, batch);
+    if (!p->groups.why) best = candidate(p, p->step, &k, &best.groups, best.mode, batch);
+    if (!p->groups.why && !best.graph) p->groups.why = "with the probes there are too many row sets";
   }
   if (p->groups.why) best = plain;
   p->groups.dense = operations(pass_simplify(p->step, p->arena), batch, NULL);
