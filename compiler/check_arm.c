@@ -254,21 +254,37 @@ ValueId part_weights(Elab *e, const Parts *p, const double *w, const Val *v) {
   return ir_bcast(e->g, ir_const_data(e->g, v->span, data, &row, DT_F32), &s, map);
 }
 
-/* 1 + s (m - 1); 0 after an error. Strengths known now must lie in [0, 1]. */
-static ValueId with_strength(Elab *e, const RouteDecl *r, ValueId m, Span at) {
+/* The strength as a tensor of the shape of the factors: one number, a schedule, or a class: for each datum 0, 1 or its weight. */
+static ValueId strength_value(Elab *e, const RouteDecl *r, const Val *like) {
+  const bool saved = e->in_condition;
+  e->in_condition = ast_is(r->strength, AST_NAME);
   Val *s = elab(e, e->model, r->strength);
+  e->in_condition = saved;
   if (val_bad(s)) return 0;
   if (s->kind == VAL_NUM && !(s->num >= 0 && s->num <= 1)) {
     use_static(e, s);
     err(e->m, E0328, s->span, r->decl->name, number_text(e->m->a, s->num));
     return 0;
   }
-  if (s->kind == VAL_NUM && !s->id && s->num == 1) return m;
+  if (s->kind == VAL_TENSOR && is_class(e, s->id)) {
+    Val *w = val_like(e, s->span, ir_cast(e->g, s->id, DT_F32), s);
+    ValueId out;
+    return broadcast_to(e, s->span, "`strength`", w, like, &out) ? out : 0;
+  }
   ValueId f = as_f64_scalar(e, s, "`strength`");
-  if (!f) return 0;
-  Shape shape = e->g->v[m].shape;
-  ValueId one = f32_const(e, at, 1), sf = ir_bcast_scalar(e->g, ir_cast(e->g, f, DT_F32), &shape);
-  return ir_bin(e->g, OP_ADD, ir_bin(e->g, OP_MUL, sf, ir_bin(e->g, OP_SUB, m, one)), one);
+  return f ? ir_bcast_scalar(e->g, ir_cast(e->g, f, DT_F32), val_shape(e, like)) : 0;
+}
+
+/* 1 + s (m - 1), written so that 0 and 1 give 1 and m to the bit; 0 after an error. Strengths known now must lie in [0, 1]. */
+static ValueId with_strength(Elab *e, const RouteDecl *r, ValueId m, const Val *like) {
+  Graph *g = e->g;
+  ValueId s = strength_value(e, r, like);
+  if (!s) return 0;
+  const Value *val = &g->v[s];
+  const bool known = val->op == OP_CONST && !val->data;
+  if (known && val->num == 1) return m;
+  ValueId one = f32_const(e, r->strength->span, 1), part = ir_bin(g, OP_ADD, ir_bin(g, OP_MUL, s, ir_bin(g, OP_SUB, m, one)), one);
+  return known ? part : ir_where(g, ir_bin(g, OP_EQ, s, one), m, part);
 }
 
 /* What an arm makes of the factor m of the data that it does not take: w * own + (1 - w) * m for a weight w, written so
@@ -298,7 +314,7 @@ ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, in
               part_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v),
               m);
   }
-  if (r->strength) m = with_strength(e, r, m, r->strength->span);
+  if (r->strength) m = with_strength(e, r, m, v);
   for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = r->decl->ast->span;
   return m;
 }
