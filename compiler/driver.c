@@ -202,10 +202,10 @@ static void warn_untrained(Compilation *c) {
   }
 }
 
-/* Where somebody asks: a `forbid`, a declared region, `routec prove`, --dump=prove, --audit. */
-static void prove(Compilation *c) {
+/* Where somebody asks: a `forbid`, a declared region, `routec prove`, --dump=prove, --audit; a built trainer can audit. */
+static void prove(Compilation *c, Stage last) {
   Program *p = c->program;
-  bool asked = c->o->prove || p->n_forbids || (c->o->dump & (1u << STAGE_PROVE));
+  bool asked = c->o->prove || c->o->rt.audit > 0 || last == STAGE_ASM || p->n_forbids || (c->o->dump & (1u << STAGE_PROVE));
   for (uint32_t i = 0; i < p->n_regions; i++) asked |= p->regions[i].declared;
   if (!asked || !p->step || !p->optim.lr) return;
   c->proof = pass_prove(p, c->arena);
@@ -248,7 +248,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_UPDATE, last)) return column_end(c, stopped);
 
   if (c->program->n_classes) program_kind_column(c->program); /* the census of classes */
-  prove(c);
+  prove(c, last);
   if (stage_done(c, STAGE_PROVE, last)) return column_end(c, stopped);
 
   if (c->program->train.present && c->program->step && c->program->optim.lr) pass_group(c->program);
@@ -261,6 +261,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_PLAN, last)) return column_end(c, stopped);
 
   c->job = plan_bind(c->arena, c->plan);
+  if (c->proof) plan_bind_audit(c->arena, c->job, c->proof);
   if (stage_done(c, STAGE_BIND, last)) return column_end(c, stopped);
   c->job->compiler = arena_printf(c->arena, "%s, %s", c->job->compiler, backend_version());
   if (last == STAGE_LOAD && o->last >= N_STAGES) rt_prefetch(c->job, &o->rt); /* data is read while LLVM compiles */

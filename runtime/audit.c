@@ -155,10 +155,16 @@ static uint32_t cell_of(const JobAtoms *a, const JobParam *p, int64_t entry) {
   return cell;
 }
 
-static const char *region_of(const Job *job, uint32_t param, int64_t entry) {
-  for (uint32_t k = 0; k < job->n_regions; k++)
-    if (region_has(job, k, param, entry)) return job->regions[k].name;
-  return "none that has a name";
+/* A region that holds the entry, best one that the class was proved to leave alone as a whole. */
+static const char *region_of(const Job *job, uint32_t class, uint32_t param, int64_t entry) {
+  const char *name = NULL;
+  for (uint32_t k = 0; k < job->n_regions; k++) {
+    if (!region_has(job, k, param, entry)) continue;
+    const JobProved *p = job->audit.proved ? &job->audit.proved[class * job->n_regions + k] : NULL;
+    if (p && p->lo > p->hi) return job->regions[k].name;
+    if (!name) name = job->regions[k].name;
+  }
+  return name ? name : "none that has a name";
 }
 
 static bool refuted(Run *r, uint32_t class, uint32_t param, int which, int64_t entry) {
@@ -174,7 +180,7 @@ static bool refuted(Run *r, uint32_t class, uint32_t param, int which, int64_t e
   }
   if (n < sizeof index) snprintf(index + n, sizeof index - n, "]");
   return rt_fail_at(&r->error, &p->span, RT_E0747, (long long)(r->state.step), job->data_classes[class].name,
-                    region_of(job, param, entry), what[which + 1], p->path, index, (double)r->audit->real[entry],
+                    region_of(job, class, param, entry), what[which + 1], p->path, index, (double)r->audit->real[entry],
                     (double)r->audit->changed[entry]);
 }
 
@@ -310,7 +316,8 @@ bool audit_report(Run *r) {
   }
   progress_end(r);
   printf("audit of %lld steps: ", (long long)a->steps);
-  if (r->job->audit.atoms)
+  if (r->job->audit.atoms && !a->checked) printf("no class was proved unable to change anything, so there was nothing to hold it to\n");
+  else if (r->job->audit.atoms)
     printf("what was proved out of reach stayed the same, bit for bit (%lld comparisons)\n", (long long)a->checked);
   else printf("nothing was proved%s%s\n", r->job->audit.unproved ? ": " : "", r->job->audit.unproved ? r->job->audit.unproved : "");
   table_print(r);

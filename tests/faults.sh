@@ -7,6 +7,7 @@ set -u
 : "${ROUTEC_BUILD:?folder of a build with ROUTEC_FAULTS=ON}" "${ROUTEC_ROOT:=$(cd "$(dirname "$0")/.." && pwd)}"
 faults='
 drop-mask              train.hand_example    a route that is parsed, checked, and never applied
+forget-mask            train.audit           masks are lost behind the proof: it says none, the code does not
 swap-arms              parity.routes         each datum takes the arm of the other class
 shift-label            parity.split          `in 0 ..= 4` leaves out 4
 shift-split            train.hand_example    parts are one unit off

@@ -4,6 +4,7 @@
 #ifndef ROUTEC_PLAN_H
 #define ROUTEC_PLAN_H
 #include "program.h"
+#include "proof.h"
 
 /* n, or n times the rows of a row set: 1 + set, set 0 being the whole batch. */
 typedef struct Extent { int64_t n; uint32_t rows; } Extent;
@@ -137,4 +138,6 @@ bool plan_view_of(const PlanFn *f, ValueId v, View *out);
 #include "job.h"
 /* The constant data of a run. Function entries are NULL until a back end sets them. plan/bind.c */
 Job *plan_bind(Arena *a, const Plan *p);
+/* Gives it what was proved, for audits. plan/bind_audit.c */
+void plan_bind_audit(Arena *a, Job *j, const Proof *f);
 #endif

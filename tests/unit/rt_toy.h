@@ -319,6 +319,26 @@ static inline void assert_same_file(const char *a, const char *b) {
   if (n != m || memcmp(x, y, n) != 0) fail_msg("%s and %s differ", a, b);
   free(x), free(y);
 }
+static inline void assert_same_run(const char *a, const char *b) {
+  char x[160], y[160];
+  snprintf(x, sizeof x, "%s/metrics.jsonl", a), snprintf(y, sizeof y, "%s/metrics.jsonl", b);
+  assert_same_file(x, y);
+  for (int part = 0; part < 2; part++) { /* tensors; the metadata holds clocks */
+    size_t n[2];
+    char *text[2];
+    for (int i = 0; i < 2; i++) {
+      snprintf(x, sizeof x, "%s/checkpoint-100.safetensors", i ? b : a);
+      text[i] = toy_read(x, &n[i]);
+      assert_non_null(text[i]);
+      uint64_t head;
+      memcpy(&head, text[i], 8);
+      memmove(text[i], text[i] + 8 + head, n[i] -= 8 + (size_t)head);
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(text[0], text[1], n[0]);
+    free(text[0]), free(text[1]);
+  }
+}
 static inline bool file_exists(const char *path) { return access(path, F_OK) == 0; }
 
 #if defined(__SANITIZE_ADDRESS__)
