@@ -110,7 +110,7 @@ static void add_part(Elab *e, Table *t, const char *name, uint32_t region) {
 static bool cover_split(Elab *e, Table *t, Split *s, const Ast *at) {
   Model *m = e->m;
   s->decl->used = true;
-  if (s->bad) return false;
+  if (s->bad || !s->extent) return false; /* said elsewhere: there is no such place */
   if (s->tangled) return err(m, E0340, at->span, s->decl->name, s->tangled), false;
   for (uint32_t k = 0; k < s->n_parts; k++) {
     const ProgRegion *r = &m->p->regions[s->region + 3 * k];
@@ -250,6 +250,12 @@ static bool table_make(Elab *e, Table *t) {
   for (uint32_t i = 0; ok && arms && i < arms->n_kids; i++)
     if (ast_kid(arms->kids[i], 1)) ok = add_target(e, t, arms->kids[i]->kids[1]);
   if (!ok) return false;
+  for (uint32_t i = 0; i < t->n; i++)
+    if (!strcmp(t->part[i].name, "shared")) {
+      err(m, E0343, t->r->place.span, t->r->decl->name,
+          "a part is called `shared`, which stands for what no part owns");
+      return false;
+    }
   t->shared = t->n;
   add_part(e, t, "shared", UINT32_MAX);
   t->joint = t->n;
