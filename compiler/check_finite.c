@@ -125,8 +125,9 @@ static double value_in(Case *c, ValueId id) {
   const Value *v = &c->e->g->v[id];
   double x[3] = {0, 0, 0};
   for (uint32_t i = 0; i < v->n_args && i < 3; i++) x[i] = value_in(c, v->args[i]);
+  const double y = apply(c->e, v, x);
   c->stamp[id] = c->epoch;
-  return c->value[id] = apply(c->e, v, x);
+  return c->value[id] = v->dtype == DT_F32 ? (double)(float)y : y; /* as the compiled condition rounds it */
 }
 
 static double var_value(const struct FieldOf *v, double *k) {

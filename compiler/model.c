@@ -135,6 +135,27 @@ static void print_units(const SplitPart *p, FILE *f) {
   }
 }
 
+/* The conditions that a route's factor reads, and over which axes of its place each is repeated: the units, and what the
+ * condition has not. */
+static void print_route_conditions(const Model *m, const ProgRoute *r, FILE *f) {
+  Elab *e = m->step;
+  const Graph *g = e->g;
+  const Shape *place = &g->v[m->p->taps[r->tap].value].shape;
+  uint8_t *live = ARENA_NEWS(m->a, uint8_t, g->n);
+  if (!r->factor) return;
+  live[r->factor] = 1;
+  for (ValueId k = r->factor; k > 0; k--)
+    for (uint32_t i = 0; live[k] && i < g->v[k].n_args; i++) live[g->v[k].args[i]] = 1;
+  for (uint32_t i = 0; i < m->p->n_conds; i++) {
+    const ProgCond *c = &m->p->conds[i];
+    const Shape *s = &g->v[c->value].shape;
+    if (!live[c->value]) continue;
+    fprintf(f, "  %s: %s", c->text, val_text(e, val_tensor(e, c->span, c->value)));
+    if (s->rank + 1 < place->rank) fputs(", the same at all positions", f);
+    fputc('\n', f);
+  }
+}
+
 void model_print(const Model *m, FILE *f) {
   Elab *e = m->step;
   fprintf(f, "model %s\n", m->p->title);
@@ -160,11 +181,13 @@ void model_print(const Model *m, FILE *f) {
       fputc('\n', f);
     }
   }
-  for (uint32_t i = 0; i < m->classes.n; i++) fprintf(f, "class %s\n", m->classes.v[i]->name);
+  for (uint32_t i = 0; i < m->classes.n; i++)
+    fprintf(f, "class %s: %s%s\n", m->classes.v[i]->name, val_text(e, e->classes[i]), e->classes[i]->labels ? ", drawn labels" : "");
   for (uint32_t i = 0; i < m->p->n_routes; i++) {
     const ProgRoute *r = &m->p->routes[i];
     fprintf(f, "route %s: %s of %s\n", r->name, r->primitive == ROUTE_VALUE ? "value" : r->primitive == ROUTE_PARAMETERS ? "parameters" : "gradient",
             m->p->taps[r->tap].name);
+    print_route_conditions(m, r, f);
   }
   for (uint32_t i = 0; i < m->p->n_origins; i++)
     fprintf(f, "%s %s%s\n", m->p->origins[i].regularizer ? "regularize" : "loss", m->p->origins[i].name,
