@@ -30,7 +30,7 @@ typedef struct Build {
   RowSets *sets;
   bool overflow;      /* of row sets or selections */
   uint32_t *readers;  /* [value] live ones */
-  bool *whole;        /* [value] computed for all rows if it is asked for at all */
+  bool *whole;        /* [value] computed for all rows if it is asked for at all; forward: everywhere */
   Selection *sel; uint32_t n_sel;
   Slot *table; uint32_t mask, filled;
 } Build;
@@ -524,7 +524,8 @@ static ValueId compute(Build *b, const Want *w) {
     Shape s = new_shape(b, &v->shape, w);
     return number(b, w->v, &s, 0);
   }
-  if (w->set && b->whole[w->v] && op_class(v->op) != OPC_LEAF) {
+  bool part = w->set || (w->sel && v->phase == PHASE_FORWARD);
+  if (part && b->whole[w->v] && op_class(v->op) != OPC_LEAF) {
     ValueId all = want(b, w->v, 0, -1, 0);
     b->to->phase = v->phase;
     return cut(b, w->v, ir_rslice(b->to, all, w->set), w->axis, w->sel);
@@ -573,6 +574,15 @@ static ValueId want(Build *b, ValueId v, uint32_t set, int32_t axis, uint32_t se
 }
 
 /* ---- what stays whole -------------------------------------------------------------------------------------------------------------- */
+/* Whether v has zeros that somebody may leave out. */
+static bool has_zeros(Build *b, ValueId v) {
+  int32_t axis;
+  uint32_t sel;
+  bool zeros = false;
+  for (uint32_t i = 0; i < b->groups->n; i++) zeros |= !support(b, v, b->groups->kinds[i], &axis, &sel) || sel;
+  return zeros;
+}
+
 /* Whether some group has zeros of its own in v. */
 static bool has_own_zeros(Build *b, ValueId v) {
   int32_t axis, own_axis;
@@ -590,7 +600,7 @@ static void find_whole_forward(Build *b, const bool *live) {
   for (ValueId v = 1; v < g->n; v++) {
     const Value *x = &g->v[v];
     if (!live[v] || rows_axis(&x->shape) < 0) continue;
-    apart[v] = own[v] = has_own_zeros(b, v);
+    own[v] = has_zeros(b, v), apart[v] = has_own_zeros(b, v);
     for (uint32_t i = 0; i < x->n_args; i++) apart[v] |= apart[x->args[i]];
   }
   for (uint32_t i = 0; i < g->n_roots; i++) needed[g->roots[i].value] = true;
@@ -599,7 +609,7 @@ static void find_whole_forward(Build *b, const bool *live) {
     if (!live[v]) continue;
     bool passes = !own[v] && (sums_rows(g, x) ? x->phase == PHASE_FORWARD : needed[v]);
     for (uint32_t i = 0; passes && i < x->n_args; i++) needed[x->args[i]] = true;
-    b->whole[v] = rows_axis(&x->shape) < 0 || (x->phase == PHASE_FORWARD && !apart[v] && needed[v]);
+    b->whole[v] = rows_axis(&x->shape) < 0 || (x->phase == PHASE_FORWARD && !apart[v] && !own[v] && needed[v]);
   }
 }
 
@@ -626,9 +636,8 @@ Graph *group_build(const Graph *g, const Kinds *k, const Grouping *groups, Group
   for (uint32_t i = 0; i < g->n_roots; i++) live[g->roots[i].value] = true;
   for (ValueId v = g->n; v-- > 1;)
     for (uint32_t i = 0; live[v] && i < g->v[v].n_args; i++) live[g->v[v].args[i]] = true, b.readers[g->v[v].args[i]]++;
-  if (mode == GROUP_ALL) find_whole_forward(&b, live);
+  if (mode != GROUP_SUMS) find_whole_forward(&b, live);
   if (mode == GROUP_SUMS) find_whole_sums(&b, live);
-  for (ValueId v = 1; mode == GROUP_NONE && v < g->n; v++) b.whole[v] = true;
   for (ValueId v = 1; v < g->n; v++) /* in order: what is whole anyway needs no deep recursion */
     if (live[v] && b.whole[v]) want(&b, v, 0, -1, 0);
   for (uint32_t i = 0; i < g->n_roots; i++) {

@@ -73,6 +73,10 @@ static ValueId unify(Simplify *s, ValueId v) {
     Value *twin = ir_value(s->g, s->table[at]), *now = ir_value(s->g, v);
     if (!value_same(twin, now)) continue;
     if (!twin->name) twin->name = now->name;
+    if (now->phase < twin->phase) { /* its arguments are now's, so it can stand as early */
+      twin->phase = now->phase;
+      if (now->phase == PHASE_FORWARD) twin->origins = 0;
+    }
     if (v == s->g->n - 1) s->g->n--;
     s->counts.merged++;
     return s->table[at];
