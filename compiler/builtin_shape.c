@@ -174,19 +174,24 @@ Val *bi_matmul(BuiltinCall *c) {
 }
 
 /* ---- mix ---- */
-/* A weight as [ROWS] or with x's shape: a trailing axis of 1 is dropped. */
+/* Without its last axis, which has one entry: the names of the others stay. */
+static Val *without_last(Elab *e, Span span, ValueId id, const Val *named) {
+  Shape s = e->g->v[id].shape;
+  s.rank--;
+  Val *v = val_tensor(e, span, ir_reshape(e->g, id, &s));
+  for (int i = 0; i < s.rank; i++) v->axis[i] = named->axis[i];
+  return v;
+}
+
+/* A weight for each datum (or position), or of x's shape: a trailing axis of 1 is dropped. */
 static Val *weight_of(BuiltinCall *c, Val *w) {
   Elab *e = c->e;
   ValueId id = as_f32(e, w, "the weight of `mix`");
   if (!id) return NULL;
-  Val *v = val_like(e, w->span, id, w);
-  Shape s = e->g->v[id].shape;
-  if (s.rank > 1 && s.d[s.rank - 1] == 1) {
-    s.rank--;
-    v = val_like(e, w->span, ir_reshape(e->g, id, &s), val_tensor(e, w->span, id));
-    if (s.d[0] == DIM_ROWS) v->axis[0] = "example";
-  }
-  return v;
+  const Val *v = val_like(e, w->span, id, w);
+  const Shape s = e->g->v[id].shape;
+  if (s.rank > 1 && s.d[s.rank - 1] == 1) return without_last(e, w->span, id, v);
+  return val_like(e, w->span, id, w);
 }
 
 /* Weight number i of n: its own tensor, 1 - w for the last of two, or column i of a single tensor of n
@@ -200,11 +205,8 @@ static Val *mix_weight(BuiltinCall *c, Val **ws, uint32_t nw, uint32_t i, uint32
     for (uint32_t k = 0; k < nw; k++) rest = elab_binary(e, c->call, "-", rest, ws[k]);
     return rest;
   }
-  Shape s = *val_shape(e, ws[0]);
-  ValueId id = ir_slice(e->g, ws[0]->id, s.rank - 1, i, 1, 1);
-  s.rank--;
-  Val *v = val_tensor(e, c->span, ir_reshape(e->g, id, &s));
-  return v;
+  const Shape s = *val_shape(e, ws[0]);
+  return without_last(e, c->span, ir_slice(e->g, ws[0]->id, s.rank - 1, i, 1, 1), ws[0]);
 }
 
 Val *bi_mix(BuiltinCall *c) {
@@ -220,8 +222,8 @@ Val *bi_mix(BuiltinCall *c) {
   for (uint32_t i = 0; i < nw; i++)
     if (!ws[i]) return poison(c);
   const Shape *sw = val_shape(e, ws[0]);
-  bool columns = nw == 1 && n != 2 && n > 0 && sw->rank > 0 && sw->d[sw->rank - 1] == (int64_t)n;
-  columns = columns || (nw == 1 && n == 2 && sw->rank > 1 && sw->d[sw->rank - 1] == 2);
+  /* a named axis is one of positions, however many they are, not one of operands */
+  bool columns = nw == 1 && n > 0 && sw->rank > (n == 2) && sw->d[sw->rank - 1] == (int64_t)n && !ws[0]->axis[sw->rank - 1];
   if (n < 2 || !(nw == n || nw == n - 1 || columns)) {
     Diag *g = err(m, E0338, c->span, nw, plural(nw, "weight", "weights"), n);
     diag_note(m->diags, g,

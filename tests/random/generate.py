@@ -52,6 +52,7 @@ class Generator:
         self.n_names = self.n_layers = 0
         self.no_place = set()  # detached values: a route there would do nothing
         self.places = []       # extra places: insides of modules
+        self.between = set()   # values between positions
         self.classes = {}
 
     def chance(self, p):
@@ -63,6 +64,8 @@ class Generator:
         out = out or 'h%d' % self.n_names
         self.body.append(dict(attrs, out=out, op=op, args=list(args)))
         self.shape[out] = tuple(shape)
+        if op in ('matmul_t', 'softmax', 'scale'):
+            self.between.add(out)
         return out
 
     def layer(self):
@@ -88,51 +91,62 @@ class Generator:
         return self.put(kind, [h], self.shape[h], layer=self.layer(), affine=self.chance(0.7))
 
     def block_embedding(self, h):
-        field = self.r.choice(['label', 'kind'])
+        field = 'tok' if self.seq else self.r.choice(['label', 'kind'])
         e = self.put('embedding', [field], self.shape[h], layer=self.layer(), vocab=self.ranges[field] + 1, d=self.shape[h][-1])
         return self.put('add', [h, e], self.shape[h])
 
     def block_tied(self, h):
         """A module that is called twice, so its weights are tied."""
-        d = self.shape[h][-1]
-        name = self.module(d, d)
-        first = self.put('call', [h], (d,), module=name)
+        shape = self.shape[h]
+        name = self.module(shape, shape[-1])
+        first = self.put('call', [h], shape, module=name)
         between = self.act(first) if self.chance(0.3) else first
-        return self.put('call', [between], (d,), module=name)
+        return self.put('call', [between], shape, module=name)
 
     def block_module(self, h):
-        n = self.r.randint(3, 9)
-        name = self.module(self.shape[h][-1], n)
+        n, lead = self.r.randint(3, 9), self.shape[h][:-1]
+        name = self.module(self.shape[h], n)
         inside = self.modules[-1]['body'][0]
-        self.places.append('%s.%s' % (name, inside['out']))
-        self.shape['%s.%s' % (name, inside['out'])] = (inside['n'],)
-        return self.put('call', [h], (n,), module=name)
+        place = '%s.%s' % (name, inside['out'])
+        self.places.append(place)
+        self.shape[place] = lead + (inside['n'],)
+        return self.put('call', [h], lead + (n,), module=name)
 
-    def module(self, n_in, n_out):
+    def module(self, shape, n_out):
         name = 'm%d' % (len(self.modules) + 1)
         saved, self.body = self.body, []
-        self.shape['v'] = (n_in,)
+        self.shape['v'] = shape
         x = self.linear('v', self.r.randint(3, 8))
-        self.put('linear', [self.act(x)], (n_out,), out='out', layer=self.layer(), n=n_out, bias=True)
+        self.put('linear', [self.act(x)], shape[:-1] + (n_out,), out='out', layer=self.layer(), n=n_out, bias=True)
         body, self.body = self.body, saved
-        self.modules.append(dict(name=name, n_in=n_in, n_out=n_out, body=body))
+        self.modules.append(dict(name=name, takes=shape, gives=shape[:-1] + (n_out,), body=body))
         return name
 
     def block_mix(self, h):
         d = self.r.randint(3, 8)
-        gate = self.put('act', [self.linear(h, 1)], (1,), kind='sigmoid')
+        gate = self.linear(h, 1)
+        if self.seq and self.chance(0.5):  # one number for each position, or an axis of 1
+            gate = self.put('last', [gate], self.shape[gate][:-1])
+        gate = self.put('act', [gate], self.shape[gate], kind='sigmoid')
         a, b = self.linear(h, d), self.act(self.linear(h, d))
-        return self.put('mix', [gate, a, b], (d,), names=['left', 'right'])
+        return self.put('mix', [gate, a, b], self.shape[a], names=['left', 'right'])
 
     def block_attention(self, h):
         t, d = self.r.randint(2, 4), self.r.randint(2, 5)
-        x = self.put('reshape', [self.linear(h, t * d)], (t, d), dims=[t, d])
+        x = h
+        if self.seq:
+            t = self.seq[0]
+        else:
+            x = self.put('reshape', [self.linear(h, t * d)], (t, d), dims=[t, d])
         q, k, v = self.linear(x, d), self.linear(x, d), self.linear(x, d)
         scores = self.put('scale', [self.put('matmul_t', [q, k], (t, t))], (t, t), by=0.5)
         mixed = self.put('matmul', [self.put('softmax', [scores], (t, t)), v], (t, d))
-        return self.put('flatten', [mixed], (t * d,))
+        return mixed if self.seq else self.put('flatten', [mixed], (t * d,))
 
     def block_concat(self, h):
+        if self.seq:
+            other = self.act(self.linear(h, 3))
+            return self.put('concat', [other, h], self.shape[h][:-1] + (3 + self.shape[h][-1],))
         n = self.shape[h][-1]
         part = self.put('slice', [h], (max(1, n // 2),), lo=0, hi=max(1, n // 2))
         other = self.act(self.linear(h, 3))
@@ -172,13 +186,29 @@ class Generator:
         self.image = (r.randint(1, 3), r.randint(3, 5)) if self.chance(0.25) else None
         if self.image:
             self.image = (self.image[0], self.image[1], self.image[1])
-        self.n_in = self.image[0] * self.image[1] ** 2 if self.image else r.randint(3, 9)
-        self.shape['x'] = self.image or (self.n_in,)
+        self.seq = (r.randint(2, 5), r.randint(2, 4)) if not self.image and self.chance(0.3) else None
         self.ranges = {'label': r.randint(2, 5), 'kind': r.randint(1, 3)}
+        if self.seq:
+            self.ranges['tok'] = r.randint(2, 4)
+        self.n_in = self.image[0] * self.image[1] ** 2 if self.image else r.randint(3, 9)
+        self.n_in = self.seq[0] * self.seq[1] if self.seq else self.n_in
+        self.shape['x'] = self.image or self.seq or (self.n_in,)
+        self.shape.update({'label': (), 'kind': (), 'tok': self.seq and self.seq[:1]})
         self.reader = r.choice(['csv', 'npy'])
         self.table = [[struct.unpack('f', struct.pack('f', round(r.uniform(-1.5, 1.5), 4)))[0] for _ in range(self.n_in)]
                       for _ in range(self.rows)]
-        self.ints = {f: [r.randint(0, hi) for _ in range(self.rows)] for f, hi in self.ranges.items()}
+        width = lambda f: self.seq[0] if f == 'tok' else 1
+        self.ints = {f: [r.randint(0, hi) for _ in range(self.rows * width(f))] for f, hi in sorted(self.ranges.items())}
+
+    def at_positions(self, c):
+        """Does the condition vary over positions, not only over data?"""
+        if c[0] == 'class':
+            return self.at_positions(self.classes[c[1]])
+        return c[1] == 'tok' if c[0] in ('in', 'eq') else any(self.at_positions(x) for x in c[1:])
+
+    def has_positions(self, name):
+        """May a condition at positions speak of this value? Between positions (attention's scores) it may not."""
+        return bool(self.seq) and len(self.shape[name]) == 2 and name not in self.between
 
     def random_cond(self, depth=0):
         r = self.r
@@ -201,12 +231,15 @@ class Generator:
     def truth(self, c):
         return tuple(cond_holds(c, f, self.classes) for f in self.every_datum())
 
-    def useful_cond(self):
+    def useful_cond(self, positions):
         """A condition that some data meet and some do not."""
         while True:
             c = self.random_cond()
-            if len(set(self.truth(c))) == 2:
+            if len(set(self.truth(c))) == 2 and (positions or not self.at_positions(c)):
                 return c
+
+    def class_for(self, positions):
+        return self.r.choice([c for c in sorted(self.classes) if positions or not self.at_positions(['class', c])])
 
     def parts_of(self, place):
         """Parts of the units: slices, lists, what is left."""
@@ -232,8 +265,8 @@ class Generator:
             return {p: float(p in inside) for p in parts}
         return {p: self.r.choice([0.0, 1.0, 0.5, -0.75, 2.0, 0.125]) for p in parts}
 
-    def arms(self, parts):
-        conds, ordered = [self.useful_cond() for _ in range(self.r.choice([0, 1, 1, 2, 3]))], False
+    def arms(self, parts, positions):
+        conds, ordered = [self.useful_cond(positions) for _ in range(self.r.choice([0, 1, 1, 2, 3]))], False
         taken, kept = [False] * len(list(self.every_datum())), []
         for c in conds:
             t = self.truth(c)
@@ -251,7 +284,7 @@ class Generator:
         else:
             self.splits.setdefault(place, self.parts_of(place))
             parts = self.splits[place]
-        arms, ordered = self.arms(parts)
+        arms, ordered = self.arms(parts, self.has_positions(place))
         one = self.chance(0.2)
         strength = self.r.choice([0.0, 0.25, 0.5, 1.0]) if one else None
         return dict(name=name, place=place, primitive=primitive, mix=bool(mix), arms=arms, ordered=ordered,
@@ -260,7 +293,7 @@ class Generator:
     def routes(self):
         self.splits = {}
         values = [s['out'] for s in self.body if s['out'] not in self.no_place and s['op'] != 'slice'] + self.places
-        names = [o["name"] for o in self.losses if o["routed"]] + [o['name'] for o in self.regs if o['routed']]
+        names = [n for o in self.losses + self.regs if o['routed'] for n in origins_of(o)]
         out, used = [], set()
         for i in range(self.r.choice([1, 1, 2, 2, 3, 4])):
             place, primitive = self.r.choice(values), 'value' if self.chance(0.2) else 'gradient'
@@ -271,10 +304,27 @@ class Generator:
             out.append(self.route('r%d' % i, place, primitive, origins))
         return out
 
-    def denominator(self, fixed):
+    def denominator(self, fixed, positions):
         kind = self.r.choice(['per', 'per', 'sum']) if fixed else self.r.choice(['mean', 'mean_by', 'mean_by', 'mean_over', 'per', 'sum'])
-        by = self.r.choice(sorted(self.classes) + ['label']) if kind == 'mean_by' else self.r.choice(sorted(self.classes))
+        by = 'label' if kind == 'mean_by' and self.chance(0.3) else self.class_for(positions)
         return dict(kind=kind, by=by, per=self.r.randint(2, 9))
+
+    def loss(self, i, h, flat):
+        """On a head of the net: (x - head)^2 at each position, or one term for each datum."""
+        kind, source = self.r.choice(['mse', 'ce'] if self.smooth else ['mse', 'mae', 'ce']), self.r.choice([h, h] + self.trail)
+        detached = self.chance(0.15)
+        if detached:
+            source = self.put('stop', [source], self.shape[source])
+            self.no_place.add(source)
+        if self.seq and kind == 'ce':
+            source = self.put('pool', [source], self.shape[source][-1:])
+        elif self.seq and self.chance(0.6):
+            kind = 'positions'
+        head = self.linear(source, self.ranges['label'] + 1 if kind == 'ce' else self.shape[flat][-1])
+        by = sorted({self.class_for(kind == 'positions') for _ in range(self.r.randint(1, 2))}) if self.chance(0.25) else []
+        return dict(name='loss%d' % i, kind=kind, args=[head, 'label' if kind == 'ce' else flat], weight=self.r.choice([None, None, 0.5, 2.0]),
+                    denominator=self.denominator(self.fixed, kind == 'positions'), by_class=by, routed=not self.chance(0.15),
+                    probe=detached and self.chance(0.5))
 
     def objectives(self, h):
         """Losses on heads of the net, and penalties on values within it."""
@@ -283,23 +333,14 @@ class Generator:
         if self.image:
             flat = self.put('flatten', ['x'], (self.n_in,))
             self.no_place.add(flat)
-        kinds = ['mse', 'mae', 'ce'] if not self.smooth else ['mse', 'ce']
-        self.losses, self.regs = [], []
-        for i in range(self.r.choice([1, 1, 2, 3])):
-            kind, source = self.r.choice(kinds), self.r.choice([h, h] + self.trail)
-            if self.chance(0.15):
-                source = self.put('stop', [source], self.shape[source])
-                self.no_place.add(source)
-            n = self.ranges['label'] + 1 if kind == 'ce' else self.n_in
-            head = self.linear(source, n)
-            weight = self.r.choice([None, None, 0.5, 2.0])
-            self.losses.append(dict(name='loss%d' % i, kind=kind, args=[head, 'label' if kind == 'ce' else flat], weight=weight,
-                                    denominator=self.denominator(self.fixed), routed=not self.chance(0.15)))
+        self.losses, self.regs = [self.loss(i, h, flat) for i in range(self.r.choice([1, 1, 2, 3]))], []
         for i in range(0 if self.fixed else self.r.choice([0, 0, 1, 2])):
             kind = self.r.choice(['l2', 'square'] if self.smooth else ['l1', 'l2', 'square', 'correlation'])
             at = self.r.choice(self.trail)
-            if kind == 'correlation' and self.shape[at][-1] < 2:
+            if kind == 'correlation' and (self.shape[at][-1] < 2 or self.seq):
                 kind = 'l2'
+            if kind == 'square' and self.seq:
+                kind = 'square_at'
             self.regs.append(dict(name='reg%d' % i, kind=kind, args=[at], n=self.shape[at][-1], weight=self.r.choice([0.01, 0.1]),
                                   routed=self.chance(0.5)))
 
@@ -320,13 +361,17 @@ class Generator:
         self.data()
         h = self.net()
         for i in range(self.r.randint(1, 3)):
-            self.classes['c%d' % i] = self.useful_cond()
+            self.classes['c%d' % i] = self.useful_cond(i > 0)  # c0 is one for each datum
         self.objectives(h)
         routes = self.routes()
-        return dict(seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, ranges=self.ranges,
+        return dict(seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, seq=self.seq, ranges=self.ranges,
                     reader=self.reader, modules=self.modules, model=self.body, classes=self.classes, splits=self.splits,
                     routes=routes, losses=self.losses, regs=self.regs, optimizer=self.optimizer(), fixed=self.fixed,
                     table=self.table, ints=self.ints)
+
+
+def origins_of(o):
+    return ['%s.%s' % (o['name'], c) for c in o['by_class'] + ['otherwise']] if o.get('by_class') else [o['name']]
 
 
 # ---- as text -------------------------------------------------------------------------------------------------------
@@ -354,6 +399,8 @@ def statement(s):
         'slice': lambda: '%s[%d .. %d]' % (a[0], s['lo'], s['hi']),
         'concat': lambda: 'concat(%s, %s)' % tuple(a),
         'stop': lambda: 'stop(%s)' % a[0],
+        'last': lambda: 'mean(%s, over = -1)' % a[0],
+        'pool': lambda: 'mean(%s, over = 0)' % a[0],
     }[s['op']]()
     return '  %s = %s\n' % (s['out'], text)
 
@@ -390,39 +437,54 @@ def route_text(r):
 
 
 def loss_text(o):
-    call = {'mse': 'mse', 'mae': 'mae', 'ce': 'cross_entropy'}[o['kind']]
+    call = {'mse': 'mse(%s, %s)', 'mae': 'mae(%s, %s)', 'ce': 'cross_entropy(%s, %s)',
+            'positions': 'mean(square(%s - %s), over = -1)'}[o['kind']] % tuple(o['args'])
     d = o['denominator']
     settings = {'mean': [], 'sum': ['sum'], 'per': ['per = %d' % d['per']], 'mean_by': ['mean_by = ' + d['by']],
                 'mean_over': ['mean_over = ' + d['by']]}[d['kind']]
     settings += [] if o['routed'] else ['gradient = unrouted']
-    return 'loss %s = %s%s(%s, %s)%s\n' % (o['name'], '%s * ' % o['weight'] if o['weight'] else '', call, o['args'][0], o['args'][1],
-                                           ' { %s }' % '; '.join(settings) if settings else '')
+    settings += ['by_class = [%s]' % ', '.join(o['by_class'])] if o['by_class'] else []
+    settings += ['probe'] if o['probe'] else []
+    return 'loss %s = %s%s%s\n' % (o['name'], '%s * ' % o['weight'] if o['weight'] else '', call,
+                                   ' { %s }' % '; '.join(settings) if settings else '')
 
 
 def reg_text(o):
     x, half = o['args'][0], o['n'] // 2
     call = {'l1': 'l1_norm(%s)' % x, 'l2': 'l2_norm(%s)' % x, 'square': 'mean(square(%s))' % x,
+            'square_at': 'mean(square(%s), over = [0, 1])' % x,
             'correlation': 'mean(abs(correlation(%s[0 .. %d], %s[%d .. %d], over = example)))' % (x, half, x, half, o['n'])}[o['kind']]
     return 'regularize %s = %s * %s { gradient = %s }\n' % (o['name'], o['weight'], call, 'routed' if o['routed'] else 'unrouted')
 
 
-def spec_text(p):
-    name = str(p['seed'])
+def data_text(p):
+    name, n, t = str(p['seed']), p['n_in'], p['seq'][0] if p['seq'] else 0
+    fields = ['x'] + sorted(p['ranges'])
     if p['reader'] == 'csv':
-        source = 'csv("%s.csv", x = 0 .. %d, label = %d, kind = %d)' % (name, p['n_in'], p['n_in'], p['n_in'] + 1)
+        source, at = 'csv("%s.csv"' % name, 0
+        for f in fields:
+            width = n if f == 'x' else t if f == 'tok' else 1
+            source += ', %s = %s' % (f, '%d .. %d' % (at, at + width) if f in ('x', 'tok') else at)
+            at += width
+        source += ')'
     else:
-        source = 'npy(x = "%s-x.npy", label = "%s-label.npy", kind = "%s-kind.npy")' % (name, name, name)
-    dims = p['image'] or [p['n_in']]
+        source = 'npy(%s)' % ', '.join('%s = "%s-%s.npy"' % (f, name, f) for f in fields)
+    dims = p['image'] or p['seq'] or [n]
     x = 'source.x'
-    if p['image'] and p['reader'] == 'csv':
+    if len(dims) > 1 and p['reader'] == 'csv':
         x = 'reshape(source.x, [%s])' % ', '.join(map(str, dims))
-    out = '# tests/random/generate.py, seed %s\nedition 1\ndata points {\n  source = %s\n  x: f32[%s] = %s\n' % (
-        name, source, ', '.join(map(str, dims)), x)
+    typed = ', '.join(map(str, dims)) if not p['seq'] else 'pos = %d, %d' % tuple(dims)
+    out = 'data points {\n  source = %s\n  x: f32[%s] = %s\n' % (source, typed, x)
     for f, hi in sorted(p['ranges'].items()):
-        out += '  %s: int in 0 ..= %d = source.%s\n' % (f, hi, f)
-    out += '}\n'
+        out += '  %s: int%s in 0 ..= %d = source.%s\n' % (f, '[pos = %d]' % t if f == 'tok' else '', hi, f)
+    return out + '}\n'
+
+
+def spec_text(p):
+    out = '# tests/random/generate.py, seed %d\nedition 1\n' % p['seed'] + data_text(p)
+    typed = lambda shape: 'f32[%s]' % ', '.join(map(str, shape))
     for m in p['modules']:
-        out += 'module %s(v: f32[%d]) -> f32[%d] {\n%s}\n' % (m['name'], m['n_in'], m['n_out'], ''.join(map(statement, m['body'])))
+        out += 'module %s(v: %s) -> %s {\n%s}\n' % (m['name'], typed(m['takes']), typed(m['gives']), ''.join(map(statement, m['body'])))
     out += 'model {\n%s}\n' % ''.join(map(statement, p['model']))
     out += ''.join(split_text(*s) for s in sorted(p['splits'].items()))
     out += ''.join('class %s = %s\n' % (n, cond_text(c)) for n, c in sorted(p['classes'].items()))
@@ -446,14 +508,16 @@ def save_npy(path, kind, shape, values):
 
 def write(folder, p):
     at = lambda suffix: os.path.join(folder, '%d%s' % (p['seed'], suffix))
+    width = lambda f: p['seq'][0] if f == 'tok' else 1
     if p['reader'] == 'csv':
         with open(at('.csv'), 'w') as f:
             for i, row in enumerate(p['table']):
-                f.write(','.join('%.9g' % v for v in row) + ',%d,%d\n' % (p['ints']['label'][i], p['ints']['kind'][i]))
+                ints = [v for name in sorted(p['ranges']) for v in p['ints'][name][i * width(name):(i + 1) * width(name)]]
+                f.write(','.join(['%.9g' % v for v in row] + ['%d' % v for v in ints]) + '\n')
     else:
-        save_npy(at('-x.npy'), '<f4', [p['rows']] + list(p['image'] or [p['n_in']]), [v for row in p['table'] for v in row])
+        save_npy(at('-x.npy'), '<f4', [p['rows']] + list(p['image'] or p['seq'] or [p['n_in']]), [v for row in p['table'] for v in row])
         for f in p['ranges']:
-            save_npy(at('-%s.npy' % f), '<i4', [p['rows']], p['ints'][f])
+            save_npy(at('-%s.npy' % f), '<i4', [p['rows']] + ([width(f)] if f == 'tok' else []), p['ints'][f])
     with open(at('.route'), 'w') as f:
         f.write(spec_text(p))
     with open(at('.plain.route'), 'w') as f:
