@@ -290,11 +290,77 @@ class Generator:
         return dict(name=name, place=place, primitive=primitive, mix=bool(mix), arms=arms, ordered=ordered,
                     other=self.weights(parts), strength=strength, origins=origins)
 
+    # ---- routes of parameters ----
+    def layers(self):
+        """path: (statement, name of its module or '')."""
+        out = {s['layer']: s for s in self.body if 'layer' in s and s.get('affine', True)}
+        for m in self.modules:
+            out.update({'%s.%s' % (m['name'], s['layer']): s for s in m['body'] if 'layer' in s})
+        return out
+
+    def parameters_of_layer(self):
+        """All of a layer or of a module."""
+        path = self.r.choice(sorted(self.layers()) + [m['name'] for m in self.modules])
+        covers = [p for p in self.layers() if p == path or p.startswith(path + '.')]
+        return path, {'shared': []}, {p + k: ['shared'] for p in covers for k in ('.weight', '.bias')}
+
+    def parameters_of_units(self):
+        """Units of a linear layer whose readers are linear layers: its rows and their columns; the readers' biases are shared."""
+        makers = [s for s in self.body if s['op'] == 'linear']
+        maker = self.r.choice(makers)
+        place, reached, readers = maker['out'], [maker['out']], []
+        while reached:
+            value = reached.pop()
+            for s in self.body:
+                if value not in s['args'] or s['out'] in reached:
+                    continue
+                if s['op'] == 'linear':
+                    readers.append(s)
+                elif s['op'] == 'act':
+                    reached.append(s['out'])
+                    place = s['out'] if value == place and self.chance(0.5) and len(readers) == 0 else place
+                else:
+                    return None
+        if not readers or place != maker['out'] and sum(maker['out'] in s['args'] for s in self.body) > 1:
+            return None
+        self.splits.setdefault(place, self.parts_of(place))
+        parts = dict(self.splits[place])
+        of = {u: name for name, units in parts.items() for u in units}
+        owners = {maker['layer'] + '.weight': ['row', of], maker['layer'] + '.bias': ['row', of]}
+        for s in readers:
+            owners[s['layer'] + '.weight'], owners[s['layer'] + '.bias'] = ['column', of], ['shared']
+        if any(s['bias'] for s in readers):
+            parts['shared'] = []
+        return place, parts, owners
+
+    def route_of_parameters(self, name, origins, covered):
+        found = self.parameters_of_layer() if self.chance(0.5) else self.parameters_of_units()
+        if not found or covered & set(found[2]):
+            return None
+        place, parts, owners = found
+        covered |= set(owners)
+        positions = bool(self.seq) and all(self.at_every_position(path) for path in owners)
+        arms, ordered = self.arms(parts, positions)
+        return dict(name=name, place=place, primitive='parameters', mix=False, arms=arms, ordered=ordered, other=self.weights(parts),
+                    strength=self.r.choice([0.0, 0.5, 1.0]) if self.chance(0.2) else None, origins=origins, owners=owners)
+
+    def at_every_position(self, parameter):
+        """Is each use of it at positions? Then a condition at positions can mask it."""
+        path = parameter.rsplit('.', 1)[0]
+        if '.' in path:
+            return True  # a module is called on positions where there are any
+        s = next(s for s in self.body if s.get('layer') == path)
+        return self.has_positions(s['out'])
+
     def routes(self):
         self.splits = {}
         values = [s['out'] for s in self.body if s['out'] not in self.no_place and s['op'] != 'slice'] + self.places
         names = [n for o in self.losses + self.regs if o['routed'] for n in origins_of(o)]
         out, used = [], set()
+        covered = set()
+        for i in range(self.r.choice([0, 0, 1, 1, 2])):
+            origins = sorted(self.r.sample(names, self.r.randint(1, len(names)))) if names and self.chance(0.3) else None
+            out += [r for r in [self.route_of_parameters('p%d' % i, origins, covered)] if r]
         for i in range(self.r.choice([1, 1, 2, 2, 3, 4])):
             place, primitive = self.r.choice(values), 'value' if self.chance(0.2) else 'gradient'
             if (place, primitive) in used:

@@ -39,6 +39,20 @@ class Mask(torch.autograd.Function):
         return torch.where(m == 0, torch.zeros_like(d), m * d), None
 
 
+class Copies(torch.autograd.Function):
+    """w once for each datum (and position) of its use; each copy's gradient is multiplied by m, then they are added."""
+    @staticmethod
+    def forward(ctx, w, m):
+        ctx.save_for_backward(m)
+        ctx.lead = m.dim() - w.dim()
+        return w.expand(m.shape).clone()
+
+    @staticmethod
+    def backward(ctx, d):
+        (m,) = ctx.saved_tensors
+        return torch.where(m == 0, torch.zeros_like(d), m * d).flatten(0, ctx.lead - 1).sum(0), None
+
+
 class Twin:
     def __init__(self, program, values):
         self.p, self.rows = program, values['rows']
@@ -66,10 +80,9 @@ class Twin:
         return x == c[2] if c[0] == 'eq' else (x >= c[2]) & (x <= c[3])
 
     # ---- routes ----
-    def factor(self, route, part=None):
+    def factor(self, route, parts):
         """[rows, 1 or positions, units]: the first arm whose condition holds."""
         s = 1.0 if route['strength'] is None else route['strength']
-        parts = {part: [0]} if part else self.p['splits'][route['place']]
 
         def row(weights):
             m = torch.zeros(sum(len(u) for u in parts.values()))
@@ -89,7 +102,7 @@ class Twin:
                     continue
                 if primitive == 'gradient' and not self.applies(route):
                     continue
-                m = self.factor(route, part)
+                m = self.factor(route, {part: [0]} if part else self.p['splits'][place])
                 m = m[:, 0, :, None, None] if x.dim() == 4 else m[:, 0] if x.dim() == 2 else m  # units are channels, or the last axis
                 m = m.expand_as(x)
                 x = Mask.apply(x, m) if primitive == 'gradient' else torch.where(m == 0, torch.zeros_like(x), m * x)
@@ -101,22 +114,47 @@ class Twin:
         return route['origins'] is None or self.origin_name in route['origins']
 
     # ---- statements ----
-    def param(self, path):
-        return self.free[path]
+    def used(self, path, lead):
+        """A use of a parameter, with the axes `lead` in front: a copy for each of them; and whether there are copies at all."""
+        w = self.free[path]
+        factors = [self.entries(r, path, w.shape, len(lead)).expand(list(lead) + list(w.shape)) for r in self.p['routes']
+                   if r['primitive'] == 'parameters' and path in r['owners'] and self.applies(r)]
+        if not factors:
+            return w.expand(list(lead) + list(w.shape))
+        for m in factors:
+            w = Copies.apply(w, m) if w.dim() < m.dim() else Mask.apply(w, m)
+        return w
+
+    def entries(self, route, path, shape, n_lead):
+        """The factor of each entry: [rows, 1 or positions, *shape], or [rows, *shape] where the use has no positions."""
+        names = sorted(route['other'])
+        m = self.factor(route, {name: [i] for i, name in enumerate(names)})  # [rows, 1 or positions, parts]
+        how = route['owners'][path]
+        index = torch.zeros(list(shape)).long() + names.index('shared' if how[0] == 'shared' else names[0])
+        if how[0] != 'shared':
+            of = torch.tensor([names.index(how[1][str(u)]) for u in range(len(how[1]))])
+            index = (of.view([-1] + [1] * (len(shape) - 1)) if how[0] == 'row' else of[None, :]).expand(list(shape))
+        m = m[:, :, index.flatten()].view(list(m.shape[:2]) + list(shape))
+        return m[:, 0] if n_lead == 1 else m
 
     def layer(self, s, prefix, x):
-        name = '%s%s' % (prefix, s['layer'])
-        w = lambda k: self.param('%s.%s' % (name, k))
-        if s['op'] == 'linear':
-            return F.linear(x, w('weight'), w('bias') if s['bias'] else None)
-        if s['op'] == 'conv':
-            return F.conv2d(x, w('weight'), w('bias') if s['bias'] else None, stride=s['stride'], padding=s['padding'])
-        if s['op'] == 'embedding':
-            return w('weight')[x]
-        if s['op'] == 'layer_norm':
-            return F.layer_norm(x, x.shape[-1:], w('weight') if s['affine'] else None, w('bias') if s['affine'] else None, 1e-5)
-        y = x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
-        return y * w('weight') if s['affine'] else y
+        name, op = '%s%s' % (prefix, s['layer']), s['op']
+        lead = x.shape if op == 'embedding' else x.shape[:1] if op == 'conv' else x.shape[:-1]
+        w = lambda k: self.used('%s.%s' % (name, k), lead)
+        if op == 'linear':
+            y = torch.einsum('...oi,...i->...o', w('weight'), x)
+            return y + w('bias') if s['bias'] else y
+        if op == 'conv':  # a group for each datum
+            y = F.conv2d(x.reshape([1, -1] + list(x.shape[2:])), w('weight').flatten(0, 1), stride=s['stride'], padding=s['padding'],
+                         groups=self.rows)
+            y = y.view([self.rows, -1] + list(y.shape[2:]))
+            return y + w('bias')[:, :, None, None] if s['bias'] else y
+        if op == 'embedding':
+            table = w('weight')
+            return torch.gather(table, -2, x[..., None, None].expand(list(lead) + [1, table.shape[-1]])).squeeze(-2)
+        y = F.layer_norm(x, x.shape[-1:], eps=1e-5) if op == 'layer_norm' else x / (x.pow(2).mean(-1, keepdim=True) + 1e-6).sqrt()
+        y = y * w('weight') if s['affine'] else y
+        return y + w('bias') if s['affine'] and op == 'layer_norm' else y
 
     def value(self, s, prefix, a):
         op = s['op']
@@ -217,7 +255,7 @@ def correlation(a, b):
     def unit(v):
         centred, deviation = v - v.mean(0), v.std(0)
         alive = deviation > 0
-        if bool((alive & (deviation < 1e-9 * (1 + v.abs().max()))).any()):
+        if bool((deviation < 1e-9 * (1 + v.abs().max())).any()):
             raise Degenerate()
         return torch.where(alive, centred / torch.where(alive, deviation, torch.ones_like(deviation)), torch.zeros_like(v))
     return unit(a).T @ unit(b) / len(a)
