@@ -305,36 +305,41 @@ class Generator:
         return path, {'shared': []}, {p + k: ['shared'] for p in covers for k in ('.weight', '.bias')}
 
     def parameters_of_units(self):
-        """Units of a linear layer whose readers are linear layers: its rows and their columns; the readers' biases are shared."""
-        makers = [s for s in self.body if s['op'] == 'linear']
-        maker = self.r.choice(makers)
-        place, reached, readers = maker['out'], [maker['out']], []
-        while reached:
-            value = reached.pop()
-            for s in self.body:
-                if value not in s['args'] or s['out'] in reached:
-                    continue
-                if s['op'] == 'linear':
-                    readers.append(s)
+        """Units of a linear layer (channels of a convolution) whose readers are linear layers and convolutions, through functions
+        of single numbers: the rows that make them and the columns that read them; the readers' biases are shared."""
+        maker = self.r.choice([s for s in self.body if s['op'] in ('linear', 'conv')])
+        places, reached, readers = [maker['out']], [(maker['out'], 1)], []
+        for value, entries in reached:  # entries of the value for each unit, once it is flat
+            for s in [s for s in self.body if value in s['args']]:
+                if s['op'] in ('linear', 'conv'):
+                    readers.append((s, entries))
                 elif s['op'] == 'act':
-                    reached.append(s['out'])
-                    place = s['out'] if value == place and self.chance(0.5) and len(readers) == 0 else place
+                    reached.append((s['out'], entries))
+                elif s['op'] == 'flatten' and maker['op'] == 'conv':
+                    reached.append((s['out'], self.shape[value][1] * self.shape[value][2]))
                 else:
                     return None
-        if not readers or place != maker['out'] and sum(maker['out'] in s['args'] for s in self.body) > 1:
+        if not readers:
             return None
+        after = [s for s in self.body if maker['out'] in s['args']]
+        if len(after) == 1 and after[0]['op'] == 'act':
+            places.append(after[0]['out'])
+        place = self.r.choice(places)
         self.splits.setdefault(place, self.parts_of(place))
         parts = dict(self.splits[place])
-        of = {u: name for name, units in parts.items() for u in units}
+        of = [name for _, name in sorted((u, name) for name, units in parts.items() for u in units)]
         owners = {maker['layer'] + '.weight': ['row', of], maker['layer'] + '.bias': ['row', of]}
-        for s in readers:
-            owners[s['layer'] + '.weight'], owners[s['layer'] + '.bias'] = ['column', of], ['shared']
-        if any(s['bias'] for s in readers):
+        for s, entries in readers:
+            owners[s['layer'] + '.weight'] = ['column', [name for name in of for _ in range(entries)]]
+            owners[s['layer'] + '.bias'] = ['shared']
+        if any(s['bias'] for s, _ in readers):
             parts['shared'] = []
         return place, parts, owners
 
     def route_of_parameters(self, name, origins, covered):
-        found = self.parameters_of_layer() if self.chance(0.5) else self.parameters_of_units()
+        found = self.parameters_of_layer() if self.chance(0.3) else None
+        for _ in range(8):
+            found = found or self.parameters_of_units()
         if not found or covered & set(found[2]):
             return None
         place, parts, owners = found

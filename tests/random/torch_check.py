@@ -132,8 +132,9 @@ class Twin:
         how = route['owners'][path]
         index = torch.zeros(list(shape)).long() + names.index('shared' if how[0] == 'shared' else names[0])
         if how[0] != 'shared':
-            of = torch.tensor([names.index(how[1][str(u)]) for u in range(len(how[1]))])
-            index = (of.view([-1] + [1] * (len(shape) - 1)) if how[0] == 'row' else of[None, :]).expand(list(shape))
+            axis = 0 if how[0] == 'row' else 1
+            of = torch.tensor([names.index(name) for name in how[1]])
+            index = of.view([-1 if i == axis else 1 for i in range(len(shape))]).expand(list(shape))
         m = m[:, :, index.flatten()].view(list(m.shape[:2]) + list(shape))
         return m[:, 0] if n_lead == 1 else m
 

@@ -11,4 +11,5 @@ example() { # example NAME ROUTE...
   says FAIL
 }
 example conv_channels code
+example sgtm_digits learn hide
 echo "$n_checks checks"
