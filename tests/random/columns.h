@@ -5,6 +5,7 @@
 #include "arena.h"
 #include "job.h"
 
-/* [column] row-major, NULL for columns of other sources; sets *rows. NULL after a message on stderr. */
-double **columns_read(Arena *a, const Job *job, int64_t *rows);
+/* [column] row-major, NULL for columns of other sources; sets *rows. NULL after a message on stderr. Derived columns are
+ * there if the job's code is loaded, else NULL. */
+double **columns_read(Arena *a, Job *job, bool loaded, int64_t *rows);
 #endif

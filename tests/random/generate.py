@@ -17,7 +17,8 @@ ROUGH = ['relu', 'tanh', 'gelu', 'silu', 'sigmoid', 'softplus', 'abs']
 SMOOTH = ['tanh', 'gelu']
 
 
-# ---- conditions: nested lists ['in', field, lo, hi], ['eq', field, v], ['not', c], ['and', a, b], ['or', a, b] ----
+# ---- conditions: nested lists ['in', field, lo, hi], ['eq', field, v], ['not', c], ['and', a, b], ['or', a, b],
+# ['class', name], ['seen', label] ----
 def cond_text(c):
     if c[0] == 'in':
         return '%s in %d ..= %d' % tuple(c[1:])
@@ -25,6 +26,8 @@ def cond_text(c):
         return '%s == %d' % tuple(c[1:])
     if c[0] == 'class':
         return c[1]
+    if c[0] == 'seen':
+        return 'seen is ' + {1: 'yes', 0: 'no', -1: 'unlabelled'}[c[1]]
     if c[0] == 'not':
         return 'not (%s)' % cond_text(c[1])
     return '(%s) %s (%s)' % (cond_text(c[1]), c[0], cond_text(c[2]))
@@ -265,7 +268,14 @@ class Generator:
             return {p: float(p in inside) for p in parts}
         return {p: self.r.choice([0.0, 1.0, 0.5, -0.75, 2.0, 0.125]) for p in parts}
 
+    def observed_arms(self, parts):
+        """On the labels of an observed class: yes, perhaps no, and none."""
+        labels = [1, 0, -1] if self.chance(0.5) else [1, -1]
+        return [dict(cond=['seen', v], weights=self.weights(parts)) for v in labels], False
+
     def arms(self, parts, positions):
+        if self.seen and self.chance(0.6):
+            return self.observed_arms(parts)
         conds, ordered = [self.useful_cond(positions) for _ in range(self.r.choice([0, 1, 1, 2, 3]))], False
         taken, kept = [False] * len(list(self.every_datum())), []
         for c in conds:
@@ -433,11 +443,14 @@ class Generator:
         h = self.net()
         for i in range(self.r.randint(1, 3)):
             self.classes['c%d' % i] = self.useful_cond(i > 0)  # c0 is one for each datum
+        share = lambda: self.r.choice([0.0, 0.3, 0.6, 1.0])
+        self.seen = dict(recall=self.r.choice([0.3, 0.6, 1.0]), no=share(), precision=self.r.choice([None, 0.7])) if self.chance(0.3) else None
         self.objectives(h)
         routes = self.routes()
         return dict(seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, seq=self.seq, ranges=self.ranges,
-                    reader=self.reader, modules=self.modules, model=self.body, classes=self.classes, splits=self.splits,
+                    reader=self.reader, modules=self.modules, model=self.body, classes=self.classes, seen=self.seen, splits=self.splits,
                     routes=routes, losses=self.losses, regs=self.regs, optimizer=self.optimizer(), fixed=self.fixed,
+                    group=self.r.choice(['', '', '; group = true', '; group = false']),
                     table=self.table, ints=self.ints)
 
 
@@ -500,7 +513,8 @@ def route_text(r):
     head = 'route %s: %s %s%s %s{\n' % (r['name'], words, r['place'], ' for ' + ', '.join(r['origins']) if r['origins'] else '',
                                         'ordered ' if r['ordered'] else '')
     for arm in r['arms']:
-        head += '  when %s to %s\n' % (cond_text(arm['cond']), weights_text(arm['weights'], True))
+        when = 'unlabelled' if arm['cond'] == ['seen', -1] else 'when ' + cond_text(arm['cond'])
+        head += '  %s to %s\n' % (when, weights_text(arm['weights'], True))
     head += '  otherwise to %s\n}' % weights_text(r['other'], True)
     if r['strength'] is not None:
         head += ' { strength = %s }' % r['strength']
@@ -559,9 +573,12 @@ def spec_text(p):
     out += 'model {\n%s}\n' % ''.join(map(statement, p['model']))
     out += ''.join(split_text(*s) for s in sorted(p['splits'].items()))
     out += ''.join('class %s = %s\n' % (n, cond_text(c)) for n, c in sorted(p['classes'].items()))
+    if p['seen']:
+        precise = ', precision = %s' % p['seen']['precision'] if p['seen']['precision'] else ''
+        out += 'class seen = observe(c0, recall = %s, no = %s%s, seed = 7)\n' % (p['seen']['recall'], p['seen']['no'], precise)
     out += ''.join(map(route_text, p['routes'])) + ''.join(map(loss_text, p['losses'])) + ''.join(map(reg_text, p['regs']))
-    return out + 'optimize %s\ntrain { batch = %d; for = 3 steps; log = 1 steps; checkpoint { every = 3 steps } }\n' % (
-        p['optimizer'], p['batch'])
+    return out + 'optimize %s\ntrain { batch = %d; for = 3 steps; log = 1 steps%s; checkpoint { every = 3 steps } }\n' % (
+        p['optimizer'], p['batch'], p['group'])
 
 
 def plain_text(p):

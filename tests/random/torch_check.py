@@ -57,8 +57,8 @@ class Twin:
     def __init__(self, program, values):
         self.p, self.rows = program, values['rows']
         # columns that nothing reads are not there
-        self.fields = {k.split(' ')[1]: torch.tensor(v) for k, v in values.items() if k.startswith('column ')}
-        self.params = {k.split(' ')[1]: v for k, v in values.items() if k.startswith('param ')}
+        self.fields = {k.split(' ', 1)[1]: torch.tensor(v) for k, v in values.items() if k.startswith('column ')}
+        self.params = {k.split(' ', 1)[1]: v for k, v in values.items() if k.startswith('param ')}
         self.modules = {m['name']: m for m in program['modules']}
         if 'x' in self.fields:
             self.fields['x'] = self.fields['x'].view([self.rows] + list(program['image'] or program['seq'] or [program['n_in']]))
@@ -70,6 +70,8 @@ class Twin:
         """[rows], or [rows, positions] where the condition reads `tok`."""
         if c[0] == 'class':
             return self.holds(self.p['classes'][c[1]])
+        if c[0] == 'seen':
+            return self.fields['class seen'] == c[1]
         if c[0] == 'not':
             return ~self.holds(c[1])
         if c[0] in ('and', 'or'):
