@@ -28,7 +28,7 @@ target_include_directories(random_step PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/unit)
 target_link_libraries(random_step PRIVATE routec_llvm routec_compiler routec_dsl routec_rt)
 target_compile_definitions(random_step PRIVATE ROUTEC_LIBDIR="${CMAKE_INSTALL_LIBDIR}")
 routec_script_test(random.programs 900 bash ${CMAKE_CURRENT_SOURCE_DIR}/random/random.sh 300)
-routec_script_test(random.torch 600 /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/random/torch_check.py 300)
+routec_script_test(random.torch 600 /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/random/torch_check.py 200)
 routec_script_test(random.build 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/random/build.sh 4)
 set_property(TEST random.programs random.torch APPEND PROPERTY ENVIRONMENT "RANDOM_STEP=$<TARGET_FILE:random_step>")
 

@@ -268,6 +268,17 @@ class Generator:
             return {p: float(p in inside) for p in parts}
         return {p: self.r.choice([0.0, 1.0, 0.5, -0.75, 2.0, 0.125]) for p in parts}
 
+    def observed(self):
+        """How the labels of c0 are drawn: wrong ones only where there are enough data for them."""
+        r, members = self.r, 0
+        out = dict(recall=r.choice([0.3, 0.6, 1.0]), no=r.choice([0.0, 0.3, 0.6, 1.0]), precision=r.choice([None, 0.7]))
+        for i in range(self.rows):
+            members += cond_holds(self.classes['c0'], {f: v[i] for f, v in self.ints.items() if f != 'tok'}, self.classes)
+        wrong, others = out['recall'] * members * (1 / 0.7 - 1) + 2, self.rows - members
+        if wrong > others * (1 - out['no']):
+            out['precision'] = None
+        return out
+
     def observed_arms(self, parts):
         """On the labels of an observed class: yes, perhaps no, and none."""
         labels = [1, 0, -1] if self.chance(0.5) else [1, -1]
@@ -443,8 +454,7 @@ class Generator:
         h = self.net()
         for i in range(self.r.randint(1, 3)):
             self.classes['c%d' % i] = self.useful_cond(i > 0)  # c0 is one for each datum
-        share = lambda: self.r.choice([0.0, 0.3, 0.6, 1.0])
-        self.seen = dict(recall=self.r.choice([0.3, 0.6, 1.0]), no=share(), precision=self.r.choice([None, 0.7])) if self.chance(0.3) else None
+        self.seen = self.observed() if self.chance(0.3) else None
         self.objectives(h)
         routes = self.routes()
         return dict(seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, seq=self.seq, ranges=self.ranges,
