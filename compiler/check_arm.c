@@ -9,7 +9,7 @@ typedef struct Arm {
   const Ast *ast;
   ValueId cond;
   const Val *axes; /* the condition as it was written: names of axes; NULL: one for each datum */
-  double *weight; /* [part] */
+  double *weight;  /* [part] */
 } Arm;
 
 static int part_index(Elab *e, const Parts *p, const Ast *name, const char *place) {
@@ -63,7 +63,9 @@ static bool is_class(const Elab *e, ValueId id) {
   return false;
 }
 
-static Span arm_span(const Arm *arm) { return ast_kid(arm->ast, 0) ? arm->ast->kids[0]->span : arm->ast->span; }
+static Span arm_span(const Arm *arm) {
+  return ast_kid(arm->ast, 0) ? arm->ast->kids[0]->span : arm->ast->span;
+}
 
 /* A truth value, or the weight of a soft class. */
 static bool arm_condition(Elab *e, Arm *arm) {
@@ -127,7 +129,8 @@ static bool has_unlabelled_arm(Elab *e, const Arm *arms, uint32_t n, ValueId unl
   return false;
 }
 
-/* Unlabelled data must be spoken for; sets the conditions of `unlabelled` arms. `last`: the arm `otherwise`. */
+/* Unlabelled data must be spoken for; sets the conditions of `unlabelled` arms. `last`: the arm `otherwise`.
+ */
 static bool check_unlabelled(Elab *e, const RouteDecl *r, Arm *arms, uint32_t n, const Ast *last) {
   Model *m = e->m;
   ValueId unlabelled = unlabelled_condition(e, arms, n);
@@ -149,7 +152,8 @@ static bool check_unlabelled(Elab *e, const RouteDecl *r, Arm *arms, uint32_t n,
     break;
   }
   diag_help(m->diags, g, "say where data without a label go: `unlabelled to all`");
-  if (last) diag_fix(m->diags, g, (Span){last->span.file, last->span.start, last->span.start}, "unlabelled to all; ");
+  if (last)
+    diag_fix(m->diags, g, (Span){last->span.file, last->span.start, last->span.start}, "unlabelled to all; ");
   return false;
 }
 
@@ -227,7 +231,8 @@ static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, d
   }
   ok = ok && check_unlabelled(e, r, out, *n, last);
   for (uint32_t i = 0; ok && i < *n; i++)
-    cond_add(e, out[i].cond, ast_kid(out[i].ast, 0) ? ast_source_text(m, out[i].ast->kids[0]) : "unlabelled", arm_span(&out[i]));
+    cond_add(e, out[i].cond, ast_kid(out[i].ast, 0) ? ast_source_text(m, out[i].ast->kids[0]) : "unlabelled",
+             arm_span(&out[i]));
   if (ok && !r->arms_checked) {
     r->arms_checked = true;
     check_arms(e, r, out, *n);
@@ -287,8 +292,8 @@ static ValueId with_strength(Elab *e, const RouteDecl *r, ValueId m, const Val *
   return known ? part : ir_where(g, ir_bin(g, OP_EQ, s, one), m, part);
 }
 
-/* What an arm makes of the factor m of the data that it does not take: w * own + (1 - w) * m for a weight w, written so
- * that 0 and 1 give m and own to the bit. */
+/* What an arm makes of the factor m of the data that it does not take: w * own + (1 - w) * m for a weight w,
+ * written so that 0 and 1 give m and own to the bit. */
 static ValueId blend(Elab *e, ValueId cond, ValueId own, ValueId m) {
   Graph *g = e->g;
   if (g->v[cond].dtype == DT_BOOL) return ir_where(g, cond, own, m);
@@ -310,12 +315,12 @@ ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, in
     ValueId cond;
     if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
     if (fault("swap-arms")) cond = ir_un(e->g, OP_NOT, cond);
-    m = blend(e, cond,
-              part_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v),
-              m);
+    m = blend(
+        e, cond,
+        part_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v),
+        m);
   }
   if (r->strength) m = with_strength(e, r, m, v);
   for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = r->decl->ast->span;
   return m;
 }
-

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_batch.c -- which data are trained and evaluated on, and how batches are made of them: filters, batches of one class
- * each, batches with a share of each class. */
+ * check_batch.c -- which data are trained and evaluated on, and how batches are made of them: filters,
+ * batches of one class each, batches with a share of each class. */
 #include "model.h"
 #include <math.h>
 #include <string.h>
@@ -30,7 +30,8 @@ bool data_part_of(Elab *e, const Ast *a, uint32_t *data, const char **part, cons
 static ValueId early_condition(Elab *d, Val *v, const char *what) {
   ValueId id = val_bad(v) ? 0 : as_bool(d, v, what);
   if (!id || !cond_reads_data(d, id, what, v->span)) return 0;
-  const char *why = v->kind != VAL_TENSOR || val_shape(d, v)->rank != 1 || !val_has_rows(d, v) ? "it is not one truth value for each datum"
+  const char *why = v->kind != VAL_TENSOR || val_shape(d, v)->rank != 1 || !val_has_rows(d, v)
+                        ? "it is not one truth value for each datum"
                     : !cond_is_steady(d, id) ? "it changes from step to step"
                                              : NULL;
   if (!why) return id;
@@ -49,8 +50,8 @@ typedef struct BatchClasses {
   Decl *class[MAX_CONDS];
   const char *names[MAX_CONDS + 1];
   double share[MAX_CONDS + 1];
-  uint32_t n;      /* classes */
-  uint32_t n_all;  /* with `otherwise` */
+  uint32_t n;     /* classes */
+  uint32_t n_all; /* with `otherwise` */
   Span span;
 } BatchClasses;
 
@@ -91,7 +92,8 @@ static bool by_class(Elab *e, const Ast *set, const Ast *share, BatchClasses *b)
   Model *m = e->m;
   const Ast *list = ast_kid(set, 0), *shares = ast_kid(share, 0);
   if (!ast_is(list, AST_LIST) || !list->n_kids) {
-    err(m, E0302, list ? list->span : set->span, "`by_class`", "a list of classes", list ? ast_source_text(m, list) : "nothing");
+    err(m, E0302, list ? list->span : set->span, "`by_class`", "a list of classes",
+        list ? ast_source_text(m, list) : "nothing");
     return false;
   }
   for (uint32_t i = 0; i < list->n_kids; i++) {
@@ -101,7 +103,8 @@ static bool by_class(Elab *e, const Ast *set, const Ast *share, BatchClasses *b)
   b->span = set->span;
   if (!share) return true;
   if (!ast_is(shares, AST_LIST) || shares->n_kids != b->n_all) {
-    err(m, E0302, shares ? shares->span : share->span, "`share`", arena_printf(m->a, "a list of %u numbers, one for each class", b->n_all),
+    err(m, E0302, shares ? shares->span : share->span, "`share`",
+        arena_printf(m->a, "a list of %u numbers, one for each class", b->n_all),
         shares ? ast_source_text(m, shares) : "nothing");
     return false;
   }
@@ -116,7 +119,8 @@ static bool mix_classes(Elab *e, const Ast *set, BatchClasses *b) {
   const Ast *block = ast_kid(set, 0);
   b->span = set->span;
   if (!ast_is(block, AST_BLOCK) || !block->n_kids) {
-    err(m, E0302, set->span, "`mix`", "shares in braces: `mix { low = 0.25; otherwise = 0.75 }`", "nothing of the kind");
+    err(m, E0302, set->span, "`mix`", "shares in braces: `mix { low = 0.25; otherwise = 0.75 }`",
+        "nothing of the kind");
     return false;
   }
   for (uint32_t i = 0; i < block->n_kids; i++) {
@@ -135,9 +139,11 @@ static bool shares_add_up(Elab *e, const BatchClasses *b) {
   double sum = 0;
   for (uint32_t i = 0; i < b->n_all; i++) sum += b->share[i];
   if (fabs(sum - 1) < 1e-6) return true;
-  Diag *g = err(e->m, E0431, b->span, arena_printf(e->m->a, "the shares add up to %s, not to 1", number_text(e->m->a, sum)));
+  Diag *g = err(e->m, E0431, b->span,
+                arena_printf(e->m->a, "the shares add up to %s, not to 1", number_text(e->m->a, sum)));
   if (sum < 1 && b->n_all == b->n)
-    diag_help(e->m->diags, g, "say what the rest is: `otherwise` with a share of %s", number_text(e->m->a, 1 - sum));
+    diag_help(e->m->diags, g, "say what the rest is: `otherwise` with a share of %s",
+              number_text(e->m->a, 1 - sum));
   return false;
 }
 
@@ -170,7 +176,8 @@ static bool batch_order(Elab *e, const Ast *set, ProgBatches *out) {
   return false;
 }
 
-/* `batch = 64`, or `batch { size = 64; by_class = [low, otherwise]; order = alternate }`, or with `mix { ... }`. */
+/* `batch = 64`, or `batch { size = 64; by_class = [low, otherwise]; order = alternate }`, or with `mix { ...
+ * }`. */
 void check_batches(Elab *e, const Ast *setting, ProgTrain *t) {
   static const char *const keys[] = {"size", "by_class", "share", "order", "mix"};
   Model *m = e->m;
@@ -180,17 +187,21 @@ void check_batches(Elab *e, const Ast *setting, ProgTrain *t) {
     return;
   }
   block_check_keys(m, block, "`batch`", keys, 5);
-  const Ast *size = block_setting(block, "size"), *by = block_setting(block, "by_class"), *share = block_setting(block, "share"),
-            *order = block_setting(block, "order"), *mix = block_setting(block, "mix");
+  const Ast *size = block_setting(block, "size"), *by = block_setting(block, "by_class"),
+            *share = block_setting(block, "share"), *order = block_setting(block, "order"),
+            *mix = block_setting(block, "mix");
   if (!ast_kid(size, 0)) err(m, E0406, setting->span, "`batch`", "`size`");
   else static_int(e, elab(e, e->model, size->kids[0]), "`size`", 1, 1 << 24, &t->batch);
   if (mix && by) {
-    Diag *g = err(m, E0431, mix->span, "a batch holds one class (`by_class`) or a share of each (`mix`), not both");
+    Diag *g =
+        err(m, E0431, mix->span, "a batch holds one class (`by_class`) or a share of each (`mix`), not both");
     diag_also(m->diags, g, by->span, "given here");
     return;
   }
   for (int i = 0; i < 2; i++)
-    if (!by && (i ? order : share)) err(m, E0406, (i ? order : share)->span, i ? "`order`" : "`share`", "`by_class`, whose batches it is about");
+    if (!by && (i ? order : share))
+      err(m, E0406, (i ? order : share)->span, i ? "`order`" : "`share`",
+          "`by_class`, whose batches it is about");
   if (!by && !mix) return;
   BatchClasses b = {.n = 0};
   ProgBatches *out = &t->batches;

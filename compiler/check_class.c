@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_class.c -- data classes: predicates, weights, and labels that are drawn: observed classes, random controls. */
+ * check_class.c -- data classes: predicates, weights, and labels that are drawn: observed classes, random
+ * controls. */
 #include "model.h"
 #include <math.h>
 #include <string.h>
@@ -98,23 +99,26 @@ static bool drawn_args(Elab *e, const Ast *call, bool observe, DrawnArgs *out) {
   Model *m = e->m;
   const char *fn = observe ? "observe" : "random_like";
   StrMap seen = {0};
-  *out = (DrawnArgs){.recall = {observe ? -1 : 1, -1}, .precision = {-1, -1}, .false_positives = {-1, -1}, .no = {0, -1}};
+  *out = (DrawnArgs){
+      .recall = {observe ? -1 : 1, -1}, .precision = {-1, -1}, .false_positives = {-1, -1}, .no = {0, -1}};
   for (uint32_t i = 1; i < call->n_kids; i++) {
     const Ast *arg = call->kids[i];
-    if (ast_is(arg, AST_ARG) && strmap_get(&seen, arg->text)) return err(m, E0209, arg->span, arg->text), false;
+    if (ast_is(arg, AST_ARG) && strmap_get(&seen, arg->text))
+      return err(m, E0209, arg->span, arg->text), false;
     if (ast_is(arg, AST_ARG)) strmap_put(m->a, &seen, arg->text, m);
     if (!drawn_arg(e, arg, observe, out)) return false;
   }
-  const char *lacks = !out->of                     ? "needs the class that is observed"
-                      : out->recall.value < 0      ? "needs a value for `recall`"
+  const char *lacks = !out->of                ? "needs the class that is observed"
+                      : out->recall.value < 0 ? "needs a value for `recall`"
                       : out->precision.value == 0 && out->precision.scalar < 0 ? "needs a `precision` above 0"
                       : out->precision.value >= 0 && out->false_positives.value >= 0
                           ? "takes `precision` or `false_positives`, not both"
                           : NULL;
   if (!lacks) return true;
   Diag *g = err(m, E0208, call->span, fn, lacks);
-  diag_note(m->diags, g, observe ? "it is `observe(class, recall = 0.9, precision = 0.95, no = 0, seed = 1)`"
-                                 : "it is `random_like(class, seed = 1)`");
+  diag_note(m->diags, g,
+            observe ? "it is `observe(class, recall = 0.9, precision = 0.95, no = 0, seed = 1)`"
+                    : "it is `random_like(class, seed = 1)`");
   return false;
 }
 
@@ -154,12 +158,15 @@ static bool drawn_make(Elab *e, Decl *d) {
                cond_is_steady(s, t->id) ? "" : " that changes from step to step");
     return false;
   }
-  const uint32_t k = derived_end(s, t->labels ? t->labels : t->id, name, observe ? DRAW_OBSERVE : DRAW_RANDOM_LIKE, d->ast->span);
+  const uint32_t k = derived_end(s, t->labels ? t->labels : t->id, name,
+                                 observe ? DRAW_OBSERVE : DRAW_RANDOM_LIKE, d->ast->span);
   ProgDerived *r = &m->p->derived[k];
-  r->recall = args.recall, r->precision = args.precision, r->false_positives = args.false_positives, r->no = args.no;
+  r->recall = args.recall, r->precision = args.precision, r->false_positives = args.false_positives,
+  r->no = args.no;
   r->has_seed = args.has_seed, r->seed = (uint64_t)args.seed;
   x->bad = false, x->made = true, x->derived = k, x->of = of->index;
-  x->labels = (Field){.name = d->name, .has_range = true, .is_label = true, .lo = observe || t->labels ? -1 : 0, .hi = 1};
+  x->labels = (Field){
+      .name = d->name, .has_range = true, .is_label = true, .lo = observe || t->labels ? -1 : 0, .hi = 1};
   return true;
 }
 
@@ -189,9 +196,12 @@ bool class_label_possible(const Model *m, uint32_t class, bool member, double la
   const DrawnClass *x = &m->drawn[class];
   const ProgDerived *d = &m->p->derived[x->derived];
   if (d->draw == DRAW_RANDOM_LIKE) return true;
-  const bool open[] = {d->recall.scalar >= 0, d->no.scalar >= 0, d->precision.scalar >= 0 || d->false_positives.scalar >= 0};
-  const bool wrong = open[2] || (d->precision.value >= 0 && d->precision.value < 1) || d->false_positives.value > 0;
-  if (member) return label == 1 ? open[0] || d->recall.value > 0 : label == -1 && (open[0] || d->recall.value < 1);
+  const bool open[] = {d->recall.scalar >= 0, d->no.scalar >= 0,
+                       d->precision.scalar >= 0 || d->false_positives.scalar >= 0};
+  const bool wrong =
+      open[2] || (d->precision.value >= 0 && d->precision.value < 1) || d->false_positives.value > 0;
+  if (member)
+    return label == 1 ? open[0] || d->recall.value > 0 : label == -1 && (open[0] || d->recall.value < 1);
   if (label == 1) return wrong;
   return label == 0 ? open[1] || d->no.value > 0 : open[1] || d->no.value < 1;
 }
@@ -219,8 +229,10 @@ static Range range_of(const Elab *e, ValueId id, int depth) {
   const Range all = {-INFINITY, INFINITY};
   if (depth > 40) return all;
   for (uint32_t i = 0; i < e->n_finite; i++)
-    if (e->finite[i].id == id && e->finite[i].field->has_range) return (Range){e->finite[i].field->lo, e->finite[i].field->hi};
-  Range a = v->n_args ? range_of(e, v->args[0], depth + 1) : all, b = v->n_args > 1 ? range_of(e, v->args[1], depth + 1) : all, c;
+    if (e->finite[i].id == id && e->finite[i].field->has_range)
+      return (Range){e->finite[i].field->lo, e->finite[i].field->hi};
+  Range a = v->n_args ? range_of(e, v->args[0], depth + 1) : all,
+        b = v->n_args > 1 ? range_of(e, v->args[1], depth + 1) : all, c;
   switch (v->op) {
   case OP_CONST: return v->data ? all : (Range){v->num, v->num};
   case OP_SCALAR: return (Range){e->m->p->scalars[v->ints[0]].lo, e->m->p->scalars[v->ints[0]].hi};
@@ -273,12 +285,14 @@ static bool weight_fits(Elab *e, const Decl *d, const Val *v) {
   Val *w = elab(s, s->model, ast_kid(d->ast, 0));
   ValueId id = val_bad(w) ? 0 : as_f32(s, w, "a weight");
   if (!id) return false;
-  ValueId inside = ir_bin(s->g, OP_AND, ir_bin(s->g, OP_LE, f32_const(s, v->span, 0), id), ir_bin(s->g, OP_LE, id, f32_const(s, v->span, 1)));
+  ValueId inside = ir_bin(s->g, OP_AND, ir_bin(s->g, OP_LE, f32_const(s, v->span, 0), id),
+                          ir_bin(s->g, OP_LE, id, f32_const(s, v->span, 1)));
   ValueId bad = ir_cast(s->g, ir_un(s->g, OP_NOT, inside), DT_I32);
   int64_t axes[IR_MAX_RANK];
   const int rank = s->g->v[bad].shape.rank;
   for (int i = 1; i < rank; i++) axes[i - 1] = i;
-  bad = ir_cast(s->g, ir_reduce(s->g, OP_SUM, ir_cast(s->g, bad, DT_F32), axes, (uint32_t)(rank - 1)), DT_I32);
+  bad =
+      ir_cast(s->g, ir_reduce(s->g, OP_SUM, ir_cast(s->g, bad, DT_F32), axes, (uint32_t)(rank - 1)), DT_I32);
   derived_end(s, bad, name, DRAW_CHECK, d->ast->span);
   return m->drawn[d->index].made = true;
 }
@@ -289,12 +303,14 @@ static Val *class_checked(Elab *e, const Decl *d, Val *v, Span use) {
   const char *what = arena_printf(m->a, "of class `%s`", d->name);
   const bool soft = v->kind == VAL_TENSOR && val_dtype(e, v) == DT_F32;
   if (!soft && !as_bool(e, v, arena_printf(m->a, "class `%s`", d->name))) return val_poison(e, use);
-  if (!val_has_rows(e, v) && !(soft && !cond_is_steady(e, v->id))) { /* one random weight for a batch has no rows */
+  if (!val_has_rows(e, v) &&
+      !(soft && !cond_is_steady(e, v->id))) { /* one random weight for a batch has no rows */
     Diag *g = err(m, E0327, v->span, what, val_text(e, v));
     diag_help(m->diags, g, "a class compares fields of the data: `class %s = label in 0 ..= 4`", d->name);
     return val_poison(e, use);
   }
-  if (!cond_reads_data(e, v->id, arena_printf(m->a, "class `%s`", d->name), v->span)) return val_poison(e, use);
+  if (!cond_reads_data(e, v->id, arena_printf(m->a, "class `%s`", d->name), v->span))
+    return val_poison(e, use);
   return soft && !weight_fits(e, d, v) ? val_poison(e, use) : v;
 }
 
@@ -309,7 +325,8 @@ Val *class_value(Elab *e, Decl *d, Span use) {
   d->busy = true;
   const char *path = e->bind_path;
   const bool saved = e->in_class;
-  e->bind_path = arena_printf(m->a, "class %s", d->name), e->in_class = true; /* draws are numbered within the class */
+  e->bind_path = arena_printf(m->a, "class %s", d->name),
+  e->in_class = true; /* draws are numbered within the class */
   Val *v = m->drawn[d->index].call ? drawn_value(e, d, use) : elab(e, e->model, ast_kid(d->ast, 0));
   e->bind_path = path, e->in_class = saved;
   d->busy = false;
@@ -321,12 +338,14 @@ Val *class_value(Elab *e, Decl *d, Span use) {
 
 Val *class_is(Elab *e, const Ast *a, Val *x) {
   Model *m = e->m;
-  if (ast_is_name(a->kids[1], "yes")) return as_bool(e, x, "`is`") ? val_at(e, x, a->span) : val_poison(e, a->span);
+  if (ast_is_name(a->kids[1], "yes"))
+    return as_bool(e, x, "`is`") ? val_at(e, x, a->span) : val_poison(e, a->span);
   if (x->labels && (ast_is_name(a->kids[1], "no") || ast_is_name(a->kids[1], "unlabelled")))
     return val_tensor(e, a->span, label_is(e, x->labels, a->kids[1]->text[0] == 'n' ? 0 : -1));
   if (ast_is_name(a->kids[1], "unlabelled")) {
     Diag *g = err(m, E0354, a->span, ast_source_text(m, a->kids[0]));
-    diag_help(m->diags, g, "labels that may be missing are drawn: `class seen = observe(%s, recall = 0.9, seed = 1)`",
+    diag_help(m->diags, g,
+              "labels that may be missing are drawn: `class seen = observe(%s, recall = 0.9, seed = 1)`",
               ast_source_text(m, a->kids[0]));
     return val_poison(e, a->span);
   }
@@ -341,13 +360,14 @@ void check_class_names(Model *m) {
   m->drawn = ARENA_NEWS(m->a, DrawnClass, m->classes.n + 1);
   for (uint32_t i = 0; i < m->classes.n; i++) {
     const Ast *call = ast_kid(m->classes.v[i]->ast, 0);
-    if (ast_is(call, AST_CALL) && (ast_is_name(call->kids[0], "observe") || ast_is_name(call->kids[0], "random_like")))
+    if (ast_is(call, AST_CALL) &&
+        (ast_is_name(call->kids[0], "observe") || ast_is_name(call->kids[0], "random_like")))
       m->drawn[i].call = call;
   }
 }
 
-/* All declared classes of the training step, in the order of their declarations; beyond the number of conditions that there
- * may be, only those that something uses. */
+/* All declared classes of the training step, in the order of their declarations; beyond the number of
+ * conditions that there may be, only those that something uses. */
 void check_classes(Elab *e) {
   Model *m = e->m;
   Program *p = m->p;
@@ -363,8 +383,10 @@ void check_classes(Elab *e) {
     const int32_t cond = cond_add(e, v->id, d->name, d->ast->name_span);
     if (cond < 0) continue;
     x->entry = (int32_t)p->n_classes;
-    p->classes[p->n_classes++] = (ProgClass){d->name, (uint32_t)cond, x->call && x->made, -1, true, d->ast->span};
+    p->classes[p->n_classes++] =
+        (ProgClass){d->name, (uint32_t)cond, x->call && x->made, -1, true, d->ast->span};
   }
   for (uint32_t i = 0; i < m->classes.n; i++)
-    if (m->drawn[i].call && m->drawn[i].entry >= 0) p->classes[m->drawn[i].entry].of = m->drawn[m->drawn[i].of].entry;
+    if (m->drawn[i].call && m->drawn[i].entry >= 0)
+      p->classes[m->drawn[i].entry].of = m->drawn[m->drawn[i].of].entry;
 }

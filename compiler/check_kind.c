@@ -4,7 +4,8 @@
 #include <string.h>
 
 #define MAX_KINDS 256u
-#define MAX_TRIED 1e6 /* assignments of fields, times combinations of conditions that are not made of such fields */
+#define MAX_TRIED                                                                                            \
+  1e6 /* assignments of fields, times combinations of conditions that are not made of such fields */
 
 /* ---- what a condition may read ---- */
 typedef struct Reads {
@@ -16,7 +17,8 @@ static bool mixes_rows(const Graph *g, const Value *v) {
   if (op_class(v->op) != OPC_RED && v->op != OP_DOT) return false;
   bool rows = false;
   for (uint32_t i = 0; i < v->n_args; i++)
-    for (int k = 0; k < g->v[v->args[i]].shape.rank; k++) rows = rows || g->v[v->args[i]].shape.d[k] == DIM_ROWS;
+    for (int k = 0; k < g->v[v->args[i]].shape.rank; k++)
+      rows = rows || g->v[v->args[i]].shape.d[k] == DIM_ROWS;
   for (int k = 0; k < v->shape.rank; k++)
     if (v->shape.d[k] == DIM_ROWS) return false;
   return rows;
@@ -40,8 +42,10 @@ static Reads reads_of(Elab *e, ValueId id) {
 bool cond_reads_data(Elab *e, ValueId id, const char *what, Span span) {
   const Reads r = reads_of(e, id);
   if (!r.parameters && !r.other_data) return true;
-  Diag *g = err(e->m, E0350, span, what, r.parameters ? "parameters of the model" : "other data of the batch");
-  if (r.other_data && !r.parameters) diag_note(e->m->diags, g, "the same datum would be in the class in one batch and not in another");
+  Diag *g =
+      err(e->m, E0350, span, what, r.parameters ? "parameters of the model" : "other data of the batch");
+  if (r.other_data && !r.parameters)
+    diag_note(e->m->diags, g, "the same datum would be in the class in one batch and not in another");
   return false;
 }
 
@@ -52,8 +56,9 @@ bool cond_is_steady(Elab *e, ValueId id) { return !reads_of(e, id).steps; }
 bool value_same(const Graph *g, ValueId a, ValueId b) {
   const Value *x = &g->v[a], *y = &g->v[b];
   if (a == b) return true;
-  if (x->op != y->op || x->dtype != y->dtype || x->n_args != y->n_args || x->n_ints != y->n_ints || x->data || y->data ||
-      memcmp(&x->num, &y->num, sizeof x->num) != 0 || !shape_equal(&x->shape, &y->shape) || x->op == OP_RANDOM)
+  if (x->op != y->op || x->dtype != y->dtype || x->n_args != y->n_args || x->n_ints != y->n_ints || x->data ||
+      y->data || memcmp(&x->num, &y->num, sizeof x->num) != 0 || !shape_equal(&x->shape, &y->shape) ||
+      x->op == OP_RANDOM)
     return false;
   if (x->n_ints && memcmp(x->ints, y->ints, sizeof *x->ints * x->n_ints) != 0) return false;
   for (uint32_t i = 0; i < x->n_args; i++)
@@ -84,10 +89,10 @@ typedef struct Kinds {
   Elab *e;
   Program *p;
   Finite fin;
-  ValueId *ids;      /* what is evaluated: finite conditions, then the labels of observed classes */
-  uint32_t *of;      /* [ids] the condition; of labels, the class */
+  ValueId *ids; /* what is evaluated: finite conditions, then the labels of observed classes */
+  uint32_t *of; /* [ids] the condition; of labels, the class */
   uint32_t n_ids, n_finite;
-  uint32_t *open;    /* conditions that are free */
+  uint32_t *open; /* conditions that are free */
   uint32_t n_open;
 } Kinds;
 
@@ -139,7 +144,8 @@ void check_kinds(Elab *e) {
   Program *p = e->m->p;
   Arena *a = e->m->a;
   Kinds k = {.e = e, .p = p, .fin = {.count = 1}};
-  k.ids = ARENA_NEWS(a, ValueId, p->n_conds + e->m->classes.n + 1), k.of = ARENA_NEWS(a, uint32_t, p->n_conds + e->m->classes.n + 1);
+  k.ids = ARENA_NEWS(a, ValueId, p->n_conds + e->m->classes.n + 1),
+  k.of = ARENA_NEWS(a, uint32_t, p->n_conds + e->m->classes.n + 1);
   k.open = ARENA_NEWS(a, uint32_t, p->n_conds + 1);
   p->kinds = ARENA_NEWS(a, uint32_t, MAX_KINDS), p->n_kinds = 0;
   for (uint32_t i = 0; i < p->n_conds; i++)
@@ -149,7 +155,8 @@ void check_kinds(Elab *e) {
     const DrawnClass *x = &e->m->drawn[i];
     if (x->call && x->entry >= 0 && e->m->drawn[x->of].entry >= 0) collect(&k, e->classes[i]->labels, i);
   }
-  if (k.n_open > 20 || k.fin.count * (double)((uint64_t)1 << k.n_open) > MAX_TRIED || !kinds_try(&k)) p->n_kinds = 0;
+  if (k.n_open > 20 || k.fin.count * (double)((uint64_t)1 << k.n_open) > MAX_TRIED || !kinds_try(&k))
+    p->n_kinds = 0;
 }
 
 /* ---- the condition bits of a datum as a column ---- */
@@ -184,8 +191,10 @@ uint32_t program_kind_column(Program *p) {
   ValueId *map = ARENA_NEWS(p->arena, ValueId, g->n), bits = 0;
   const Span at = {0, 0, 0};
   for (uint32_t i = 0; i < p->n_conds; i++) {
-    ValueId c = ir_cast(to, copy_value(g, to, p->conds[i].value, map), DT_BOOL); /* a weight: where it is not 0 */
-    ValueId bit = ir_bin(to, OP_MUL, ir_cast(to, c, DT_I32), ir_const(to, at, (double)(1u << i), &(Shape){0}, DT_I32));
+    ValueId c =
+        ir_cast(to, copy_value(g, to, p->conds[i].value, map), DT_BOOL); /* a weight: where it is not 0 */
+    ValueId bit =
+        ir_bin(to, OP_MUL, ir_cast(to, c, DT_I32), ir_const(to, at, (double)(1u << i), &(Shape){0}, DT_I32));
     bits = bits ? ir_bin(to, OP_ADD, bits, bit) : bit;
   }
   p->kind_column = 1 + program_derive(p, p->train.source, to, bits, "conditions", at);

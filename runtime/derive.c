@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
- * derive.c -- columns that are computed from others when the data are there: conditions, filters, drawn labels; and the census
- * of classes that comes of them. */
+ * derive.c -- columns that are computed from others when the data are there: conditions, filters, drawn
+ * labels; and the census of classes that comes of them. */
 #include "draw.h"
 #include "run.h"
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-/* ---- one column of one part ------------------------------------------------------------------------------------ */
+/* ---- one column of one part
+ * ------------------------------------------------------------------------------------ */
 static bool column_compute(Run *r, const JobDerived *d, const DataPart *part, uint8_t *work, int32_t *out) {
   JobFrame f;
   const int64_t most = d->fn.max_rows;
   int32_t *order = malloc((size_t)(most + 16) * sizeof *order);
   double *scratch = calloc(2 * (size_t)r->job->n_origins + 16, sizeof *scratch);
-  if (!order || !scratch) return free(order), free(scratch), rt_fail(&r->error, RT_E0719, (long long)most * 4, d->name);
+  if (!order || !scratch)
+    return free(order), free(scratch), rt_fail(&r->error, RT_E0719, (long long)most * 4, d->name);
   frame_setup(r, &f, part, work);
   f.losses = scratch, f.loss_sums = scratch + r->job->n_origins + 8;
   f.order = order, f.n_steps = 1, f.step = 0;
@@ -28,7 +30,9 @@ static bool column_compute(Run *r, const JobDerived *d, const DataPart *part, ui
   return true;
 }
 
-static double share_value(const Run *r, JobShare s) { return s.scalar >= 0 ? r->job->scalars[s.scalar].value : s.value; }
+static double share_value(const Run *r, JobShare s) {
+  return s.scalar >= 0 ? r->job->scalars[s.scalar].value : s.value;
+}
 
 /* Draws of the two parts are independent; so are those of two classes, unless both name the same seed. */
 static uint64_t draw_seed(const Run *r, const JobDerived *d, const DataPart *part) {
@@ -38,12 +42,15 @@ static uint64_t draw_seed(const Run *r, const JobDerived *d, const DataPart *par
 
 static bool column_check(Run *r, const JobDerived *d, const DataPart *part, const int32_t *bad) {
   for (int64_t i = 0; i < part->rows; i++)
-    if (bad[i]) return rt_fail_at(&r->error, &d->span, RT_E0745, d->name, (long long)i, r->job->sources[d->source].name, part->name);
+    if (bad[i])
+      return rt_fail_at(&r->error, &d->span, RT_E0745, d->name, (long long)i, r->job->sources[d->source].name,
+                        part->name);
   return true;
 }
 
 static bool column_draw(Run *r, const JobDerived *d, const DataPart *part, int32_t *label) {
-  const DrawShares s = {share_value(r, d->recall), share_value(r, d->precision), share_value(r, d->false_positives), share_value(r, d->no)};
+  const DrawShares s = {share_value(r, d->recall), share_value(r, d->precision),
+                        share_value(r, d->false_positives), share_value(r, d->no)};
   const uint64_t seed = draw_seed(r, d, part);
   switch (d->draw) {
   case JOB_DRAW_OBSERVE: return draw_observe(label, part->rows, &s, seed, d->name, &d->span, &r->error);
@@ -75,15 +82,18 @@ bool derive_columns(Run *r) {
   return ok;
 }
 
-/* ---- census ---------------------------------------------------------------------------------------------------- */
+/* ---- census
+ * ---------------------------------------------------------------------------------------------------- */
 typedef struct Count {
-  int64_t n, common, of, all; /* data in the class; also in the class that it labels; in that class; trained on */
+  int64_t n, common, of,
+      all; /* data in the class; also in the class that it labels; in that class; trained on */
 } Count;
 
 static bool census_count(const Run *r, const DataPart *part, const JobClass *c, Count *out) {
   const Job *job = r->job;
   if (!job->kinds || !part) return false;
-  const int32_t *kinds = part->columns[job->kinds - 1], *kept = job->train.filter ? part->columns[job->train.filter - 1] : NULL;
+  const int32_t *kinds = part->columns[job->kinds - 1],
+                *kept = job->train.filter ? part->columns[job->train.filter - 1] : NULL;
   *out = (Count){0, 0, 0, 0};
   for (int64_t i = 0; kinds && i < part->rows; i++) {
     if (kept && !kept[i]) continue;
@@ -123,8 +133,8 @@ void census_show(Run *r) {
     if (r->o->json || r->o->quiet) continue;
     printf("%s%s %lld (%.1f %%)", between, c->name, (long long)n.n, 100 * (double)n.n / (double)n.all);
     if (c->of >= 0 && n.n && n.of)
-      printf(", as a label of %s recall %.4g and precision %.4g", r->job->classes[c->of].name, (double)n.common / (double)n.of,
-             (double)n.common / (double)n.n);
+      printf(", as a label of %s recall %.4g and precision %.4g", r->job->classes[c->of].name,
+             (double)n.common / (double)n.of, (double)n.common / (double)n.n);
     between = "; ";
   }
   if (*between == ';') printf("\n"), fflush(stdout);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * draw.c -- who gets a label: of a set the k data with the smallest keys, which are Philox numbers of the datum. */
+ * draw.c -- who gets a label: of a set the k data with the smallest keys, which are Philox numbers of the
+ * datum. */
 #include "draw.h"
 #include "rng.h"
 #include <math.h>
@@ -27,7 +28,8 @@ static int ticket_compare(const void *a, const void *b) {
 }
 
 /* The data with label `from`, by key. Returns how many. */
-static int64_t tickets_fill(Ticket *t, const int32_t *label, int64_t n, int32_t from, uint64_t seed, DrawStream stream) {
+static int64_t tickets_fill(Ticket *t, const int32_t *label, int64_t n, int32_t from, uint64_t seed,
+                            DrawStream stream) {
   int64_t count = 0;
   for (int64_t i = 0; i < n; i++)
     if (label[i] == from) t[count++] = (Ticket){datum_key(seed, stream, i), i};
@@ -44,12 +46,16 @@ static int64_t count_of(const int32_t *label, int64_t n, int32_t which) {
 }
 
 /* How many outside of the class are labelled yes beside `hits` inside of it. */
-static bool wrong_count(const DrawShares *s, int64_t hits, int64_t outside, int64_t *out, const char *name, const JobSpan *span, RtError *e) {
+static bool wrong_count(const DrawShares *s, int64_t hits, int64_t outside, int64_t *out, const char *name,
+                        const JobSpan *span, RtError *e) {
   char why[160];
-  const double want = s->precision >= 0 ? (hits ? nearest((double)hits * (1 - s->precision) / s->precision) : 0)
-                                        : nearest((s->false_positives > 0 ? s->false_positives : 0) * (double)outside);
+  const double want = s->precision >= 0
+                          ? (hits ? nearest((double)hits * (1 - s->precision) / s->precision) : 0)
+                          : nearest((s->false_positives > 0 ? s->false_positives : 0) * (double)outside);
   if (want <= (double)outside) return *out = (int64_t)want, true;
-  snprintf(why, sizeof why, "a precision of %g needs %.0f wrong labels beside %lld right ones, but only %lld data are not in the class",
+  snprintf(why, sizeof why,
+           "a precision of %g needs %.0f wrong labels beside %lld right ones, but only %lld data are not in "
+           "the class",
            s->precision, want, (long long)hits, (long long)outside);
   return rt_fail_at(e, span, RT_E0746, name, why);
 }
@@ -67,17 +73,21 @@ static bool shares_check(const DrawShares *s, const char *name, const JobSpan *s
   return true;
 }
 
-bool draw_observe(int32_t *label, int64_t n, const DrawShares *s, uint64_t seed, const char *name, const JobSpan *span, RtError *e) {
+bool draw_observe(int32_t *label, int64_t n, const DrawShares *s, uint64_t seed, const char *name,
+                  const JobSpan *span, RtError *e) {
   const int64_t inside = count_of(label, n, 1), hits = (int64_t)nearest(s->recall * (double)inside);
   int64_t wrong = 0;
-  if (!shares_check(s, name, span, e) || !wrong_count(s, hits, n - inside, &wrong, name, span, e)) return false;
+  if (!shares_check(s, name, span, e) || !wrong_count(s, hits, n - inside, &wrong, name, span, e))
+    return false;
   Ticket *t = malloc((size_t)(n + 1) * sizeof *t), *u = malloc((size_t)(n + 1) * sizeof *u);
   const bool ok = t && u;
   if (ok) {
-    const int64_t members = tickets_fill(t, label, n, 1, seed, STREAM_YES), others = tickets_fill(u, label, n, 0, seed, STREAM_WRONG);
+    const int64_t members = tickets_fill(t, label, n, 1, seed, STREAM_YES),
+                  others = tickets_fill(u, label, n, 0, seed, STREAM_WRONG);
     for (int64_t i = 0; i < members; i++) label[t[i].datum] = i < hits ? LABEL_YES : LABEL_NONE;
     for (int64_t i = 0; i < others; i++) label[u[i].datum] = i < wrong ? LABEL_YES : LABEL_NO;
-    const int64_t rest = tickets_fill(t, label, n, LABEL_NO, seed, STREAM_NO), noes = (int64_t)nearest(s->no * (double)rest);
+    const int64_t rest = tickets_fill(t, label, n, LABEL_NO, seed, STREAM_NO),
+                  noes = (int64_t)nearest(s->no * (double)rest);
     for (int64_t i = noes; i < rest; i++) label[t[i].datum] = LABEL_NONE;
   }
   free(t), free(u);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * draw.h -- labels that are drawn: exact counts, and who gets them a pure function of (seed, part, number of the datum). */
+ * draw.h -- labels that are drawn: exact counts, and who gets them a pure function of (seed, part, number of
+ * the datum). */
 #ifndef ROUTEC_DRAW_H
 #define ROUTEC_DRAW_H
 #include "error.h"
@@ -12,8 +13,10 @@ typedef struct DrawShares {
 } DrawShares;
 
 enum { LABEL_YES = 1, LABEL_NO = 0, LABEL_NONE = -1 };
-/* label[n]: 1 in the class, else 0; becomes YES, NO or NONE. False: the shares cannot be had from these data. */
-bool draw_observe(int32_t *label, int64_t n, const DrawShares *s, uint64_t seed, const char *name, const JobSpan *span, RtError *e);
+/* label[n]: 1 in the class, else 0; becomes YES, NO or NONE. False: the shares cannot be had from these data.
+ */
+bool draw_observe(int32_t *label, int64_t n, const DrawShares *s, uint64_t seed, const char *name,
+                  const JobSpan *span, RtError *e);
 /* The same labels at other data: a random permutation. */
 bool draw_random_like(int32_t *label, int64_t n, uint64_t seed, RtError *e);
 #endif

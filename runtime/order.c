@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
- * order.c -- the order of an epoch: shuffled data cut into batches; batches with a share of each class; batches of one class
- * each. Every shuffle is keyed by (seed, epoch, class, round), where a class that runs out starts another round. */
+ * order.c -- the order of an epoch: shuffled data cut into batches; batches with a share of each class;
+ * batches of one class each. Every shuffle is keyed by (seed, epoch, class, round), where a class that runs
+ * out starts another round. */
 #include "order.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { STREAM_CLASS = INT32_MIN }; /* above those of data.c: bit 31, then the round, then six bits: the class, or 63 for the order of batches */
+enum {
+  STREAM_CLASS = INT32_MIN
+}; /* above those of data.c: bit 31, then the round, then six bits: the class, or 63 for the order of batches
+    */
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -23,7 +27,8 @@ void order_free(Order *o) {
   *o = (Order){.epoch = -1};
 }
 
-/* ---- classes ------------------------------------------------------------------------------------------------- */
+/* ---- classes
+ * ------------------------------------------------------------------------------------------------- */
 /* Sorts members by class, each class in the order of the part. */
 static bool classes_sort(Order *o, const JobTrain *t, const DataPart *part, int64_t n, RtError *e) {
   const int32_t *class = t->by ? part->columns[t->by - 1] : NULL;
@@ -46,26 +51,30 @@ static bool classes_check(const Order *o, const Job *job, const DataPart *part, 
   const char *source = job->sources[t->source].name;
   for (uint32_t c = 0; c < t->n_classes; c++) {
     const bool wanted = !t->share || t->share[c] > 0;
-    if (wanted && o->first[c + 1] == o->first[c]) return rt_fail(e, RT_E0708, t->class_names[c], source, part->name);
+    if (wanted && o->first[c + 1] == o->first[c])
+      return rt_fail(e, RT_E0708, t->class_names[c], source, part->name);
   }
   if (o->first[o->n_classes] < n)
     return rt_fail(e, RT_E0709, (long long)(n - o->first[o->n_classes]), source, part->name);
   return true;
 }
 
-/* `total` things in proportion to the shares, as whole numbers of the same sum: the largest remainders are rounded up. */
+/* `total` things in proportion to the shares, as whole numbers of the same sum: the largest remainders are
+ * rounded up. */
 static void apportion(const double *share, uint32_t n, int64_t total, int64_t *out) {
   int64_t given = 0;
   for (uint32_t c = 0; c < n; c++) given += out[c] = (int64_t)(share[c] * (double)total + 1e-9);
   for (; given < total; given++) {
     uint32_t best = 0;
     for (uint32_t c = 1; c < n; c++)
-      if (share[c] * (double)total - (double)out[c] > share[best] * (double)total - (double)out[best] + 1e-12) best = c;
+      if (share[c] * (double)total - (double)out[c] > share[best] * (double)total - (double)out[best] + 1e-12)
+        best = c;
     out[best]++;
   }
 }
 
-/* ---- how many batches ------------------------------------------------------------------------------------------ */
+/* ---- how many batches
+ * ------------------------------------------------------------------------------------------ */
 static int64_t batches_of(const JobTrain *t, int64_t rows) {
   return t->drop_last ? rows / t->batch : (rows + t->batch - 1) / t->batch;
 }
@@ -86,10 +95,11 @@ static bool batches_plan(Order *o, const Job *job, const DataPart *part, int64_t
   }
   for (uint32_t c = 0; shared && c < o->n_classes; c++)
     if (t->share[c] > 0 && !o->batches[c])
-      return rt_fail(e, RT_E0744, t->class_names[c], t->share[c], t->batches == JOB_BATCH_SHARES ? "a batch" : "an epoch",
+      return rt_fail(e, RT_E0744, t->class_names[c], t->share[c],
+                     t->batches == JOB_BATCH_SHARES ? "a batch" : "an epoch",
                      (long long)(t->batches == JOB_BATCH_SHARES ? t->batch : o->steps));
-  return o->steps > 0 || rt_fail_at(e, &job->sources[t->source].span, RT_E0718, job->sources[t->source].name, part->name,
-                                    (long long)n, "less than one batch, and the rest is dropped");
+  return o->steps > 0 || rt_fail_at(e, &job->sources[t->source].span, RT_E0718, job->sources[t->source].name,
+                                    part->name, (long long)n, "less than one batch, and the rest is dropped");
 }
 
 bool order_plan(Order *o, const Job *job, const DataPart *part, RtError *e) {
@@ -100,15 +110,19 @@ bool order_plan(Order *o, const Job *job, const DataPart *part, RtError *e) {
   o->members = order_kept(part, t->filter, &n);
   o->first = calloc(o->n_classes + 1, sizeof *o->first);
   o->batches = calloc(o->n_classes + 1, sizeof *o->batches);
-  if (!o->members || !o->first || !o->batches) return rt_fail(e, RT_E0719, (long long)part->rows * 4, "the order of data");
+  if (!o->members || !o->first || !o->batches)
+    return rt_fail(e, RT_E0719, (long long)part->rows * 4, "the order of data");
   if (!n) return rt_fail(e, RT_E0707, job->sources[t->source].name, part->name);
-  if (!classes_sort(o, t, part, n, e) || !classes_check(o, job, part, n, e) || !batches_plan(o, job, part, n, e)) return false;
+  if (!classes_sort(o, t, part, n, e) || !classes_check(o, job, part, n, e) ||
+      !batches_plan(o, job, part, n, e))
+    return false;
   o->data = malloc((size_t)(o->rows + 16) * sizeof *o->data); /* emitted code reads whole vectors */
   o->starts = malloc((size_t)(o->steps + 1) * sizeof *o->starts);
   return (o->data && o->starts) || rt_fail(e, RT_E0719, (long long)o->rows * 4, "the order of data");
 }
 
-/* ---- one epoch --------------------------------------------------------------------------------------------------- */
+/* ---- one epoch
+ * --------------------------------------------------------------------------------------------------- */
 typedef struct Draw {
   const Order *o;
   uint64_t seed, epoch;
@@ -142,7 +156,8 @@ static bool epoch_shares(const Draw *d, const JobTrain *t, Order *o) {
   for (uint32_t c = 0; rows && c < o->n_classes; c++) {
     const int64_t k = o->batches[c];
     draw_class(d, c, k * o->steps, rows);
-    for (int64_t s = 0; s < o->steps; s++) memcpy(o->data + s * t->batch + column, rows + s * k, (size_t)k * sizeof *rows);
+    for (int64_t s = 0; s < o->steps; s++)
+      memcpy(o->data + s * t->batch + column, rows + s * k, (size_t)k * sizeof *rows);
     column += k;
   }
   for (int64_t s = 0; s <= o->steps; s++) o->starts[s] = s * t->batch;
@@ -169,7 +184,8 @@ static void batch_classes(const Draw *d, const JobTrain *t, const Order *o, int3
 }
 
 static bool epoch_homogeneous(const Draw *d, const JobTrain *t, Order *o) {
-  int32_t *class = malloc((size_t)(3 * o->steps + 1) * sizeof *class), *rows = malloc((size_t)(o->rows + 1) * sizeof *rows);
+  int32_t *class = malloc((size_t)(3 * o->steps + 1) * sizeof *class),
+          *rows = malloc((size_t)(o->rows + 1) * sizeof *rows);
   int64_t *from = calloc(2 * (size_t)o->n_classes + 1, sizeof *from), *end = from + o->n_classes, at = 0;
   const bool ok = class && rows && from;
   for (uint32_t c = 0; ok && c < o->n_classes; c++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * rt_draw.c -- drawn labels: exact counts, a function of seed and datum alone; orders of epochs: every kind of batches. */
+ * rt_draw.c -- drawn labels: exact counts, a function of seed and datum alone; orders of epochs: every kind
+ * of batches. */
 #include "draw.h"
 #include "order.h"
 #include "rt_toy.h"
@@ -58,7 +59,8 @@ static void test_false_positives(void **state) {
   assert_int_equal(e.code, RT_E0746);
 }
 
-/* A label belongs to a datum: more data behind it change only who is among the smallest keys, and a higher recall only adds. */
+/* A label belongs to a datum: more data behind it change only who is among the smallest keys, and a higher
+ * recall only adds. */
 static void test_keyed_by_datum(void **state) {
   (void)state;
   int32_t a[N], b[N], c[N];
@@ -83,10 +85,12 @@ static void test_random_like(void **state) {
   assert_true(draw_random_like(a, N, 9, &e) && draw_random_like(b, N, 10, &e));
   assert_memory_not_equal(a, b, sizeof a);
   for (int which = -1; which <= 1; which++)
-    assert_int_equal(count(a, truth, 0, which) + count(a, truth, 1, which), (N - which + 1) / 3 + (which == -1 && N % 3 == 2));
+    assert_int_equal(count(a, truth, 0, which) + count(a, truth, 1, which),
+                     (N - which + 1) / 3 + (which == -1 && N % 3 == 2));
 }
 
-/* ---- orders ---------------------------------------------------------------------------------------------------- */
+/* ---- orders
+ * ---------------------------------------------------------------------------------------------------- */
 typedef struct Bed {
   Job job;
   JobSource source;
@@ -106,8 +110,16 @@ static Bed *bed_open(JobBatches kind, JobBatchOrder order, const double *share) 
   for (int i = 0; i < N; i++) b->keep[i] = i % 10 != 0, b->class[i] = i % 7 == 1 ? 0 : i % 7 == 2 ? 1 : 2;
   b->columns[0] = b->keep, b->columns[1] = b->class;
   b->part = (DataPart){.name = "train", .rows = N, .columns = b->columns};
-  b->job.train = (JobTrain){.present = true, .batch = 32, .filter = 1, .by = 2, .batches = kind, .order = order, .n_classes = 3,
-                            .class_names = names, .share = share, .shuffle = true};
+  b->job.train = (JobTrain){.present = true,
+                            .batch = 32,
+                            .filter = 1,
+                            .by = 2,
+                            .batches = kind,
+                            .order = order,
+                            .n_classes = 3,
+                            .class_names = names,
+                            .share = share,
+                            .shuffle = true};
   b->order.epoch = -1;
   return b;
 }
@@ -201,10 +213,12 @@ static void test_shares(void **state) {
   bed_epoch(b, 0, counts);
   for (int64_t s = 0; s < b->order.steps; s++)
     assert_true(counts[s][0] == 16 && counts[s][1] == 8 && counts[s][2] == 8);
-  int seen[N] = {0}, least = N, most = 0; /* what runs out starts again: no datum is ahead of another by more than one */
+  int seen[N] = {0}, least = N,
+      most = 0; /* what runs out starts again: no datum is ahead of another by more than one */
   for (int64_t i = 0; i < b->order.rows; i++) seen[b->order.data[i]]++;
   for (int i = 0; i < N; i++)
-    if (b->keep[i] && b->class[i] == 0) least = seen[i] < least ? seen[i] : least, most = seen[i] > most ? seen[i] : most;
+    if (b->keep[i] && b->class[i] == 0)
+      least = seen[i] < least ? seen[i] : least, most = seen[i] > most ? seen[i] : most;
   assert_true(most - least <= 1 && least >= 1);
   bed_close(b);
   b = bed_open(JOB_BATCH_HOMOGENEOUS, JOB_ORDER_RANDOM, skewed);
@@ -239,8 +253,9 @@ static void test_order_errors(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_counts_are_exact), cmocka_unit_test(test_false_positives), cmocka_unit_test(test_keyed_by_datum),
-      cmocka_unit_test(test_random_like),      cmocka_unit_test(test_plain_and_filter), cmocka_unit_test(test_homogeneous),
+      cmocka_unit_test(test_counts_are_exact), cmocka_unit_test(test_false_positives),
+      cmocka_unit_test(test_keyed_by_datum),   cmocka_unit_test(test_random_like),
+      cmocka_unit_test(test_plain_and_filter), cmocka_unit_test(test_homogeneous),
       cmocka_unit_test(test_shares),           cmocka_unit_test(test_order_errors)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
