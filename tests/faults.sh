@@ -39,6 +39,8 @@ constant-tail-short    parity.routes         the last lane of a constant tail is
 gemm-short             parity.layers         a product leaves out the last of its sum
 overlap-buffers        cli.examples          two live buffers share memory
 short-floats           cli.build             a trainer is built with rounded constants
+lose-group             unit.llvm_group       sums over the batch leave out the last group of rows
+row-set-from-0         unit.llvm_group       a row set is read from the first row of the batch
 '
 test_passes() { ctest --test-dir "$ROUTEC_BUILD" -R "^$1\$" --no-tests=error >/dev/null 2>&1; }
 

@@ -2,6 +2,7 @@
  * function.c -- one JobEntry of the plan: the loop over the steps of a block that every thread runs, calling
  * one kernel for each plan step, with barriers where the plan put them. */
 #include "kernel.h"
+#include "fault.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +132,7 @@ static LLVMValueRef behind_set(Function *f, const Leaf *l, LLVMValueRef p) {
   if (!l->set) return p;
   LLVMValueRef at = em_gep(e, e->i64, f->sets, em_i64(e, 2 * l->set));
   LLVMValueRef first = LLVMBuildLoad2(e->b, e->i64, at, "first_row");
+  if (fault("row-set-from-0")) return p;
   return em_gep(e, e->i8, p, LLVMBuildNSWMul(e->b, first, em_i64(e, l->row_bytes), "bytes"));
 }
 
