@@ -9,6 +9,7 @@
  * Intervals are exact to the bit where they are points: those operations are correctly rounded, and their results are
  * rounded here as emitted code rounds them. Only a point may decide that something is zero. */
 #include "prove.h"
+#include "fault.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +178,7 @@ static void add_src(ElemStore *s, const Elem *e, ProofHull factor) {
 }
 /* Content that the forward value f depends on meets the adjoint x. */
 static void add_cross(ElemStore *s, const Elem *x, KindSet dep, ProofHull factor) {
+  if (fault("proof-forgets-content")) dep &= dep - 1;
   for (uint32_t k = 0; x->base && dep >> k; k++)
     for (uint32_t o = 0; (dep >> k & 1) && o < s->n_origins; o++) {
       ProofHull *at = &s->src[k * s->n_origins + o];
@@ -211,6 +213,7 @@ static ElemId apply_product(ElemStore *s, const Elem *a, const Elem *b, Range r,
 
 static ElemId apply_mask(ElemStore *s, const Elem *x, const Elem *f, Range r) {
   const ProofHull factor = {f->lo, f->hi};
+  if (fault("proof-takes-open-for-closed") && f->lo <= 0) return ELEM_ZERO;
   draft_clear(s);
   add_base(s, x, factor), add_src(s, x, factor), add_cross(s, x, f->dep, factor);
   return draft_intern(s, (Draft){r.lo, r.hi, x->plain, x->dep | (x->plain ? f->dep : 0)});

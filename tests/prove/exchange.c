@@ -146,21 +146,22 @@ static uint32_t cell_of(const Proof *f, uint32_t param, int64_t at) {
   return cell;
 }
 
-/* Every entry that differs must be in a cell that the kind reaches. */
-static bool compare(Case *x, EvalResult a, EvalResult b, uint32_t kind, bool **moved) {
+/* Every entry that differs must be in a cell that the kind reaches: by any origin (-1), to the last bit; by one origin, the
+ * others having the seed 0, as a number (0 times content is a zero of either sign). */
+static bool compare(Case *x, EvalResult a, EvalResult b, uint32_t kind, int origin, bool **moved) {
   for (uint32_t i = 0; i < x->g->n_roots; i++) {
     const Root *r = &x->g->roots[i];
     if (r->kind != ROOT_PARAM && r->kind != ROOT_STATE) continue;
     const int64_t n = shape_count(&x->p->params[r->a].shape, 1);
     for (int64_t k = 0; k < n; k++) {
-      if (!memcmp(&a.value[r->value][k], &b.value[r->value][k], sizeof(double))) continue;
+      const double was = a.value[r->value][k], is = b.value[r->value][k];
+      if (origin < 0 ? !memcmp(&was, &is, sizeof was) : was == is) continue;
       const uint32_t cell = cell_of(x->proof, r->a, k);
-      moved[r->a][cell] = true;
-      const ProofParam *pp = &x->proof->params[r->a];
-      const KindSet reach = pp->reach_strictly[cell];
-      if (reach >> kind & 1) continue;
-      printf("FAILED %s: content of kind %u moves %s %s[%lld], proved none: %.17g and %.17g\n", x->path, kind,
-             r->kind == ROOT_PARAM ? "value" : "state", x->p->params[r->a].path, (long long)k, a.value[r->value][k], b.value[r->value][k]);
+      if (moved) moved[r->a][cell] = true;
+      if (origin < 0 && x->proof->params[r->a].reach_strictly[cell] >> kind & 1) continue;
+      if (origin >= 0 && !proof_is_none(proof_cell(x->proof, r->a, cell, (KindSet)1 << kind, (OriginSet)1 << origin, true))) continue;
+      printf("FAILED %s: content of kind %u, origin %d, moves %s %s[%lld], proved none: %.17g and %.17g\n", x->path, kind, origin,
+             r->kind == ROOT_PARAM ? "value" : "state", x->p->params[r->a].path, (long long)k, was, is);
       return false;
     }
   }
@@ -195,6 +196,29 @@ static bool exchange(Case *x, EvalResult before, const int *kinds, int kind, Eva
   return false;
 }
 
+/* The seeds of all origins but one become 0; -1: all are 1. Autodiff makes the seeds before any other adjoint. */
+static void set_seeds(Case *x, int only) {
+  for (uint32_t o = 0; o < x->p->n_origins; o++)
+    for (ValueId v = 1; v < x->g->n; v++) {
+      Value *val = ir_value(x->g, v);
+      if (val->origins != (OriginSet)1 << o) continue;
+      if (val->op == OP_CONST) val->num = only < 0 || only == (int)o;
+      break;
+    }
+}
+
+/* The same two batches, as far as each origin goes. */
+static bool compare_origins(Case *x, uint32_t kind) {
+  bool ok = true;
+  for (uint32_t o = 0; ok && x->p->n_origins > 1 && o < x->p->n_origins; o++) {
+    set_seeds(x, (int)o);
+    const EvalResult a = evaluate(x, x->batch, ROWS), b = evaluate(x, x->other, ROWS);
+    ok = compare(x, a, b, kind, (int)o, NULL);
+  }
+  set_seeds(x, -1);
+  return ok;
+}
+
 static bool trials(Case *x, int n, uint32_t kind, bool **moved) {
   for (int t = 0; t < n; t++) {
     int kinds[ROWS];
@@ -206,7 +230,7 @@ static bool trials(Case *x, int n, uint32_t kind, bool **moved) {
       if (kinds[row] < 0) any = false; /* labels that no draw gives */
     if (!any || !exchange(x, before, kinds, (int)kind, &after)) continue;
     totals.exchanges++;
-    if (!compare(x, before, after, kind, moved)) return false;
+    if (!compare(x, before, after, kind, -1, moved) || (t == 0 && !compare_origins(x, kind))) return false;
   }
   return true;
 }
