@@ -19,7 +19,7 @@
 #define BOUND     2e-5
 #define AMPLIFIED 100
 #define BOUND_SUM 1e-9 /* mixed against the sum, both in double */
-enum { MAX_ROOTS = 512, REDRAWS = 24 };
+enum { MAX_ROOTS = 512, MAX_ROWS = 256, REDRAWS = 24 };
 
 typedef struct Case {
   Compilation c;
@@ -288,7 +288,7 @@ static bool check_bits(Case *x, const char *path, const char *what, const Result
 
 /* In every bit, unless rows are grouped: then the sums over a batch have another order. */
 static bool check_losses(Case *x, Case *y, const char *path, const Result *a, const Result *b, double bound) {
-  if (!x->c.job->train.groups.n_sets) bound = 0;
+  if (!x->c.job->train.groups.n_sets && !y->c.job->train.groups.n_sets) bound = 0;
   for (uint32_t i = 0; i < x->g->n_roots; i++)
     for (uint32_t k = 0; x->g->roots[i].kind == ROOT_LOSS && k < y->g->n_roots; k++) {
       if (y->g->roots[k].kind != ROOT_LOSS || strcmp(root_name(x, i), root_name(y, k)) != 0) continue;
@@ -306,7 +306,10 @@ static bool check_plain(const char *path, const Result *got, const Result *want,
   snprintf(plain, sizeof plain, "%.*s.plain.route", (int)(strlen(path) - strlen(".route")), path);
   bool ok = case_open(&y, plain, NULL, compile ? STAGE_LOAD : STAGE_BIND);
   if (ok) {
-    EvalInput in = case_input(&y, pick, rows);
+    int64_t own[MAX_ROWS]; /* the same data, in the order of its own groups */
+    memcpy(own, pick, sizeof *own * (size_t)rows);
+    sort_rows(&y, own, rows);
+    EvalInput in = case_input(&y, own, rows);
     Result r = interpreted(&y, &in);
     ok = check_losses(x, &y, path, want, &r, BOUND_SUM);
     if (ok && compile) {
@@ -341,7 +344,7 @@ static int find_column(const Case *x, const char *name) {
 /* `sum` += the gradients of the rows whose label is `value`. */
 static void add_gradients(Case *x, const int64_t *pick, int64_t rows, const double *labels, double value,
                           Result *sum, bool compile) {
-  int64_t some[256], n = 0;
+  int64_t some[MAX_ROWS], n = 0;
   for (int64_t r = 0; r < rows; r++)
     if (labels[pick[r]] == value) some[n++] = pick[r];
   if (!n) return;
@@ -409,7 +412,7 @@ typedef struct Wanted {
 } Wanted;
 
 static bool check_program(Case *x, const char *path, bool fixed, const Wanted *w) {
-  int64_t pick[256], rows = x->c.program->train.batch < 256 ? x->c.program->train.batch : 256;
+  int64_t pick[MAX_ROWS], rows = x->c.program->train.batch < MAX_ROWS ? x->c.program->train.batch : MAX_ROWS;
   const int64_t number = totals.programs - 1;
   if (rows > x->n_data) rows = x->n_data;
   for (int64_t i = 0; i < rows; i++)
