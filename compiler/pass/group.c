@@ -6,6 +6,7 @@
  * changes:   the step's graph (the tables' values no longer name its values), Program.groups */
 #include "group.h"
 #include "compiler.h"
+#include "fault.h"
 #include "ops.h"
 #include <math.h>
 #include <string.h>
