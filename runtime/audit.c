@@ -307,12 +307,12 @@ static void table_json(Run *r) {
                        (json_int_t)a->checked, "entries", entries));
 }
 
-bool audit_report(Run *r) {
+void audit_report(Run *r) {
   const Audit *a = r->audit;
-  if (!a || !a->before.bytes || !a->steps || r->o->quiet > 1) return true;
+  if (!a || !a->before.bytes || !a->steps || r->o->quiet > 1) return;
   if (r->o->json) {
     table_json(r);
-    return true;
+    return;
   }
   progress_end(r);
   printf("audit of %lld steps: ", (long long)a->steps);
@@ -322,5 +322,4 @@ bool audit_report(Run *r) {
   else printf("nothing was proved%s%s\n", r->job->audit.unproved ? ": " : "", r->job->audit.unproved ? r->job->audit.unproved : "");
   table_print(r);
   fflush(stdout);
-  return true;
 }

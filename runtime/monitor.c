@@ -171,11 +171,11 @@ static void chart_make(const Monitor *m, uint32_t n_entries, uint32_t entry, cha
   out[width] = 0;
 }
 
-bool monitor_report(Run *r) {
+void monitor_report(Run *r) {
   const Monitor *m = r->monitor;
   const Job *job = r->job;
   const JobMonitor *j = &job->monitor;
-  if (!m || !m->n_records || r->o->json || r->o->quiet > 1) return true;
+  if (!m || !m->n_records || r->o->json || r->o->quiet > 1) return;
   int wide = 8, wider = 6;
   for (uint32_t c = 0; c < j->n_classes; c++)
     if ((int)strlen(class_name(job, c)) > wide) wide = (int)strlen(class_name(job, c));
@@ -196,5 +196,4 @@ bool monitor_report(Run *r) {
   for (uint32_t k = 0; k < j->n_regions; k++)
     printf("  %-*s  %-*s  %10.4g\n", wide, "", wider, region_name(job, k), moved_since(r, j->regions[k], &m->start));
   fflush(stdout);
-  return true;
 }

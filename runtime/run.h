@@ -137,7 +137,7 @@ int64_t audit_next(const Run *r, int64_t step);
 bool audit_open(Run *r);   /* before training, from the run's step on */
 void audit_begin(Run *r);  /* before the audited step: keeps the state */
 bool audit_end(Run *r);    /* after it: repeats it from there for each class, and compares */
-bool audit_report(Run *r); /* the table at the end */
+void audit_report(Run *r); /* the table at the end */
 void audit_free(Run *r);
 
 /* ---- monitor.c ---- */
@@ -145,7 +145,7 @@ typedef struct Monitor Monitor;
 int64_t monitor_next(const Run *r, int64_t step); /* likewise */
 bool monitor_open(Run *r);                        /* likewise */
 bool monitor_record(Run *r);                      /* before the step it is about */
-bool monitor_report(Run *r);
+void monitor_report(Run *r);
 void monitor_free(Run *r);
 
 /* ---- finite.c ---- */

@@ -267,7 +267,6 @@ static int train_finish(Run *r) {
   if (r->job->train.present) {
     if (!checkpoint_save(r)) return RT_RUN_FAILED;
     growth_report(r);
-    if (!monitor_report(r) || !audit_report(r)) return RT_RUN_FAILED;
     if (r->error.code) return RT_RUN_FAILED;
   }
   if (!eval_all(r, true, true, &interrupted) || !metrics_sync(r)) return RT_RUN_FAILED;
@@ -314,6 +313,7 @@ int train_run(Run *r) {
   int code;
   LoopEnd end = r->job->train.present ? train_loop(r) : LOOP_DONE;
   progress_end(r);
+  if (end != LOOP_FAILED) monitor_report(r), audit_report(r);
   if (end == LOOP_FAILED) code = RT_RUN_FAILED;
   else if (end == LOOP_DONE) code = train_finish(r);
   else if (!checkpoint_save(r)) code = RT_RUN_FAILED;

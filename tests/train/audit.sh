@@ -69,6 +69,24 @@ audited clipped "$route" 'loss l = mse(r, x)' 'optimize sgd(lr = 0.1) { masked =
 entry low z.b.made_by full moved
 says "nothing to hold it to"
 
+# routes of parameters; rows grouped by class, and batches of one class each, where parameters rest for whole steps
+name=parameters
+audited parameters 'route p: parameters of z { when low to a; otherwise to b }' 'loss l = mse(r, x)' 'optimize adam(lr = 0.01, weight_decay = 0.1)'
+entry low z.b none zero
+entry otherwise z.a none zero
+entry low z.a full moved
+plain=$head
+for setting in 'batch = 13; group = true' 'batch { size = 13; by_class = [low, otherwise] }'; do
+  name=set
+  rm -rf set set-plain
+  head=${plain/batch = 13/$setting}
+  [ "$head" != "$plain" ] || fail "the settings of \`train\` were not found"
+  audited set "$route" 'loss l = mse(r, x)' 'optimize adam(lr = 0.01, weight_decay = 0.1)'
+  entry low z.b.made_by none zero
+  entry low z.a.made_by full moved
+done
+head=$plain
+
 # from a checkpoint on, and in a trainer
 train case.route resumed --steps 10
 expect 0 resume resumed --audit 4
