@@ -73,8 +73,8 @@ void check_monitor(Elab *e) {
   ProgMonitor *mon = &m->p->monitor;
   data_classes(e);
   if (!m->monitor) return;
-  const Ast *block = ast_kid(m->monitor, 0), *every = block_setting(block, "every"), *regions = block_setting(block, "regions"),
-            *classes = block_setting(block, "classes");
+  const Ast *block = ast_kid(m->monitor, 0), *every = block_setting(block, "every"),
+            *regions = block_setting(block, "regions"), *classes = block_setting(block, "classes");
   if (!block_check_keys(m, block, "`monitor`", keys, 3)) return;
   *mon = (ProgMonitor){.present = true, .every = {100, UNIT_STEPS}, .span = m->monitor->span};
   if (every && !ast_kid(every, 0)) err(m, E0406, every->span, "`every`", "a length");

@@ -15,7 +15,8 @@ static int named_origins(Compilation *c, OriginSet *out) {
     uint32_t k = 0;
     while (k < p->n_origins && strcmp(names[k], g->losses[i]) != 0) k++;
     if (k == p->n_origins)
-      return driver_fail_near(c->o, RT_USAGE, g->losses[i], names, p->n_origins, E0521, "loss or regularizer", g->losses[i]);
+      return driver_fail_near(c->o, RT_USAGE, g->losses[i], names, p->n_origins, E0521, "loss or regularizer",
+                              g->losses[i]);
     *out |= (OriginSet)1 << k;
   }
   return RT_OK;
@@ -82,7 +83,7 @@ static double element(Dtype t, const void *base, int64_t i) {
 static const double *gather(Arena *a, const ProgColumn *c, const void *base, const int32_t *order, int64_t rows) {
   Shape one = c->shape;
   const int64_t n = shape_count(&one, 1);
-  double *out = ARENA_NEWS(a, double, rows * n);
+  double *out = ARENA_NEWS(a, double, rows *n);
   for (int64_t r = 0; r < rows; r++)
     for (int64_t i = 0; i < n; i++) out[r * n + i] = element(c->dtype, base, (int64_t)order[r] * n + i);
   return out;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * audit.c -- the proof, tried: a step is repeated from the same state with the contents of one class's data exchanged, and
- * what those data were proved unable to change must come out the same, bit for bit.
+ * audit.c -- the proof, tried: a step is repeated from the same state with the contents of one class's data exchanged,
+ * and what those data were proved unable to change must come out the same, bit for bit.
  *
  * Each datum of the class in the batch is given the contents of another one of the same kind, one for which the same
  * conditions hold, so class counts and factors stay; its number stays too, and with it every draw. The contents are
@@ -11,12 +11,12 @@
 #include <string.h>
 
 struct Audit {
-  Slab before, other;    /* the store before the step; the store that the repetition changes */
-  float *real, *changed; /* dense, of one parameter */
-  uint8_t *kept;         /* contents of the exchanged rows, one after the other */
-  int32_t *row;          /* [batch]: their places in the batch */
-  RegionSum *sum;        /* [class * n_regions + region] over all audited steps */
-  int64_t *exchanged;    /* [class]: rows */
+  Slab before, other;     /* the store before the step; the store that the repetition changes */
+  float *real, *changed;  /* dense, of one parameter */
+  uint8_t *kept;          /* contents of the exchanged rows, one after the other */
+  int32_t *row;           /* [batch]: their places in the batch */
+  RegionSum *sum;         /* [class * n_regions + region] over all audited steps */
+  int64_t *exchanged;     /* [class]: rows */
   int64_t steps, checked; /* entries that were proved to stay and did, over all steps, values and states */
   bool warned;
   FILE *lines;
@@ -56,7 +56,8 @@ bool audit_open(Run *r) {
   int64_t most = 1, bytes;
   for (uint32_t i = 0; i < job->n_params; i++)
     if (param_elements(&job->params[i]) > most) most = param_elements(&job->params[i]);
-  if (!mem_mul(datum_bytes(r, audit_part(r)), batch, &bytes)) return rt_fail(&r->error, RT_E0719, (long long)batch, "a batch");
+  if (!mem_mul(datum_bytes(r, audit_part(r)), batch, &bytes))
+    return rt_fail(&r->error, RT_E0719, (long long)batch, "a batch");
   a->real = malloc((size_t)most * sizeof *a->real), a->changed = malloc((size_t)most * sizeof *a->changed);
   a->kept = malloc((size_t)bytes + 1), a->row = malloc((size_t)batch * sizeof *a->row);
   a->sum = calloc((size_t)job->n_data_classes * job->n_regions + 1, sizeof *a->sum);
@@ -85,8 +86,8 @@ static uint32_t kind_of(const Run *r, const DataPart *part, int32_t datum) {
   return (uint32_t)((const int32_t *)part->columns[r->job->kinds - 1])[datum];
 }
 
-/* Some other datum of the epoch with the same kind; -1: there is none. Looked for from a place that depends on step and row,
- * so that a class meets different contents each time. */
+/* Some other datum of the epoch with the same kind; -1: there is none. Looked for from a place that depends on step and
+ * row, so that a class meets different contents each time. */
 static int32_t substitute(const Run *r, const DataPart *part, const JobFrame *f, int64_t row) {
   const int32_t datum = f->order[f->starts[0] + row];
   const uint32_t kind = kind_of(r, part, datum);
@@ -168,7 +169,8 @@ static const char *region_of(const Job *job, uint32_t class, uint32_t param, int
 }
 
 static bool refuted(Run *r, uint32_t class, uint32_t param, int which, int64_t entry) {
-  static const char *const what[] = {"next value", "first moment", "second moment", "first correction", "second correction"};
+  static const char *const what[] = {"next value", "first moment", "second moment", "first correction",
+                                     "second correction"};
   const Job *job = r->job;
   const JobParam *p = &job->params[param];
   char index[160];
@@ -176,7 +178,8 @@ static bool refuted(Run *r, uint32_t class, uint32_t param, int which, int64_t e
   size_t n = (size_t)snprintf(index, sizeof index, "[");
   for (int32_t i = 0; i < p->rank && n < sizeof index; i++) {
     inner /= p->dims[i];
-    n += (size_t)snprintf(index + n, sizeof index - n, "%s%lld", i ? ", " : "", (long long)(entry / inner % p->dims[i]));
+    n +=
+        (size_t)snprintf(index + n, sizeof index - n, "%s%lld", i ? ", " : "", (long long)(entry / inner % p->dims[i]));
   }
   if (n < sizeof index) snprintf(index + n, sizeof index - n, "]");
   return rt_fail_at(&r->error, &p->span, RT_E0747, (long long)(r->state.step), job->data_classes[class].name,
@@ -212,12 +215,13 @@ static bool record(Run *r, uint32_t class, int64_t rows, const RegionSum *now) {
     RegionSum *all = &a->sum[class * job->n_regions + k];
     all->square += now[k].square;
     if (!(now[k].most <= all->most)) all->most = now[k].most;
-    json_object_set_new(regions, job->regions[k].name,
-                        json_pack("{s:o,s:o}", "l2", json_number(sqrt(now[k].square)), "max", json_number(now[k].most)));
+    json_object_set_new(
+        regions, job->regions[k].name,
+        json_pack("{s:o,s:o}", "l2", json_number(sqrt(now[k].square)), "max", json_number(now[k].most)));
   }
   return lines_write(r, a->lines, lines_name,
-                     json_pack("{s:I,s:s,s:I,s:o}", "step", (json_int_t)r->state.step, "class", job->data_classes[class].name,
-                               "rows", (json_int_t)rows, "moved", regions));
+                     json_pack("{s:I,s:s,s:I,s:o}", "step", (json_int_t)r->state.step, "class",
+                               job->data_classes[class].name, "rows", (json_int_t)rows, "moved", regions));
 }
 
 /* The step again, with other contents of one class. */
@@ -284,8 +288,8 @@ static void table_print(Run *r) {
       const RegionSum *s = &a->sum[c * job->n_regions + k];
       char proved[64];
       proved_text(job, c, k, proved, sizeof proved);
-      printf("  %-*s  %-*s  %-18s  %13.4g  %11.4g\n", wide, job->data_classes[c].name, wider, job->regions[k].name, proved,
-             sqrt(s->square / (double)a->steps), s->most);
+      printf("  %-*s  %-*s  %-18s  %13.4g  %11.4g\n", wide, job->data_classes[c].name, wider, job->regions[k].name,
+             proved, sqrt(s->square / (double)a->steps), s->most);
     }
   }
 }
@@ -299,9 +303,10 @@ static void table_json(Run *r) {
       const RegionSum *s = &a->sum[c * job->n_regions + k];
       char proved[64];
       proved_text(job, c, k, proved, sizeof proved);
-      json_array_append_new(entries, json_pack("{s:s,s:s,s:s,s:o,s:o}", "class", job->data_classes[c].name, "region",
-                                               job->regions[k].name, "proved", proved, "moved",
-                                               json_number(sqrt(s->square / (double)a->steps)), "max", json_number(s->most)));
+      json_array_append_new(entries,
+                            json_pack("{s:s,s:s,s:s,s:o,s:o}", "class", job->data_classes[c].name, "region",
+                                      job->regions[k].name, "proved", proved, "moved",
+                                      json_number(sqrt(s->square / (double)a->steps)), "max", json_number(s->most)));
     }
   json_print(json_pack("{s:s,s:I,s:I,s:o}", "event", "audit", "steps", (json_int_t)a->steps, "checked",
                        (json_int_t)a->checked, "entries", entries));
@@ -316,10 +321,13 @@ void audit_report(Run *r) {
   }
   progress_end(r);
   printf("audit of %lld steps: ", (long long)a->steps);
-  if (r->job->audit.atoms && !a->checked) printf("no class was proved unable to change anything, so there was nothing to hold it to\n");
+  if (r->job->audit.atoms && !a->checked)
+    printf("no class was proved unable to change anything, so there was nothing to hold it to\n");
   else if (r->job->audit.atoms)
     printf("what was proved out of reach stayed the same, bit for bit (%lld comparisons)\n", (long long)a->checked);
-  else printf("nothing was proved%s%s\n", r->job->audit.unproved ? ": " : "", r->job->audit.unproved ? r->job->audit.unproved : "");
+  else
+    printf("nothing was proved%s%s\n", r->job->audit.unproved ? ": " : "",
+           r->job->audit.unproved ? r->job->audit.unproved : "");
   table_print(r);
   fflush(stdout);
 }

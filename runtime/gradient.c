@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * gradient.c -- the job's gradient function: the routed gradients of one batch, of all data or of one class. It reads the
- * run's store and stores nothing there, so whatever it is asked for, training goes on as if it had not been. */
+ * gradient.c -- the job's gradient function: the routed gradients of one batch, of all data or of one class. It reads
+ * the run's store and stores nothing there, so whatever it is asked for, training goes on as if it had not been. */
 #include "run.h"
 #include "safetensors.h"
 #include <math.h>
@@ -95,8 +95,9 @@ static bool gradients_write(const Gradients *x) {
   json_t *meta = json_pack("{s:s,s:s,s:o,s:o}", "what", x->g->what, "spec", job->title, "batch",
                            json_sprintf("%lld", (long long)x->g->batch), "rows",
                            json_sprintf("%lld", (long long)x->r->frame_rows));
-  bool ok = out && scratch ? st_write(x->g->output, out, n, gradients_fill, (void *)(uintptr_t)x, scratch, meta, &x->r->error)
-                           : rt_fail(&x->r->error, RT_E0719, (long long)most * 4, "gradients");
+  bool ok = out && scratch
+                ? st_write(x->g->output, out, n, gradients_fill, (void *)(uintptr_t)x, scratch, meta, &x->r->error)
+                : rt_fail(&x->r->error, RT_E0719, (long long)most * 4, "gradients");
   json_decref(meta);
   free(out), free(scratch);
   return ok;
@@ -130,12 +131,14 @@ static void gradients_tell(const Gradients *x) {
     }
     char shape[160];
     shape_text(p, shape, sizeof shape);
-    if (table) json_object_set_new(table, p->path, json_pack("{s:o,s:o}", "norm", json_number(sqrt(square)), "largest", json_number(largest)));
+    if (table)
+      json_object_set_new(table, p->path,
+                          json_pack("{s:o,s:o}", "norm", json_number(sqrt(square)), "largest", json_number(largest)));
     else printf("  %-*s  %14s  %10.4g  %10.4g\n", width, p->path, shape, sqrt(square), largest);
   }
   if (table)
-    json_print(json_pack("{s:s,s:s,s:I,s:I,s:o}", "event", "gradient", "what", x->g->what, "batch", (json_int_t)x->g->batch,
-                         "rows", (json_int_t)r->frame_rows, "parameters", table));
+    json_print(json_pack("{s:s,s:s,s:I,s:I,s:o}", "event", "gradient", "what", x->g->what, "batch",
+                         (json_int_t)x->g->batch, "rows", (json_int_t)r->frame_rows, "parameters", table));
   else if (x->g->output) printf("written to %s\n", x->g->output);
 }
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
- * monitor.c -- `monitor`: every so many steps, the norm of each class's routed gradient on each region for the batch that
- * comes next, and how far the region's values have moved. Only reads: the run's bits are those of a run without. */
+ * monitor.c -- `monitor`: every so many steps, the norm of each class's routed gradient on each region for the batch
+ * that comes next, and how far the region's values have moved. Only reads: the run's bits are those of a run without.
+ */
 #include "run.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct Monitor {
-  Slab start, last;  /* the store at step 0, at the last record */
+  Slab start, last; /* the store at step 0, at the last record */
   int64_t last_step;
-  float *a, *b;      /* dense, of one parameter */
-  double *history;   /* [record][class * n_regions + region], of this process */
+  float *a, *b;    /* dense, of one parameter */
+  double *history; /* [record][class * n_regions + region], of this process */
   int64_t n_records, cap;
   FILE *lines;
 };
@@ -92,7 +93,8 @@ static double moved_since(Run *r, uint32_t region, const Slab *then) {
 
 static json_t *norms_json(const Job *job, const double *norm) {
   json_t *o = json_object();
-  for (uint32_t k = 0; k < job->monitor.n_regions; k++) json_object_set_new(o, region_name(job, k), json_number(norm[k]));
+  for (uint32_t k = 0; k < job->monitor.n_regions; k++)
+    json_object_set_new(o, region_name(job, k), json_number(norm[k]));
   return o;
 }
 
@@ -132,7 +134,8 @@ static void record_show(Run *r, const double *norm) {
   printf("monitor, step %lld: gradient of", (long long)r->state.step);
   for (uint32_t c = 0; c < m->n_classes; c++)
     for (uint32_t k = 0; k < m->n_regions; k++)
-      printf("%s %s on %s %.4g", c + k ? "," : "", class_name(r->job, c), region_name(r->job, k), norm[c * m->n_regions + k]);
+      printf("%s %s on %s %.4g", c + k ? "," : "", class_name(r->job, c), region_name(r->job, k),
+             norm[c * m->n_regions + k]);
   putchar('\n');
 }
 
@@ -142,7 +145,8 @@ bool monitor_record(Run *r) {
   if (!history_room(r)) return false;
   double *norm = m->history + m->n_records * entries(j), *all = calloc(j->n_regions + 1, sizeof *all);
   bool ok = all ? gradient_norms(r, -1, all) : rt_fail(&r->error, RT_E0719, 0LL, "the monitor");
-  for (uint32_t c = 0; ok && c < j->n_classes; c++) ok = gradient_norms(r, (int32_t)j->classes[c], norm + c * j->n_regions);
+  for (uint32_t c = 0; ok && c < j->n_classes; c++)
+    ok = gradient_norms(r, (int32_t)j->classes[c], norm + c * j->n_regions);
   json_t *o = ok ? record_json(r, norm, all) : NULL;
   free(all);
   if (!ok) return false;
@@ -182,15 +186,15 @@ void monitor_report(Run *r) {
   for (uint32_t k = 0; k < j->n_regions; k++)
     if ((int)strlen(region_name(job, k)) > wider) wider = (int)strlen(region_name(job, k));
   progress_end(r);
-  printf("monitor, %lld records of the gradients' norms\n  %-*s  %-*s  %10s  %10s  course\n", (long long)m->n_records, wide,
-         "class", wider, "region", "first", "last");
+  printf("monitor, %lld records of the gradients' norms\n  %-*s  %-*s  %10s  %10s  course\n", (long long)m->n_records,
+         wide, "class", wider, "region", "first", "last");
   for (uint32_t c = 0; c < j->n_classes; c++)
     for (uint32_t k = 0; k < j->n_regions; k++) {
       const uint32_t e = c * j->n_regions + k;
       char chart[CHART + 1];
       chart_make(m, entries(j), e, chart);
-      printf("  %-*s  %-*s  %10.4g  %10.4g  |%s|\n", wide, class_name(job, c), wider, region_name(job, k), m->history[e],
-             m->history[(m->n_records - 1) * entries(j) + e], chart);
+      printf("  %-*s  %-*s  %10.4g  %10.4g  |%s|\n", wide, class_name(job, c), wider, region_name(job, k),
+             m->history[e], m->history[(m->n_records - 1) * entries(j) + e], chart);
     }
   printf("  moved since the start\n");
   for (uint32_t k = 0; k < j->n_regions; k++)

@@ -50,7 +50,8 @@ static bool members_have(const Members *m, const JobParam *p, int64_t entry, int
 
 bool region_has(const Job *job, uint32_t region, uint32_t param, int64_t entry) {
   Members m;
-  const bool has = members_make(&m, job, region, param) && members_have(&m, &job->params[param], entry, job->params[param].rank);
+  const bool has =
+      members_make(&m, job, region, param) && members_have(&m, &job->params[param], entry, job->params[param].rank);
   members_free(&m);
   return has;
 }

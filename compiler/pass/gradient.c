@@ -5,8 +5,8 @@
  * maintains: p and its graph: the work is done on a fork
  * changes:   nothing; the result's roots are ROOT_GRADs
  *
- * Whose data contribute is chosen at run time by one number more than p has scalars: the index of a class, or a negative
- * number for all data. A term t of a datum becomes where(chosen, t, stop(t)), which is t forward and blocks
+ * Whose data contribute is chosen at run time by one number more than p has scalars: the index of a class, or a
+ * negative number for all data. A term t of a datum becomes where(chosen, t, stop(t)), which is t forward and blocks
  * the adjoint of the other data; so denominators stay those of the whole batch, and the gradients of classes that
  * cover the data without overlap add up to the whole. A number of the whole batch has no class: it contributes to
  * "all data" only. */
