@@ -11,14 +11,17 @@ struct Monitor {
   Slab start, last; /* the store at step 0, at the last record */
   int64_t last_step;
   float *a, *b;    /* dense, of one parameter */
-  double *history; /* [record][class * n_regions + region], of this process */
+  double *history; /* [record][class * n_regions + region], of this process, all data last */
   int64_t n_records, cap;
   FILE *lines;
 };
 static const char lines_name[] = "monitor.jsonl";
 
-static uint32_t entries(const JobMonitor *m) { return m->n_classes * m->n_regions; }
-static const char *class_name(const Job *job, uint32_t i) { return job->data_classes[job->monitor.classes[i]].name; }
+/* Behind the classes stands what all data and losses do together. */
+static uint32_t entries(const JobMonitor *m) { return (m->n_classes + 1) * m->n_regions; }
+static const char *class_name(const Job *job, uint32_t i) {
+  return i < job->monitor.n_classes ? job->data_classes[job->monitor.classes[i]].name : "all data";
+}
 static const char *region_name(const Job *job, uint32_t i) { return job->regions[job->monitor.regions[i]].name; }
 
 int64_t monitor_next(const Run *r, int64_t step) {
@@ -98,7 +101,7 @@ static json_t *norms_json(const Job *job, const double *norm) {
   return o;
 }
 
-static json_t *record_json(Run *r, const double *norm, const double *all) {
+static json_t *record_json(Run *r, const double *norm) {
   const Job *job = r->job;
   const JobMonitor *m = &job->monitor;
   json_t *o = json_object(), *gradient = json_object(), *moved = json_object(), *since = json_object();
@@ -110,7 +113,7 @@ static json_t *record_json(Run *r, const double *norm, const double *all) {
   }
   json_object_set_new(o, "step", json_integer(r->state.step));
   json_object_set_new(o, "gradient", gradient);
-  json_object_set_new(o, "gradient_of_all_data", norms_json(job, all));
+  json_object_set_new(o, "gradient_of_all_data", norms_json(job, norm + m->n_classes * m->n_regions));
   json_object_set_new(o, "since", json_integer(r->monitor->last_step));
   json_object_set_new(o, "moved", moved);
   json_object_set_new(o, "moved_from_start", since);
@@ -121,7 +124,7 @@ static bool history_room(Run *r) {
   Monitor *m = r->monitor;
   if (m->n_records < m->cap) return true;
   const int64_t cap = m->cap ? 2 * m->cap : 64;
-  double *more = realloc(m->history, (size_t)cap * (entries(&r->job->monitor) + 1) * sizeof *more);
+  double *more = realloc(m->history, (size_t)cap * entries(&r->job->monitor) * sizeof *more);
   if (!more) return rt_fail(&r->error, RT_E0719, (long long)cap, "the monitor");
   m->history = more, m->cap = cap;
   return true;
@@ -132,7 +135,7 @@ static void record_show(Run *r, const double *norm) {
   if (!r->o->verbose || r->o->quiet || r->o->json) return;
   progress_end(r);
   printf("monitor, step %lld: gradient of", (long long)r->state.step);
-  for (uint32_t c = 0; c < m->n_classes; c++)
+  for (uint32_t c = 0; c <= m->n_classes; c++)
     for (uint32_t k = 0; k < m->n_regions; k++)
       printf("%s %s on %s %.4g", c + k ? "," : "", class_name(r->job, c), region_name(r->job, k),
              norm[c * m->n_regions + k]);
@@ -143,13 +146,10 @@ bool monitor_record(Run *r) {
   const JobMonitor *j = &r->job->monitor;
   Monitor *m = r->monitor;
   if (!history_room(r)) return false;
-  double *norm = m->history + m->n_records * entries(j), *all = calloc(j->n_regions + 1, sizeof *all);
-  bool ok = all ? gradient_norms(r, -1, all) : rt_fail(&r->error, RT_E0719, 0LL, "the monitor");
-  for (uint32_t c = 0; ok && c < j->n_classes; c++)
-    ok = gradient_norms(r, (int32_t)j->classes[c], norm + c * j->n_regions);
-  json_t *o = ok ? record_json(r, norm, all) : NULL;
-  free(all);
-  if (!ok) return false;
+  double *norm = m->history + m->n_records * entries(j);
+  for (uint32_t c = 0; c <= j->n_classes; c++)
+    if (!gradient_norms(r, c < j->n_classes ? (int32_t)j->classes[c] : -1, norm + c * j->n_regions)) return false;
+  json_t *o = record_json(r, norm);
   if (r->o->json) {
     json_t *event = json_pack("{s:s}", "event", "monitor");
     json_object_update(event, o);
@@ -181,14 +181,14 @@ void monitor_report(Run *r) {
   const JobMonitor *j = &job->monitor;
   if (!m || !m->n_records || r->o->json || r->o->quiet > 1) return;
   int wide = 8, wider = 6;
-  for (uint32_t c = 0; c < j->n_classes; c++)
+  for (uint32_t c = 0; c <= j->n_classes; c++)
     if ((int)strlen(class_name(job, c)) > wide) wide = (int)strlen(class_name(job, c));
   for (uint32_t k = 0; k < j->n_regions; k++)
     if ((int)strlen(region_name(job, k)) > wider) wider = (int)strlen(region_name(job, k));
   progress_end(r);
   printf("monitor, %lld records of the gradients' norms\n  %-*s  %-*s  %10s  %10s  course\n", (long long)m->n_records,
          wide, "class", wider, "region", "first", "last");
-  for (uint32_t c = 0; c < j->n_classes; c++)
+  for (uint32_t c = 0; c <= j->n_classes; c++)
     for (uint32_t k = 0; k < j->n_regions; k++) {
       const uint32_t e = c * j->n_regions + k;
       char chart[CHART + 1];
