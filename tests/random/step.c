@@ -46,7 +46,8 @@ static bool fail(const char *path, const char *what, const char *where, double f
 
 /* ---- a program, compiled
  * ---------------------------------------------------------------------------------------- */
-/* Columns that the step reads are computed when data are loaded: labels that are drawn, conditions that rows are sorted by. */
+/* Columns that the step reads are computed when data are loaded: labels that are drawn, conditions that rows
+ * are sorted by. */
 static bool needs_code(const Case *x) {
   const Program *p = x->c.program;
   for (uint32_t i = 0; i < p->n_derived; i++)
@@ -460,7 +461,9 @@ int main(int argc, char **argv) {
          "%lld cancelled.\n",
          (long long)totals.programs, (long long)totals.failed, (long long)totals.gradients, totals.worst,
          (long long)totals.amplified, (long long)totals.zeros, (long long)totals.cancelled);
-  printf("Mixed batches: %lld, worst %.3g. Compiled without routes: %lld. In AVX2: %lld. Rows grouped by class: %lld.\n",
-         (long long)totals.mixed, totals.worst_sum, (long long)totals.plain, (long long)totals.vectors, (long long)totals.grouped);
+  printf("Mixed batches: %lld, worst %.3g. Compiled without routes: %lld. In AVX2: %lld. Rows grouped by "
+         "class: %lld.\n",
+         (long long)totals.mixed, totals.worst_sum, (long long)totals.plain, (long long)totals.vectors,
+         (long long)totals.grouped);
   return totals.failed || !totals.programs;
 }
