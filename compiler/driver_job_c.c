@@ -576,7 +576,7 @@ static void print_moves(FILE *f, const Job *j) {
   print_table_field(f, "classes", "n_classes", "monitor_classes", j->monitor.n_classes);
   fputs("},\n  .audit = {", f);
   if (j->audit.atoms && j->n_params) fputs(".atoms = atoms, ", f);
-  if (j->audit.proved && j->n_data_classes * j->n_regions) fputs(".proved = proved, ", f);
+  if (j->audit.proved && j->n_data_classes && j->n_regions) fputs(".proved = proved, ", f);
   print_string_field(f, "unproved", j->audit.unproved);
   fputs("},\n", f);
 }
