@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * check_finite.c -- conditions over fields with finitely many values, tried on all of them. */
 #include "model.h"
+#include "ops.h"
 #include <math.h>
 #include <string.h>
 
@@ -93,30 +94,13 @@ typedef struct Case {
   uint32_t *stamp, epoch;
 } Case;
 
+/* By the operation's own meaning: integers wrap around, casts saturate. */
 static double apply(const Elab *e, const Value *v, const double *x) {
   switch (v->op) {
   case OP_CONST: return v->num;
   case OP_SCALAR: return e->m->p->scalars[v->ints[0]].value;
-  case OP_NEG: return -x[0];
-  case OP_ABS: return fabs(x[0]);
-  case OP_SIGN: return (x[0] > 0) - (x[0] < 0);
-  case OP_FLOOR: return floor(x[0]);
-  case OP_NOT: return x[0] == 0;
-  case OP_CAST: return v->dtype == DT_I32 ? trunc(x[0]) : v->dtype == DT_BOOL ? x[0] != 0 : x[0];
-  case OP_ADD: return x[0] + x[1];
-  case OP_SUB: return x[0] - x[1];
-  case OP_MUL: return x[0] * x[1];
-  case OP_DIV: return x[0] / x[1];
-  case OP_MIN: return fmin(x[0], x[1]);
-  case OP_MAX: return fmax(x[0], x[1]);
-  case OP_LT: return x[0] < x[1];
-  case OP_LE: return x[0] <= x[1];
-  case OP_EQ: return x[0] == x[1];
-  case OP_NE: return x[0] != x[1];
-  case OP_AND: return x[0] != 0 && x[1] != 0;
-  case OP_OR: return x[0] != 0 || x[1] != 0;
-  case OP_WHERE: return x[0] != 0 ? x[1] : x[2];
-  default: return x[0]; /* STOP, BCAST */
+  case OP_BCAST: return x[0];
+  default: return op_info(v->op)->scalar(x, v->dtype);
   }
 }
 
