@@ -50,6 +50,20 @@ static const struct {
                       "  b = a |> k1: conv2d(6, kernel = 3) |> relu\n  logits = reshape(b, [48]) |> fc: linear(10) }\n"
                       "split a { f = 0 .. 3; r = rest }\n"
                       "route one: gradient of a { when low to f; otherwise to r }\n" TAIL, true},
+    {"parameters by their rows and columns", HEAD DEEP "class mid = label in 3 ..= 5\n"
+     "split h { f = [1, 5, 9, 20, 31]; g = [0, 2, 3]; r = rest }\n"
+     "route one: parameters of h { when low to f; when mid to { f = 0.5; g = 1.0; shared = -0.75 }; otherwise to r + shared }\n" TAIL, true},
+    {"parameters by rows alone", HEAD DEEP "split h { f = 0 .. 2; r = rest }\n"
+     "route one: parameters of fc1 { when low to h.f; otherwise to shared }\n" TAIL, true},
+    {"parameters whose rows and columns cross", HEAD DEEP "split h { f = 0 .. 4; r = rest }\nsplit c { f = 5 .. 9; r = rest }\n"
+     "route one: parameters of h + c { when low to f; otherwise to r + shared } { cross = row }\n" TAIL, true},
+    {"parameters that cross, of both parts' shared", HEAD DEEP "split h { f = 0 .. 4; r = rest }\nsplit c { f = 5 .. 9; r = rest }\n"
+     "route one: parameters of h + c { when low to f; otherwise to { r = 1.0; shared = 0.5 } } { cross = shared }\n" TAIL, true},
+    {"gradients, parameters and values", HEAD DEEP "class mid = label in 3 ..= 5\nclass odd = label in [1, 3, 5, 7, 9]\n"
+     "split a { p = 0 .. 8; q = rest }\nsplit h { f = 0 .. 4; r = rest }\nsplit c { m = 5 .. 9; n = rest }\n"
+     "route one: gradient of a { when odd to p; otherwise to { p = 0.25; q = 1.0 } }\n"
+     "route two: parameters of h { when low to f; otherwise to { r = 1.0; shared = 0.5 } }\n"
+     "route three: value of c { when mid to m; otherwise to { m = 0.0; n = 0.5 } }\n" TAIL, true},
     {"an embedding", HEAD "model { e = embedding(label, 10, 16)\n  h = (e * 2) |> fc0: linear(24) |> relu\n"
                           "  logits = (h + linear(image, 24)) |> fc1: linear(10) }\n"
                           "route one: gradient of e { when low to none; otherwise to all }\n" TAIL, true},
