@@ -75,7 +75,26 @@ audited parameters 'route p: parameters of z { when low to a; otherwise to b }' 
 entry low z.b none zero
 entry otherwise z.a none zero
 entry low z.a full moved
+
+# routes of values: what makes a hidden unit learns nothing from the datum, what reads it learns from the others
 plain=$head
+hide='route v: value of z { when low to a; otherwise to b }'
+for setting in 'batch = 13' 'batch = 13; group = true'; do
+  rm -rf values values-plain
+  name=values head=${plain/batch = 13/$setting}
+  audited values "$hide" 'loss l = mse(r, x)' 'optimize adam(lr = 0.01, weight_decay = 0.1)'
+  entry low z.b.made_by none zero
+  entry otherwise z.a.made_by none zero
+  entry low z.a.made_by full moved
+  entry low z.a.read_by full moved
+  entry otherwise z.b.made_by full moved
+done
+head=$plain
+name=values_and_gradients
+audited values_and_gradients "${hide/to a/to { a = 1.0; b = 0.5 \}}" "$route" 'loss l = mse(r, x)' 'optimize sgd(lr = 0.1) { masked = zero_grad }'
+entry low z.b.made_by none zero
+entry otherwise z.a.made_by none zero
+entry low z.b.read_by full moved
 for setting in 'batch = 13; group = true' 'batch { size = 13; by_class = [low, otherwise] }'; do
   name=set
   rm -rf set set-plain

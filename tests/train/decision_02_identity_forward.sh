@@ -36,6 +36,19 @@ zero gradient 'route r: gradient of z { when low to left; otherwise to { left = 
 zero value 'route r: value of z { when low to left; otherwise to { left = 0.25; right = -1.0 } } { strength = s }'
 zero both 'route r: gradient of z { when low to left; otherwise to right } { strength = s }\nroute f: value of encoder.fc1.out { when low to { a = 1.0; b = 0.5 }; otherwise to all } { strength = ramp(0, s) }\nsplit encoder.fc1.out { a = 0 .. 2; b = rest }'
 zero parameters 'route r: parameters of z { when low to left; otherwise to { left = 0.25; right = -1.0; shared = 0.5 } } { strength = s }'
+# without groups a number that is 0 when the program is compiled, too; with them only the order of sums may differ
+never() { # never NAME ROUTE: the plain spec, to the bit
+  grep -v '^route' routed.route | sed "s/^class low.*/&\n$2/; s/for = 40 steps/group = false; for = 40 steps/" >"$1.route"
+  train "$1.route" "$1"
+  same_losses plain "$1"
+  same_tensors "$(weights_of plain)" "$(weights_of "$1")"
+  sed 's/strength = 0/strength = 0.5/' "$1.route" >"$1_half.route"
+  train "$1_half.route" "$1_half"
+  different_tensors "$(weights_of plain)" "$(weights_of "$1_half")"
+}
+never value_never 'route r: value of z { when low to left; otherwise to { left = 0.25; right = -1.0 } } { strength = 0 }'
+never parameters_never 'route r: parameters of z { when low to left; otherwise to { left = 0.25; right = -1.0; shared = 0.5 } } { strength = 0 }'
+never all_never 'route r: gradient of z { when low to left; otherwise to right } { strength = 0 }\nroute f: value of encoder.fc1.out { when low to a; otherwise to all } { strength = 0 }\nroute p: parameters of z { when low to left; otherwise to none } { strength = 0 }\nsplit encoder.fc1.out { a = 0 .. 2; b = rest }'
 # masks on parameters: the losses of the first step are the same text, and a table of ones is no route
 grep -v '^route' routed.route | sed 's/^class low.*/&\nroute p: parameters of z { when low to left; otherwise to right + shared }/' >routed_parameters.route
 train routed_parameters.route parameters_step --steps 1 --init "$(weights_of plain)"
