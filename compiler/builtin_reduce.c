@@ -259,7 +259,8 @@ Val *bi_cross_entropy(BuiltinCall *c) {
     if (!logits_and_labels(c, &x, &label)) return poison(c);
     int last = val_shape(e, x)->rank - 1;
     lp = bi_log_softmax(e, x->id, last);
-    picked = ir_where(g, is_label(e, c->span, label, g->v[lp].shape.d[last]), lp, f32_const(e, c->span, 0));
+    ValueId zero = f32_const(e, c->span, 0);
+    picked = ir_where(g, is_label(e, c->span, label, g->v[lp].shape.d[last]), lp, zero);
   }
   ValueId nll = ir_un(g, OP_NEG, ir_reduce(g, OP_SUM, picked, (int64_t[]){g->v[lp].shape.rank - 1}, 1));
   return val_tensor(e, c->span, mean_rest(e, nll));
@@ -284,7 +285,7 @@ Val *bi_bce(BuiltinCall *c) {
   else t = bi_tensor(c, 1);
   ValueId ix, it;
   if (!t || !broadcast_pair(e, c->span, arg_what(c), x, t, &ix, &it, &axes)) return poison(c);
-  ValueId v = ir_bin(e->g, OP_SUB, ir_un(e->g, OP_SOFTPLUS, ix), ir_bin(e->g, OP_MUL, it, ix));
+  ValueId tx = ir_bin(e->g, OP_MUL, it, ix), v = ir_bin(e->g, OP_SUB, ir_un(e->g, OP_SOFTPLUS, ix), tx);
   return val_tensor(e, c->span, mean_rest(e, v));
 }
 
@@ -296,6 +297,6 @@ Val *bi_kl(BuiltinCall *c) {
   if (!broadcast_pair(e, c->span, arg_what(c), p, q, &ip, &iq, &axes)) return poison(c);
   int last = e->g->v[ip].shape.rank - 1;
   ValueId lp = bi_log_softmax(e, ip, last), lq = bi_log_softmax(e, iq, last);
-  ValueId t = ir_bin(e->g, OP_MUL, ir_un(e->g, OP_EXP, lp), ir_bin(e->g, OP_SUB, lp, lq));
+  ValueId ratio = ir_bin(e->g, OP_SUB, lp, lq), t = ir_bin(e->g, OP_MUL, ir_un(e->g, OP_EXP, lp), ratio);
   return val_tensor(e, c->span, mean_rest(e, ir_reduce(e->g, OP_SUM, t, (int64_t[]){last}, 1)));
 }

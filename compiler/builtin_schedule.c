@@ -26,7 +26,8 @@ static ValueId progress(BuiltinCall *c, const Ast *over) {
   ValueId n = schedule_steps(c->e, c->s, over, arena_printf(c->e->m->a, "`over` of `%s`", c->fn->name));
   if (!n) return 0;
   ValueId one = f64_const(c, 1);
-  return ir_bin(g, OP_MIN, ir_bin(g, OP_DIV, clock_f64(c->e, CLOCK_STEP), ir_bin(g, OP_MAX, n, one)), one);
+  ValueId length = ir_bin(g, OP_MAX, n, one);
+  return ir_bin(g, OP_MIN, ir_bin(g, OP_DIV, clock_f64(c->e, CLOCK_STEP), length), one);
 }
 
 Val *bi_constant(BuiltinCall *c) {
@@ -41,7 +42,8 @@ Val *bi_ramp(BuiltinCall *c) {
   if (!w) return poison(c);
   if (c->fn->aux) {
     ValueId turn = ir_un(g, OP_COS, ir_bin(g, OP_MUL, w, f64_const(c, 3.14159265358979323846)));
-    w = ir_bin(g, OP_MUL, ir_bin(g, OP_SUB, f64_const(c, 1), turn), f64_const(c, 0.5));
+    ValueId half = f64_const(c, 0.5);
+    w = ir_bin(g, OP_MUL, ir_bin(g, OP_SUB, f64_const(c, 1), turn), half);
   }
   return val_tensor(c->e, c->span,
                     ir_bin(g, OP_ADD, from, ir_bin(g, OP_MUL, ir_bin(g, OP_SUB, to, from), w)));
@@ -58,8 +60,8 @@ Val *bi_step_decay(BuiltinCall *c) {
         "infinity");
     return poison(c);
   }
-  ValueId k = ir_un(
-      g, OP_FLOOR, ir_bin(g, OP_DIV, clock_f64(c->e, CLOCK_STEP), ir_bin(g, OP_MAX, every, f64_const(c, 1))));
+  ValueId length = ir_bin(g, OP_MAX, every, f64_const(c, 1));
+  ValueId k = ir_un(g, OP_FLOOR, ir_bin(g, OP_DIV, clock_f64(c->e, CLOCK_STEP), length));
   return val_tensor(c->e, c->span, ir_bin(g, OP_MUL, from, ir_bin(g, OP_POW, f64_const(c, factor), k)));
 }
 

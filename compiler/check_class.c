@@ -285,8 +285,8 @@ static bool weight_fits(Elab *e, const Decl *d, const Val *v) {
   Val *w = elab(s, s->model, ast_kid(d->ast, 0));
   ValueId id = val_bad(w) ? 0 : as_f32(s, w, "a weight");
   if (!id) return false;
-  ValueId inside = ir_bin(s->g, OP_AND, ir_bin(s->g, OP_LE, f32_const(s, v->span, 0), id),
-                          ir_bin(s->g, OP_LE, id, f32_const(s, v->span, 1)));
+  ValueId below = ir_bin(s->g, OP_LE, id, f32_const(s, v->span, 1));
+  ValueId inside = ir_bin(s->g, OP_AND, ir_bin(s->g, OP_LE, f32_const(s, v->span, 0), id), below);
   ValueId bad = ir_cast(s->g, ir_un(s->g, OP_NOT, inside), DT_I32);
   int64_t axes[IR_MAX_RANK];
   const int rank = s->g->v[bad].shape.rank;

@@ -193,8 +193,8 @@ uint32_t program_kind_column(Program *p) {
   for (uint32_t i = 0; i < p->n_conds; i++) {
     ValueId c =
         ir_cast(to, copy_value(g, to, p->conds[i].value, map), DT_BOOL); /* a weight: where it is not 0 */
-    ValueId bit =
-        ir_bin(to, OP_MUL, ir_cast(to, c, DT_I32), ir_const(to, at, (double)(1u << i), &(Shape){0}, DT_I32));
+    ValueId power = ir_const(to, at, (double)(1u << i), &(Shape){0}, DT_I32);
+    ValueId bit = ir_bin(to, OP_MUL, ir_cast(to, c, DT_I32), power);
     bits = bits ? ir_bin(to, OP_ADD, bits, bit) : bit;
   }
   p->kind_column = 1 + program_derive(p, p->train.source, to, bits, "conditions", at);

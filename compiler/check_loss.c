@@ -41,7 +41,8 @@ static ValueId weighted(Elab *e, ValueId c, ValueId x) {
   Graph *g = e->g;
   ValueId zero = f32_const(e, g->v[x].span, 0);
   if (g->v[c].dtype == DT_BOOL) return ir_where(g, c, x, zero);
-  return ir_where(g, ir_bin(g, OP_EQ, c, zero), zero, ir_bin(g, OP_MUL, c, x));
+  ValueId product = ir_bin(g, OP_MUL, c, x);
+  return ir_where(g, ir_bin(g, OP_EQ, c, zero), zero, product);
 }
 
 /* Is c one of the program's conditions, or that it does not hold? Then its count says only how many data are of a class. */
@@ -144,7 +145,8 @@ static ValueId aggregate(Elab *e, ValueId x, const Way *w, const Val *like, Valu
     ValueId c = spread(e, w->v->id, w->v, like);
     if (!c) return 0;
     *terms = own_terms(e, weighted(e, c, x));
-    return ir_bin(g, OP_DIV, sum_rows(e, *terms), count_of(e, c, w->at));
+    ValueId count = count_of(e, c, w->at);
+    return ir_bin(g, OP_DIV, sum_rows(e, *terms), count);
   }
   *terms = own_terms(e, x);
   ValueId sum = sum_rows(e, *terms), n = rows_f32(e);
@@ -216,7 +218,8 @@ static ValueId take(Elab *e, ValueId left, ValueId c) {
   Graph *g = e->g;
   if (!left || fault("classes-overlap")) return c;
   if (g->v[c].dtype == DT_BOOL && g->v[left].dtype == DT_BOOL) return ir_bin(g, OP_AND, left, c);
-  return ir_bin(g, OP_MUL, ir_cast(g, left, DT_F32), ir_cast(g, c, DT_F32));
+  ValueId weight = ir_cast(g, c, DT_F32);
+  return ir_bin(g, OP_MUL, ir_cast(g, left, DT_F32), weight);
 }
 
 static ValueId opposite(Elab *e, ValueId c) {

@@ -364,6 +364,12 @@ Val *elab_binary(Elab *e, const Ast *at, const char *op, Val *a, Val *b) {
 }
 
 /* ---- reductions and selections ---- */
+static ValueId rows_times(Elab *e, Span span, double count) {
+  if (count == 1) return rows_f32(e);
+  ValueId each = f32_const(e, span, count);
+  return ir_bin(e->g, OP_MUL, rows_f32(e), each);
+}
+
 Val *reduce_val(Elab *e, Span span, Val *v, Op op, const int64_t *axes, uint32_t n, bool mean) {
   Shape s = *val_shape(e, v);
   bool rows = false;
@@ -373,8 +379,7 @@ Val *reduce_val(Elab *e, Span span, Val *v, Op op, const int64_t *axes, uint32_t
     else count *= (double)s.d[axes[i]];
   ValueId r = ir_reduce(e->g, op, v->id, axes, n);
   if (mean && rows)
-    r = ir_bin(e->g, OP_DIV, r,
-               count == 1 ? rows_f32(e) : ir_bin(e->g, OP_MUL, rows_f32(e), f32_const(e, span, count)));
+    r = ir_bin(e->g, OP_DIV, r, rows_times(e, span, count));
   else if (mean && count != 1) r = ir_bin(e->g, OP_DIV, r, f32_const(e, span, count));
   Val *out = val_tensor(e, span, r);
   uint32_t k = 0, next = 0;

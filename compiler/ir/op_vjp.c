@@ -59,7 +59,8 @@ void vjp_cos(Graph *g, ValueId v, ValueId dy, ValueId *d) {
 }
 /* 1 - y^2 */
 void vjp_tanh(Graph *g, ValueId v, ValueId dy, ValueId *d) {
-  d[0] = mul(g, dy, bin(g, OP_SUB, splat(g, v, 1), mul(g, v, v)));
+  ValueId square = mul(g, v, v);
+  d[0] = mul(g, dy, bin(g, OP_SUB, splat(g, v, 1), square));
 }
 /* 2/sqrt(pi) exp(-x^2) */
 void vjp_erf(Graph *g, ValueId v, ValueId dy, ValueId *d) {

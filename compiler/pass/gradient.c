@@ -55,7 +55,8 @@ static ValueId gate(Graph *g, ValueId open, ValueId x) {
   int64_t map[IR_MAX_RANK];
   for (int i = 0; i < s.rank; i++) map[i] = -1;
   if (ir_value(g, open)->shape.rank) map[0] = 0;
-  return ir_where(g, ir_bcast(g, open, &s, map), x, ir_un(g, OP_STOP, x));
+  ValueId closed = ir_un(g, OP_STOP, x);
+  return ir_where(g, ir_bcast(g, open, &s, map), x, closed);
 }
 
 static void choose(Program *p, OriginSet origins) {

@@ -49,8 +49,9 @@ static void shared_scalars(Update *u) {
   u->lr = f32(g, o->lr);
   u->wd = o->weight_decay ? f32(g, o->weight_decay) : 0;
   if (o->kind == OPTIM_SGD) return;
-  ValueId t = add(g, ir_clock(g, CLOCK_STEP), f64(g, 1));
-  ValueId bc1 = sub(g, f64(g, 1), ir_bin(g, OP_POW, o->beta1, t)), bc2 = sub(g, f64(g, 1), ir_bin(g, OP_POW, o->beta2, t));
+  ValueId one = f64(g, 1), t = add(g, ir_clock(g, CLOCK_STEP), one);
+  ValueId power1 = ir_bin(g, OP_POW, o->beta1, t), bc1 = sub(g, one, power1);
+  ValueId power2 = ir_bin(g, OP_POW, o->beta2, t), bc2 = sub(g, one, power2);
   if (fault("no-bias-correction")) bc1 = bc2 = f64(g, 1);
   u->step_size = f32(g, divide(g, o->lr, bc1));
   u->bc2_sqrt = f32(g, ir_un(g, OP_SQRT, bc2));
@@ -75,7 +76,8 @@ static Next next_sgd(Update *u, uint32_t i, ValueId w, ValueId d) {
 static ValueId correction(Update *u, uint32_t i, int64_t k, ValueId beta) {
   Graph *g = u->g;
   ValueId c = leaf(g, OP_STATE, i, k, &u->p->params[i]);
-  return add(g, mul(g, c, f32(g, beta)), f32(g, sub(g, f64(g, 1), beta)));
+  ValueId rest = f32(g, sub(g, f64(g, 1), beta)), kept = mul(g, c, f32(g, beta));
+  return add(g, kept, rest);
 }
 
 static Next next_adam(Update *u, uint32_t i, ValueId w, ValueId d, bool own_count) {
@@ -86,15 +88,17 @@ static Next next_adam(Update *u, uint32_t i, ValueId w, ValueId d, bool own_coun
   ValueId nb1 = f32(g, sub(g, one, o->beta1)), nb2 = f32(g, sub(g, one, o->beta2));
   if (fault("swap-betas")) { ValueId t = b1; b1 = b2, b2 = t; }
   Next n = {.n_states = own_count ? 4 : 2};
-  n.state[0] = add(g, mul(g, leaf(g, OP_STATE, i, 0, p), b1), mul(g, d, nb1));
-  n.state[1] = add(g, mul(g, leaf(g, OP_STATE, i, 1, p), b2), mul(g, mul(g, d, nb2), d));
+  ValueId new1 = mul(g, d, nb1), old1 = mul(g, leaf(g, OP_STATE, i, 0, p), b1);
+  n.state[0] = add(g, old1, new1);
+  ValueId new2 = mul(g, mul(g, d, nb2), d), old2 = mul(g, leaf(g, OP_STATE, i, 1, p), b2);
+  n.state[1] = add(g, old2, new2);
   ValueId step_size = u->step_size, bc2_sqrt = u->bc2_sqrt;
   if (own_count) {
     n.state[2] = correction(u, i, 2, o->beta1), n.state[3] = correction(u, i, 3, o->beta2);
     ValueId lr = ir_bcast_scalar(g, u->lr, &p->shape);
     step_size = divide(g, lr, n.state[2]), bc2_sqrt = ir_un(g, OP_SQRT, n.state[3]);
   }
-  ValueId denominator = add(g, divide(g, ir_un(g, OP_SQRT, n.state[1]), bc2_sqrt), f32(g, o->eps));
+  ValueId eps = f32(g, o->eps), denominator = add(g, divide(g, ir_un(g, OP_SQRT, n.state[1]), bc2_sqrt), eps);
   n.value = sub(g, w, mul(g, divide(g, n.state[0], denominator), step_size));
   return n;
 }
