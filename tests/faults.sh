@@ -47,7 +47,7 @@ row-set-from-0         unit.llvm_group       a row set is read from the first ro
 test_passes() { ctest --test-dir "$ROUTEC_BUILD" -R "^$1\$" --no-tests=error >/dev/null 2>&1; }
 
 listed=$(awk 'NF {print $1}' <<<"$faults" | sort)
-there=$(grep -rhoE 'fault\("[a-z-]+"\)' "$ROUTEC_ROOT/compiler" --include='*.c' | sed 's/.*"\(.*\)".*/\1/' | sort -u)
+there=$(grep -rhoE 'fault\("[a-z0-9-]+"\)' "$ROUTEC_ROOT/compiler" --include='*.c' | sed 's/.*"\(.*\)".*/\1/' | sort -u)
 if [ "$listed" != "$there" ]; then
   echo "faults in the list and in the code differ:" >&2
   diff <(echo "$listed") <(echo "$there") >&2

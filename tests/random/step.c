@@ -27,7 +27,7 @@ typedef struct Case {
   const Graph *g;
   double **columns; /* [column] all data */
   int64_t n_data;
-  uint64_t draw;   /* another draw of the parameters */
+  uint64_t draw;   /* another draw of the parameters and of the contents of data */
   double rounding; /* parameters and data are moved by a random part of it */
   Run run;
 } Case;
@@ -123,6 +123,14 @@ static double *param_values(Case *x, const ProgParam *p, int what) {
 }
 
 /* Rows of the batch: data `pick[0 .. rows)`. */
+/* Other contents for real numbers that are no weights: a sum over data may cancel for these data and any parameters. */
+static void redraw_contents(uint64_t draw, uint32_t column, double *v, int64_t n) {
+  bool weights = true;
+  for (int64_t k = 0; k < n; k++) weights = weights && v[k] >= 0 && v[k] <= 1;
+  uint64_t state = 0x9E3779B97F4A7C15u * (1000 * draw + column + 1);
+  for (int64_t k = 0; k < n && !weights; k++) v[k] = uniform(&state, -2, 2);
+}
+
 static EvalInput case_input(Case *x, const int64_t *pick, int64_t rows) {
   Arena *a = x->c.arena;
   const Program *p = x->c.program;
@@ -139,6 +147,7 @@ static EvalInput case_input(Case *x, const int64_t *pick, int64_t rows) {
     double *v = ARENA_NEWS(a, double, n *rows + 1);
     for (int64_t r = 0; r < rows && x->columns[i]; r++)
       memcpy(v + r * n, x->columns[i] + pick[r] * n, sizeof *v * (size_t)n);
+    if (x->draw && p->columns[i].dtype == DT_F32) redraw_contents(x->draw, i, v, n * rows);
     columns[i] = v;
   }
   double *scalars = ARENA_NEWS(a, double, p->n_scalars + 1);
@@ -236,7 +245,7 @@ static double amplification(Case *x, const int64_t *pick, int64_t rows, uint32_t
   return worst;
 }
 
-/* Is entry k of root i 0 in the interpreter for any parameters, and not by a cancellation of these? */
+/* Is entry k of root i 0 in the interpreter for any parameters and contents, and not by a cancellation of these? */
 static bool always_zero(Case *x, const int64_t *pick, int64_t rows, uint32_t i, int64_t k) {
   bool zero = true;
   for (x->draw = 1; zero && x->draw <= REDRAWS; x->draw++) {
