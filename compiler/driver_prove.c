@@ -238,7 +238,8 @@ static void print_row(const ProveTable *t, const ProveRow *r, FILE *f, int verbo
     for (uint32_t k = o; k < t->n_origins; k++)
       if (alike >> k & 1) print_paths(t, r, (OriginSet)1 << k, f, verbose);
   }
-  if (!any) fprintf(f, "    %s\n", r->updated ? "none: no data change it" : "none: no step writes it");
+  const bool all = t->n_cls == t->proof->n_classes;
+  if (!any) fprintf(f, "    none: %s\n", !r->updated ? "no step writes it" : all ? "no data change it" : "these data do not change it");
 }
 
 static void print_head(const ProveTable *t, const char *title, FILE *f) {
@@ -254,8 +255,8 @@ void prove_print_text(const ProveTable *t, FILE *f, int verbose) {
           t->strictly ? ", clip scales and denominators counted" : "");
   if (n) print_head(t, "regions", f);
   for (uint32_t i = 0; i < n; i++) print_row(t, &t->rows[i], f, verbose);
-  if (n) fprintf(f, "\n");
-  print_head(t, "all parameters", f);
+  if (n && n < t->n_rows) fprintf(f, "\n");
+  if (n < t->n_rows) print_head(t, "all parameters", f);
   for (uint32_t i = n; i < t->n_rows; i++) print_row(t, &t->rows[i], f, verbose);
 }
 

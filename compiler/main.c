@@ -82,7 +82,7 @@ static const OptionRow options[] = {
     {"stop-after", "STAGE", OPT_STOP_AFTER, ON_COMPILE, "make a stage the last one"},
     {"json", NULL, OPT_JSON, ON_ALL & ~ON_DOCTOR, "write diagnostics, progress and reports as JSON"},
     {"quiet", NULL, OPT_QUIET, ON_ALL, "-q: no progress"},
-    {"verbose", NULL, OPT_VERBOSE, ON_ALL, "-v: times by phase from the start of the process"},
+    {"verbose", NULL, OPT_VERBOSE, ON_ALL, "-v: times by phase; prove: paths in full; monitor: each record"},
     {"help", NULL, OPT_HELP, ON_ALL, "-h: this text"},
     {"version", NULL, OPT_VERSION, ON_ALL, "versions of routec and of the back end"},
 };

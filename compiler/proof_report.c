@@ -142,6 +142,13 @@ static void lint_untrained(const Report *r, uint32_t i) {
 
 static double value_if_known(const Graph *g, ValueId v) { return v && ir_value(g, v)->op == OP_CONST ? ir_value(g, v)->num : v ? NAN : 0; }
 
+/* An origin that `for` leaves out may reach all of the region: then no policy applies to it. */
+static bool left_alone(const Report *r, const ProgRegion *region, KindSet kinds) {
+  for (uint32_t k = 0; k < region->n_pieces; k++)
+    if (proof_is_none(proof_piece(r->f, &region->pieces[k], kinds, ~(OriginSet)0, false))) return true;
+  return false;
+}
+
 /* A region that data of a class may not change moves on in steps that hold only such data: the policy lets it. */
 static void lint_drift(const Report *r, const ProgForbid *b) {
   const ProgRegion *region = &r->p->regions[b->region];
@@ -150,6 +157,7 @@ static void lint_drift(const Report *r, const ProgForbid *b) {
                      : o->kind != OPTIM_SGD || o->momentum ? "momentum"
                                                            : NULL;
   if (!what || !drifts(r, region) || proof_is_none(proof_region(r->f, b->region, r->f->all, ~(OriginSet)0, false))) return;
+  if (!left_alone(r, region, forbid_kinds(r, b))) return;
   Diag *g = diag_add(r->diags, W0602, b->region_span, region->name, what, forbid_class_text(r, b));
   diag_note(r->diags, g, "under `zero_grad` entries that no datum reaches go on with the gradient 0: decay shrinks them, and moments carry "
                          "earlier gradients on");
