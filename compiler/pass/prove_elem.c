@@ -115,8 +115,10 @@ ElemId elem_without_content(ElemStore *s, ElemId e) { return elem_forward(s, ele
 /* ---- intervals -------------------------------------------------------------------------------------------------- */
 typedef struct Range { double lo, hi; } Range;
 static const Range unknown = {-INFINITY, INFINITY};
+/* As emitted code rounds; integers that leave their range wrap around to anywhere. */
 static Range rounded(Range r, Dtype t) {
   if (isnan(r.lo) || isnan(r.hi)) return unknown;
+  if (t == DT_I32 && (r.lo < INT32_MIN || r.hi > INT32_MAX)) return unknown;
   return t == DT_F32 ? (Range){(double)(float)r.lo, (double)(float)r.hi} : r;
 }
 static bool is_point(Range r) { return r.lo == r.hi; }
