@@ -55,6 +55,15 @@ static bool counts_class(Elab *e, ValueId c) {
   return false;
 }
 
+/* A denominator that content decides counts as a way in for `strictly` only, but not what else reads the same number: so it
+ * is a value of its own. */
+static ValueId own_denominator(Elab *e, ValueId n) {
+  const Shape number = {0};
+  n = ir_make(e->g, OP_BCAST, e->g->v[n].span, &n, 1, NULL, 0, 0, &number, DT_NONE);
+  *PUSH(e->m->a, e->m->p->cuts, e->m->p->n_cuts) = n;
+  return n;
+}
+
 /* How many of x's terms c holds for, at least 1; for weights their sum, or 1 where it is not above 0. */
 static ValueId count_of(Elab *e, ValueId c, Span at) {
   Graph *g = e->g;
@@ -66,8 +75,7 @@ static ValueId count_of(Elab *e, ValueId c, Span at) {
     ValueId sum = sum_all(e, c);
     n = ir_where(g, ir_bin(g, OP_LT, f32_const(e, at, 0), sum), sum, one);
   }
-  if (!counts_class(e, c)) *PUSH(e->m->a, e->m->p->cuts, e->m->p->n_cuts) = n;
-  return n;
+  return counts_class(e, c) ? n : own_denominator(e, n);
 }
 
 static const struct FieldOf *finite_field(Elab *e, ValueId id) {
@@ -167,7 +175,7 @@ static bool way_per(Elab *e, Way *w) {
     err(m, E0302, w->v->span, "`per`", "one number", val_text(e, w->v));
     return false;
   }
-  if (w->n && w->v->kind == VAL_TENSOR) *PUSH(m->a, m->p->cuts, m->p->n_cuts) = w->n;
+  if (w->n && w->v->kind == VAL_TENSOR) w->n = own_denominator(e, w->n);
   return w->n != 0;
 }
 
