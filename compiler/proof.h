@@ -33,7 +33,8 @@ typedef struct ProofParam {
 /* Why an influence is there. */
 typedef enum ProofWay {
   WAY_DIRECT,        /* the class's own gradient, through no route */
-  WAY_FACTOR,        /* through a route whose factor for the class is not 0 */
+  WAY_FACTOR,        /* through a route whose factor for the class is neither 0 nor 1 */
+  WAY_OPEN,          /* every use has a route of parameters, and for the class its factor is 1 */
   WAY_UNROUTED,      /* a regularizer or loss with `gradient = unrouted` passes the place */
   WAY_ORIGIN,        /* the route at the place does not name this origin */
   WAY_READER,        /* the parameter reads the place: a gradient route protects what makes units, not what reads them */

@@ -30,6 +30,7 @@ static void help_way(const Report *r, Diag *g, const ProgForbid *b, const ProofP
     diag_help(d, g, "route a place that all gradients on the way to `%s` pass, so that `%s` gives it 0, or train it on other data", region, cls);
     break;
   case WAY_FACTOR:
+  case WAY_OPEN:
     diag_help(d, g, "route `%s` leaves `%s` open: give it weight 0 there for `%s`, and a `strength` that is 1 from the first step on", p->route,
               p->place, cls);
     break;
@@ -50,7 +51,9 @@ static void help_way(const Report *r, Diag *g, const ProgForbid *b, const ProofP
   case WAY_MIXING:
     diag_help(d, g, "the gradients of other data carry content of `%s`: compute the statistic on `stop(...)`, or over data of one class only", cls);
     break;
-  case WAY_CLIP: diag_help(d, g, "bound the norm region by region (`clip` of a `region`), or forbid without `strictly`"); break;
+  case WAY_CLIP:
+    diag_help(d, g, "bound the norm region by region (`clip` of a `region`), divide by what no datum decides, or forbid without `strictly`");
+    break;
   case N_PROOF_WAYS: break;
   }
 }

@@ -13,6 +13,7 @@ const char *proof_way_text(ProofWay w) {
   static const char *const text[N_PROOF_WAYS] = {
       [WAY_DIRECT] = "direct gradient",
       [WAY_FACTOR] = "scaled by a route",
+      [WAY_OPEN] = "left open by a route of parameters",
       [WAY_UNROUTED] = "unrouted origin",
       [WAY_ORIGIN] = "origin that the route does not name",
       [WAY_READER] = "reader of a routed place",

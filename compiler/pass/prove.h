@@ -35,6 +35,7 @@ typedef struct Elem {
   double lo, hi;          /* closed interval of values; infinite where not known */
   bool plain;             /* part of it is no adjoint: what multiplies it acts for no origin */
   KindSet dep;            /* kinds whose content it depends on as a forward value */
+  ProofHull scale;        /* factors that routes of parameters have multiplied into it as a forward value */
   KindSet src_kinds;      /* kinds with an entry in src */
   OriginSet base_origins; /* origins with an entry in base */
   const ProofHull *base;  /* [origin]: hull of factor products, of the adjoint itself; NULL: none */
@@ -49,6 +50,7 @@ typedef struct ElemStore {
   struct ElemMemo { uint64_t key[2]; ElemId value; } *memo; /* open addressing; key[0] 0: free */
   uint32_t memo_mask, n_memo;
   ProofHull *base, *src;  /* scratch of the element being made */
+  ProofHull scale;        /* likewise */
 } ElemStore;
 void elems_create(ElemStore *s, Arena *a, uint32_t n_kinds, uint32_t n_origins);
 static inline const Elem *elem(const ElemStore *s, ElemId e) { return &s->v[e]; }
@@ -59,6 +61,8 @@ ElemId elem_join(ElemStore *s, ElemId a, ElemId b);
 ElemId elem_apply(ElemStore *s, Op op, Dtype dtype, const ElemId *args, uint32_t n);
 /* A sum of unknown length of things like e. */
 ElemId elem_sum(ElemStore *s, ElemId e);
+/* An adjoint that is multiplied by `made`, a forward value times a factor, is scaled by the factor. */
+ElemId elem_scaled(ElemStore *s, ElemId made, ElemId factor);
 /* e as a value that depends on nothing. */
 ElemId elem_without_content(ElemStore *s, ElemId e);
 static inline bool elem_carries(const ElemStore *s, ElemId e, uint32_t kind, uint32_t origin) {

@@ -31,17 +31,19 @@ static ProofHull hull_times(ProofHull a, ProofHull b) {
 }
 
 /* ---- the store ------------------------------------------------------------------------------------------------ */
-typedef struct Draft { double lo, hi; bool plain; KindSet dep; } Draft; /* with s->base and s->src */
+typedef struct Draft { double lo, hi; bool plain; KindSet dep; } Draft; /* with s->base, s->src and s->scale */
 
 static size_t n_src(const ElemStore *s) { return (size_t)s->n_kinds * s->n_origins; }
 
 static void draft_clear(ElemStore *s) {
+  s->scale = (ProofHull){1, 1};
   for (uint32_t i = 0; i < s->n_origins; i++) s->base[i] = none;
   for (size_t i = 0; i < n_src(s); i++) s->src[i] = none;
 }
 
 static bool same_elem(const ElemStore *s, const Elem *a, const Elem *b) {
-  if (a->hash != b->hash || a->plain != b->plain || a->dep != b->dep || memcmp(&a->lo, &b->lo, sizeof a->lo) ||
+  if (a->hash != b->hash || a->plain != b->plain || a->dep != b->dep ||
+      memcmp(&a->scale, &b->scale, sizeof a->scale) || memcmp(&a->lo, &b->lo, sizeof a->lo) ||
       memcmp(&a->hi, &b->hi, sizeof a->hi) || a->src_kinds != b->src_kinds || a->base_origins != b->base_origins)
     return false;
   return (!a->base || !memcmp(a->base, b->base, s->n_origins * sizeof *a->base)) &&
@@ -63,7 +65,8 @@ static void table_grow(ElemStore *s) {
 static ElemId draft_intern(ElemStore *s, Draft d) {
   const bool constant = d.lo == d.hi;
   if (constant && d.lo == 0 && s->n) return ELEM_ZERO;
-  Elem e = {.lo = d.lo, .hi = d.hi, .plain = constant ? d.lo != 0 : d.plain, .dep = constant ? 0 : d.dep, .base = s->base, .src = s->src};
+  Elem e = {.lo = d.lo, .hi = d.hi, .plain = constant ? d.lo != 0 : d.plain, .dep = constant ? 0 : d.dep,
+            .scale = s->scale, .base = s->base, .src = s->src};
   for (uint32_t o = 0; o < s->n_origins && !constant; o++) {
     if (!proof_is_none(s->base[o])) e.base_origins |= (OriginSet)1 << o;
     for (uint32_t k = 0; k < s->n_kinds; k++)
@@ -71,7 +74,8 @@ static ElemId draft_intern(ElemStore *s, Draft d) {
   }
   if (!e.base_origins) e.base = NULL;
   if (!e.src_kinds) e.src = NULL;
-  const uint64_t head[6] = {(uint64_t)e.plain, e.dep, e.src_kinds, e.base_origins, 0, 0};
+  uint64_t head[6] = {(uint64_t)e.plain, e.dep, e.src_kinds, e.base_origins};
+  memcpy(&head[4], &e.scale, sizeof e.scale);
   e.hash = XXH64(head, sizeof head, 0) ^ XXH64(&e.lo, 2 * sizeof e.lo, 1);
   if (e.base) e.hash ^= XXH64(e.base, s->n_origins * sizeof *e.base, 2);
   if (e.src) e.hash ^= XXH64(e.src, n_src(s) * sizeof *e.src, 3);
@@ -208,8 +212,8 @@ static ElemId apply_one(ElemStore *s, Op op, Dtype t, const Elem *a, bool zero) 
 /* a * b, a / b, a chosen or indexed by b: content of either meets the adjoint in the other. */
 static ElemId apply_product(ElemStore *s, const Elem *a, const Elem *b, Range r, bool b_plain) {
   draft_clear(s);
-  add_base(s, a, one), add_base(s, b, one), add_src(s, a, one), add_src(s, b, one);
-  add_cross(s, a, b->dep, one), add_cross(s, b, a->dep, one);
+  add_base(s, a, b->scale), add_base(s, b, a->scale), add_src(s, a, b->scale), add_src(s, b, a->scale);
+  add_cross(s, a, b->dep, b->scale), add_cross(s, b, a->dep, a->scale);
   return draft_intern(s, (Draft){r.lo, r.hi, a->plain && b_plain, (a->plain ? b->dep : 0) | (b_plain ? a->dep : 0)});
 }
 
@@ -218,6 +222,7 @@ static ElemId apply_mask(ElemStore *s, const Elem *x, const Elem *f, Range r) {
   if (fault("proof-takes-open-for-closed") && f->lo <= 0) return ELEM_ZERO;
   draft_clear(s);
   add_base(s, x, factor), add_src(s, x, factor), add_cross(s, x, f->dep, factor);
+  s->scale = x->scale;
   return draft_intern(s, (Draft){r.lo, r.hi, x->plain, x->dep | (x->plain ? f->dep : 0)});
 }
 
@@ -302,6 +307,7 @@ ElemId elem_join(ElemStore *s, ElemId ia, ElemId ib) {
   const Elem *a = elem(s, ia), *b = elem(s, ib);
   draft_clear(s);
   add_base(s, a, one), add_base(s, b, one), add_src(s, a, one), add_src(s, b, one);
+  s->scale = ia == ELEM_ZERO ? b->scale : hull_join(a->scale, b->scale);
   const ElemId r = draft_intern(s, (Draft){fmin(a->lo, b->lo), fmax(a->hi, b->hi), a->plain || b->plain, a->dep | b->dep});
   memo_put(s, key, r);
   return r;
@@ -316,7 +322,17 @@ ElemId elem_sum(ElemStore *s, ElemId e) {
   const Elem *x = elem(s, e);
   draft_clear(s);
   add_base(s, x, one), add_src(s, x, one);
+  s->scale = x->scale;
   const ElemId r = draft_intern(s, (Draft){x->lo >= 0 ? 0 : -INFINITY, x->hi <= 0 ? 0 : INFINITY, x->plain, x->dep});
   memo_put(s, key, r);
   return r;
+}
+
+ElemId elem_scaled(ElemStore *s, ElemId made, ElemId factor) {
+  const Elem *x = elem(s, made), *f = elem(s, factor);
+  if (!x->plain || made == ELEM_ZERO) return made;
+  draft_clear(s);
+  add_base(s, x, one), add_src(s, x, one);
+  s->scale = hull_times(x->scale, (ProofHull){f->lo, f->hi});
+  return draft_intern(s, (Draft){x->lo, x->hi, x->plain, x->dep});
 }

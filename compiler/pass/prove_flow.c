@@ -248,8 +248,11 @@ ElemId flow_apply(ProofFlow *f, ValueId id, const ElemId *x, uint32_t n) {
   case OPC_VIEW: return v->op == OP_UNFOLD ? elem_join(&f->elems, x[0], ELEM_ZERO) : x[0];
   case OPC_RED: return v->op != OP_ARGMAX ? x[0] : elem_apply(&f->elems, v->op, v->dtype, x, n);
   case OPC_MIX: return v->op == OP_FOLD ? x[0] : elem_apply(&f->elems, v->op, v->dtype, x, n);
-  default: return sign_shows(f, v, x) ? x[x[0] == ELEM_ZERO] : elem_apply(&f->elems, v->op, v->dtype, x, n);
+  default: break;
   }
+  if (sign_shows(f, v, x)) return x[x[0] == ELEM_ZERO];
+  const ElemId made = elem_apply(&f->elems, v->op, v->dtype, x, n);
+  return v->op == OP_MASK && v->phase == PHASE_ADJOINT ? elem_scaled(&f->elems, made, x[1]) : made;
 }
 
 static bool is_sum(Op op) { return op == OP_SUM || op == OP_DOT || op == OP_FOLD || op == OP_SCATTER; }

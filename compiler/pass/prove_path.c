@@ -14,7 +14,7 @@ enum { CARRIES = 0, ADJOINT = 1 };
 
 typedef struct Search {
   ProofFlow *f;
-  uint32_t kind, origin;
+  uint32_t kind, origin, param;
   bool own_rows;
   uint32_t *offset;  /* [value]: number of its first cell */
   bool *seen;        /* [2 * cell + mode] */
@@ -144,15 +144,24 @@ static void describe(const Search *s, const Visit *const *chain, uint32_t n, Pro
 }
 
 /* ---- the way in -------------------------------------------------------------------------------------------------- */
-static const ProgRoute *route_of_mask(const Program *p, const Value *v) {
-  for (uint32_t i = 0; v->op == OP_MASK && i < p->n_routes; i++)
-    if (p->routes[i].factor && p->routes[i].factor == v->args[1]) return &p->routes[i];
+static bool same_span(Span a, Span b) { return a.file == b.file && a.start == b.start && a.end == b.end; }
+
+/* Routes of parameters have no factor in the graph: mask_param.c makes masks, zeros and joins of its own, with the route's
+ * span. One declaration has a route for each parameter that it masks. */
+static const ProgRoute *route_of_mask(const Search *s, const Value *v) {
+  const Program *p = s->f->p;
+  for (uint32_t i = 0; i < p->n_routes && v->phase == PHASE_ADJOINT; i++) {
+    const ProgRoute *r = &p->routes[i];
+    if (r->primitive == ROUTE_PARAMETERS ? p->taps[r->tap].param == 1 + s->param && same_span(r->span, v->span)
+                                         : v->op == OP_MASK && r->factor && r->factor == v->args[1])
+      return r;
+  }
   return NULL;
 }
 
 static bool passes_mask_of(const Search *s, const Visit *const *chain, uint32_t n, const ProgRoute *r) {
   for (uint32_t i = 0; i < n; i++)
-    if (route_of_mask(s->f->p, ir_value(s->f->g, chain[i]->value)) == r) return true;
+    if (route_of_mask(s, ir_value(s->f->g, chain[i]->value)) == r) return true;
   return false;
 }
 
@@ -177,7 +186,7 @@ static bool passes_by_origin(const Search *s, const Visit *const *chain, uint32_
 /* The nearest MASK of a route upstream of v in the adjoint graph, or NULL. */
 static const ProgRoute *blocking_route(const Search *s, ValueId v, uint32_t depth) {
   const Value *val = ir_value(s->f->g, v);
-  const ProgRoute *r = route_of_mask(s->f->p, val);
+  const ProgRoute *r = route_of_mask(s, val);
   if (r || depth == 0 || val->phase != PHASE_ADJOINT) return r;
   for (uint32_t i = 0; i < val->n_args && !r; i++) r = blocking_route(s, val->args[i], depth - 1);
   return r;
@@ -213,17 +222,37 @@ static bool goes_round(const Search *s, const Visit *const *chain, uint32_t n, P
   return false;
 }
 
-/* A factor on the way that is neither 0 nor 1 for this kind. */
-static bool is_scaled(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
+/* Is v a mask of a route whose factor at an index is not 1? */
+static bool scales(const Search *s, ValueId v, const int64_t *index, ProofPath *out) {
   const ProofFlow *f = s->f;
+  const Value *val = ir_value(f->g, v);
+  const ProgRoute *route = val->op == OP_MASK ? route_of_mask(s, val) : NULL;
+  if (!route) return false;
+  const Elem *e = elem(&f->elems, elem_at(f, val->args[1], index));
+  if (e->lo == 1 && e->hi == 1) return false;
+  out->way = WAY_FACTOR, out->route = route->name, out->place = f->p->taps[route->tap].name;
+  return true;
+}
+
+/* A factor on the way that is neither 0 nor 1 for this kind. Columns of a parameter have theirs on the other operand of the
+ * product that the way passes. */
+static bool is_scaled(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   for (uint32_t i = 0; i < n; i++) {
-    const Value *v = ir_value(f->g, chain[i]->value);
-    const ProgRoute *route = route_of_mask(f->p, v);
-    if (!route) continue;
-    const Elem *e = elem(&f->elems, elem_at(f, v->args[1], chain[i]->index));
-    if (e->lo == 1 && e->hi == 1) continue;
-    out->way = WAY_FACTOR, out->route = route->name, out->place = f->p->taps[route->tap].name;
-    return true;
+    const ValueId v = chain[i]->value;
+    const Value *val = ir_value(s->f->g, v);
+    int64_t turn[USE_MAX_LOOPS] = {0}, index[IR_MAX_RANK];
+    Use u = {0};
+    if (scales(s, v, chain[i]->index, out)) return true;
+    if (val->op != OP_DOT || val->phase != PHASE_ADJOINT) continue;
+    flow_use(s->f, v, chain[i]->index, &u);
+    do {
+      for (uint32_t k = 0; k < u.n_args; k++) {
+        use_index(s->f, v, &u, k, turn, index);
+        if (row_allowed(s, val->args[k], index) && has_dep(s, elem_at(s->f, val->args[k], index)) &&
+            scales(s, val->args[k], index, out))
+          return true;
+      }
+    } while (use_next(&u, turn));
   }
   return false;
 }
@@ -234,6 +263,26 @@ static const ProgRoute *route_at(const Program *p, const Graph *g, ValueId v) {
   for (uint32_t i = 0; val->op == OP_TAP && i < p->n_routes; i++)
     if (p->routes[i].primitive == ROUTE_GRADIENT && p->routes[i].tap == (uint64_t)val->ints[0]) return &p->routes[i];
   return NULL;
+}
+
+/* Where each use of the parameter has a route of parameters: one of them, one that does not name the origin first. Else NULL. */
+static const ProgRoute *route_of_parameter(const Search *s) {
+  const Program *p = s->f->p;
+  const Graph *g = s->f->g;
+  const ProgRoute *route = NULL;
+  for (ValueId v = 1; v < g->n; v++) {
+    const Value *val = ir_value(g, v);
+    for (uint32_t i = 0; i < val->n_args && val->phase == PHASE_FORWARD; i++) {
+      const Value *arg = ir_value(g, val->args[i]);
+      if (arg->op != OP_PARAM || arg->ints[0] != (int64_t)s->param) continue;
+      const ProgRoute *here = NULL;
+      for (uint32_t r = 0; val->op == OP_TAP && r < p->n_routes; r++)
+        if (p->routes[r].primitive == ROUTE_PARAMETERS && p->routes[r].tap == (uint64_t)val->ints[0]) here = &p->routes[r];
+      if (!here) return NULL;
+      if (!route || !(here->origins >> s->origin & 1)) route = here;
+    }
+  }
+  return route;
 }
 
 /* What the parameter is to its readers: a gain, a bias, a reader of a routed place. */
@@ -313,8 +362,12 @@ static void name_way(const Search *s, const Visit *const *chain, uint32_t n, Pro
       if (passes_mask_of(s, chain, n, &p->routes[r])) out->route = p->routes[r].name, out->place = p->taps[p->routes[r].tap].name;
     return;
   }
-  if (passes_by_origin(s, chain, n, out) || goes_round(s, chain, n, out) || is_scaled(s, chain, n, out)) return;
-  by_use(s, out);
+  const ProgRoute *own = route_of_parameter(s);
+  if (own && !(own->origins >> s->origin & 1)) out->way = p->origins[s->origin].routed ? WAY_ORIGIN : WAY_UNROUTED;
+  else if (passes_by_origin(s, chain, n, out) || goes_round(s, chain, n, out) || is_scaled(s, chain, n, out)) return;
+  else if (own) out->way = WAY_OPEN;
+  else by_use(s, out);
+  if (own) out->route = own->name, out->place = p->taps[own->tap].name;
 }
 
 /* ---- the door ------------------------------------------------------------------------------------------------------ */
@@ -340,7 +393,7 @@ bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, Ki
           const KindSet one = (KindSet)1 << k;
           ProofPath path;
           if (!(kinds >> k & 1) || proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, strictly))) continue;
-          Search s = {.f = strictly ? p->strict : p->loose, .kind = k, .origin = o};
+          Search s = {.f = strictly ? p->strict : p->loose, .kind = k, .origin = o, .param = pieces[i].param};
           if (!path_of(&s, &pieces[i], own, &path)) continue;
           if (strictly && proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, false))) path.way = WAY_CLIP;
           if (!found || path.n_steps < out->n_steps) *out = path;
