@@ -88,6 +88,51 @@ different_tensors "$(weights_of noisy)" "$(weights_of half)"
 soft coin 'random(per = batch)'
 resumes_and_builds coin
 
+# -- weights drawn for each datum in each step: a constant gradient of 1 adds up to the mean of the factors, with the spread
+# of independent draws, which a draw for each batch (32 times its variance) or for each run does not have; exact resume
+"$python" -c "for i in range(32): print('1,1')" >ones.csv
+drawn() { # drawn NAME WEIGHT MEAN VARIANCE: of the factors of a, 1 with the weight and 0.25 otherwise
+  cat >"$1.route" <<ROUTE
+edition 1
+data ones {
+  source = csv("ones.csv", x = 0 .. 2)
+  x: f32[2] = source.x
+}
+parameter w: f32[2] = 0
+model { h = x * w }
+class w1 = $2
+split h { a = 0 .. 1; b = rest }
+route r: gradient of h { when w1 to { a = 1.0; b = 1.0 }; otherwise to { a = 0.25; b = 1.0 } }
+loss l = sum(h)
+optimize sgd(lr = 1)
+train { batch = 32; for = 400 steps; checkpoint { every = 1 steps; keep = 0 } }
+ROUTE
+  train "$1.route" "$1.run"
+  "$python" - "$1.run" "$ROUTEC_ROOT/tests/lib" "$3" "$4" <<'PY' || fail "$1: the factors of the steps"
+import glob, re, sys
+sys.path.insert(0, sys.argv[2])
+import safetensors
+mean, variance = map(float, sys.argv[3:])
+paths = sorted((int(re.findall(r'\d+', p)[-1]), p) for p in glob.glob(sys.argv[1] + '/checkpoint-*.safetensors'))
+w = [safetensors.load(p)['w'][1] for s, p in paths if s]
+assert len(w) == 400 and w[-1][1] == -400, (len(w), w[-1])
+steps = [a[0] - b[0] for a, b in zip(w, w[1:])]  # the mean of 32 factors
+m = sum(steps) / len(steps)
+v = sum((s - m) ** 2 for s in steps) / (len(steps) - 1)
+print('mean %.4f of %.4f, variance %.6f of %.6f' % (m, mean, v, variance / 32))
+assert abs(m - mean) < 5 * (variance / 32 / len(steps)) ** 0.5, (m, mean)
+assert 0.7 < v / (variance / 32) < 1.4, (v, variance / 32)  # five deviations of a variance of 399 draws
+PY
+  pass
+}
+drawn uniform 'random(per = example)' 0.625 0.046875 # 0.25 + 0.75 u
+drawn sometimes 'random(per = example) < 0.2' 0.4 0.09
+for name in uniform sometimes; do
+  sed -i 's/every = 1 steps/every = 400 steps/' $name.route
+  rm -rf $name.run
+  resumes_and_builds $name
+done
+
 # -- a filter leaves what a file of these data would hold
 sed 's/^train { /train { on = filter(points.train, low); /; s/on = points.train;/on = filter(points.train, low);/' base.route >kept.route
 awk -F, '$7 < 2' tiny.csv >low.csv

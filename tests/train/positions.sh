@@ -62,6 +62,36 @@ grep -v '^route' steps_at_mixed.route >steps_none.route
 train steps_none.route steps_none
 "$python" "$ROUTEC_ROOT/tests/lib/runs.py" near_losses steps_none steps_at_mixed 1e-4 2>/dev/null && fail 'the route changes nothing'
 
+# routes of parameters, alone and beside the other two: the same of each
+p='route r: parameters of h { when WHEN to a; otherwise to b + shared }'
+a='route q: gradient of x { when WHEN to { lo = 1.0; hi = 0.5 }; otherwise to hi }'
+f='route v: value of h { when WHEN to all; otherwise to { a = 0.5; b = 1.0 } }'
+routes() { # routes FROM TO WHEN ROUTE...: the spec with these routes
+  local from=$1 to=$2 when=$3
+  shift 3
+  { sed '/^route/d; s/^split h.*/&\nsplit x { lo = 0 .. 3; hi = rest }/' "$from.route"; printf '%s\n' "${@//WHEN/$when}"; } >"$to.route"
+}
+for which in parameters all_three; do
+  set -- "$p"
+  [ $which = parameters ] || set -- "$p" "$a" "$f"
+  for data in same mixed; do
+    routes at_$data p_at_$data 'tokens in words' "$@"
+    routes at_$data p_all_$data 'tokens[0] in words' "$@"
+    rm -rf p_at_$data p_all_$data
+    train p_at_$data.route p_at_$data
+    train p_all_$data.route p_all_$data
+  done
+  same_tensors "$(weights_of p_at_same)" "$(weights_of p_all_same)"
+  different_tensors "$(weights_of p_at_mixed)" "$(weights_of p_all_mixed)"
+  rm -rf p_flat p_mixed
+  routes steps_flat p_flat 'tokens in words' "$@"
+  routes steps_at_mixed p_mixed 'tokens in words' "$@"
+  train p_flat.route p_flat
+  train p_mixed.route p_mixed
+  near_losses p_flat p_mixed 1e-4
+  "$python" "$ROUTEC_ROOT/tests/lib/runs.py" near_losses steps_none p_mixed 1e-4 2>/dev/null && fail 'the routes change nothing'
+done
+
 # what is said about it
 expect 0 check at_mixed.route --dump=check
 says 'tokens in words: bool[6] for each datum'

@@ -208,6 +208,14 @@ static const char places[] =
     "data d {\n  source = csv(\"d.csv\", x = 0 .. 6 * %1$lld, c = 6 * %1$lld .. 7 * %1$lld)\n  x: f32[pos = "
     "%1$lld, 6] = reshape(source.x, [%1$lld, 6])\n  c: f32[pos = %1$lld] = reshape(source.c, [%1$lld])\n}";
 
+#define PLACES_ARMS                                                                                          \
+  "ordered { when c < -0.5 to a; when c < 0.5 to { a = 1.0; b = 0.5; shared = -0.75 }; otherwise to b + shared }"
+#define SUM_PLACES "  y2 = sum(y * y, over = [pos, -1])"
+static const char deep_places[] =
+    "  h = x |> fc1: linear(4) |> tanh\n  g = h |> fc2: linear(4) |> tanh\n  y = g |> fc3: linear(3)\n" SUM_PLACES;
+static const char tokens[] = "data d {\n  source = npy(x = \"x.npy\", c = \"c.npy\")\n  x: int[pos = %1$lld] in 0 ..= 4 = "
+                             "source.x\n  c: f32[pos = %1$lld] = source.c\n}";
+
 static const Case cases[] = {
     {"linear", flat, two_layers, "split h { a = [0, 2]; b = rest }", "route r: parameters of h " ARMS,
      own_two, 0, TABLE},
@@ -296,6 +304,39 @@ static const Case cases[] = {
      "route r: parameters of h ordered { when c < -0.5 to a; when c < 0.5 to { a = 1.0; b = 0.5; shared = "
      "-0.75 }; otherwise to b + shared }",
      own_two, 3, TABLE},
+    {"positions, rows and columns that cross", places, deep_places, SPLITS,
+     "route r: parameters of h + g " PLACES_ARMS " { cross = row }", own_by_row, 3, TABLE},
+    {"positions, whose they are by name", places, deep_places, SPLITS,
+     "route r: parameters of h + g " PLACES_ARMS " { cross = shared }", own_by_name, 2, TABLE},
+    {"positions, a strength",
+     places,
+     deep_places,
+     SPLITS,
+     "route r: parameters of h + g " PLACES_ARMS " { cross = column; strength = 0.25 }",
+     own_by_column,
+     3,
+     {{1, 0.75, 0.75}, {1, 0.875, 0.5625}, {0.75, 1, 1}}},
+    {"positions, an embedding", tokens,
+     "  h = x |> emb: embedding(5, 4)\n  y = tanh(h) |> fc: linear(3)\n" SUM_PLACES,
+     "split h { a = [0, 2]; b = rest }", "route r: parameters of h " PLACES_ARMS, own_words, 3, TABLE},
+    {"positions, a norm", places,
+     "  h = x |> fc1: linear(4) |> ln: layer_norm\n  y = h |> fc: linear(3)\n" SUM_PLACES,
+     "split h { a = [0, 2]; b = rest }", "route r: parameters of h " PLACES_ARMS, own_norm, 3, TABLE},
+    {"positions, with routes of gradients and of values", places, deep_places,
+     SPLITS "\nroute first: gradient of g { when c < 0 to a; otherwise to { a = 0.5; b = -0.75 } }\n"
+            "route second: value of h { when c < 0.25 to { a = 1.0; b = 0.5 }; otherwise to b }",
+     "route r: parameters of h + g " PLACES_ARMS " { cross = row }", own_by_row, 3, TABLE},
+    {"positions, a module called twice",
+     "data d {\n  source = csv(\"d.csv\", x = 0 .. 6 * %1$lld, c = 6 * %1$lld .. 7 * %1$lld)\n  x: f32[pos = "
+     "%1$lld, 6] = reshape(source.x, [%1$lld, 6])\n  c: f32[pos = %1$lld] = reshape(source.c, [%1$lld])\n}\n"
+     "module step(v: f32[%1$lld, 6]) -> f32[%1$lld, 6] { out = v |> fc: linear(6) |> tanh }",
+     "  first = step(x)\n  y = step(first) |> fc2: linear(3)\n" SUM_PLACES,
+     "",
+     "route r: parameters of step ordered { when c < -0.5 to step.fc.weight; when c < 0.5 to { shared = 0.5 }; "
+     "otherwise to all }",
+     own_step,
+     3,
+     {{1, 0}, {0, 0.5}, {1, 1}}},
 };
 
 /* Under `freeze` an entry counts a step, in its own bias correction, if and only if the factor of its part is
