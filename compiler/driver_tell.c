@@ -11,15 +11,19 @@ static void print_count(uint32_t n, const char *what) { printf(", %u %s%s", n, w
 static void print_check_summary(const Compilation *c) {
   const Program *p = c->program;
   double numbers = 0;
-  uint32_t losses = 0;
+  uint32_t losses = 0, routes = 0;
   for (uint32_t i = 0; i < p->n_params; i++) numbers += (double)shape_count(&p->params[i].shape, 1);
   for (uint32_t i = 0; i < p->n_origins; i++) losses += !p->origins[i].regularizer;
+  for (uint32_t i = 0, j; i < p->n_routes; i++) { /* one of parameters is there once for each that it masks */
+    for (j = 0; j < i && strcmp(p->routes[j].name, p->routes[i].name); j++) {}
+    routes += j == i;
+  }
   printf("%s: no errors", c->o->argument);
   print_count(p->n_params, "parameter");
   printf(" with %.0f numbers", numbers);
   print_count(losses, losses == 1 ? "loss" : "losse");
   print_count(p->n_origins - losses, "regularizer");
-  print_count(p->n_routes, "route");
+  print_count(routes, "route");
   print_count(p->n_evals, "evaluation");
   fputc('\n', stdout);
 }

@@ -36,6 +36,9 @@ expect 0 prove --class low --region z.upper digits_split.route
 says "z.upper.made_by"
 says_not "z.lower.made_by"
 says_not "otherwise"
+says_not "all parameters" # there are none of this name
+expect 0 prove --class seen --region h.keep sgtm_digits.route
+says "none: these data do not change it"
 expect 0 prove -v --region encoder.top digits_split.route
 says "digits_split.route:41:"
 expect 0 prove -q --svg "$work/picture.svg" digits_split.route
