@@ -31,7 +31,8 @@ static uint32_t add_region(Elab *e, const char *name, const Pieces *from, int ki
   return p->n_regions - 1;
 }
 
-uint32_t region_find(const Elab *e, const char *name) {
+/* UINT32_MAX: none of that name. */
+static uint32_t region_find(const Elab *e, const char *name) {
   const Program *p = e->m->p;
   for (uint32_t i = 0; i < p->n_regions; i++)
     if (!strcmp(p->regions[i].name, name)) return i;

@@ -43,7 +43,4 @@ void pass_group(Program *p);
 uint64_t program_kinds_of(const Program *p, const ProgDataClass *c);
 /* Constant folding, algebra that changes no bit of a finite result, common subexpressions, dead code. Renumbers. */
 Graph *pass_simplify(Graph *g, Arena *a);
-
-typedef struct SimplifyCounts { uint32_t before, after, folded, merged, dead; } SimplifyCounts;
-SimplifyCounts pass_simplify_counts(void); /* of the last call */
 #endif

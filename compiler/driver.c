@@ -15,8 +15,6 @@ static const char *const stage_names[N_STAGES] = {
 #undef S
 };
 
-const char *driver_stage_name(Stage s) { return stage_names[s]; }
-
 double driver_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);

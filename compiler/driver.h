@@ -94,7 +94,6 @@ int driver_fail(const Options *o, int exit_code, DiagCode code, const char *a, c
 int driver_fail_near(const Options *o, int exit_code, const char *word, const char *const *candidates, uint32_t n,
                      DiagCode code, const char *a, const char *b);
 void driver_print_times(const Compilation *c, FILE *f);
-const char *driver_stage_name(Stage s);
 
 /* driver_report.c: what `plan` prints. */
 void driver_report_text(const Compilation *c, FILE *f);

@@ -22,7 +22,7 @@ static const char *set_text(const Compilation *c, uint32_t set) {
 void driver_groups_text(const Compilation *c, FILE *f) {
   const Program *p = c->program;
   const ProgGroups *g = &p->groups;
-  if (!g->dense) return;
+  if (g->dense == 0) return;
   fprintf(f, "\nmasked work: %.2f MFLOP a step, %.2f if all that is masked were computed (%.1f %% less)\n", 1e-6 * g->operations,
           1e-6 * g->dense, 100 * (1 - g->operations / g->dense));
   if (!g->n_sets) {
@@ -42,7 +42,7 @@ void driver_groups_text(const Compilation *c, FILE *f) {
 json_t *driver_groups_json(const Compilation *c) {
   const Program *p = c->program;
   const ProgGroups *g = &p->groups;
-  if (!g->dense) return json_null();
+  if (g->dense == 0) return json_null();
   json_t *groups = json_array(), *sets = json_array();
   for (uint32_t i = 0; g->n_sets && i < g->n_groups; i++) {
     json_t *kinds = json_array();

@@ -282,7 +282,7 @@ static json_t *json_entry(const ProveTable *t, const ProveRow *r, uint32_t c, ui
   return e;
 }
 
-void prove_print_json(const ProveTable *t, FILE *f) {
+static void prove_print_json(const ProveTable *t, FILE *f) {
   json_t *regions = json_array(), *params = json_array(), *classes = json_array();
   for (uint32_t c = 0; c < t->n_cls; c++) json_array_append_new(classes, json_string(t->proof->classes[t->cls[c]].name));
   for (uint32_t i = 0; i < t->n_rows; i++) {

@@ -32,6 +32,5 @@ ProveTable *prove_table(const Compilation *c, const Proof *f);
 const char *prove_hull_text(Arena *a, ProofHull h); /* "none", "full", "scaled [0, 0.5]" */
 const char *prove_cell_text(Arena *a, const ProofParam *p, const Shape *s, uint32_t cell); /* "[0 .. 8, :]", "": all entries */
 void prove_print_text(const ProveTable *t, FILE *f, int verbose);
-void prove_print_json(const ProveTable *t, FILE *f);
 void prove_print_svg(const ProveTable *t, FILE *f);
 #endif

@@ -424,7 +424,6 @@ void check_regions(Elab *e); /* once the forward graph of the model is there */
  * layer or parameter, each with `.made_by` or `.read_by`, and sums of them. Index in Program.regions; UINT32_MAX after an
  * error. */
 uint32_t region_resolve(Elab *e, const Ast *expr);
-uint32_t region_find(const Elab *e, const char *name); /* UINT32_MAX: none of that name */
 void check_forbids(Elab *e);
 void check_monitor(Elab *e);
 /* ---- check_parameter.c: raw parameters as values of the model, before its body ---- */

@@ -63,7 +63,8 @@ static void walk_next(Walk *w) {
   }
 }
 
-UnitMap units_tidy(Arena *a, const UnitMap *m, const Shape *s) {
+/* Leaves out axes that no label depends on. Where all labels are one, the axes stay: they are the units'. */
+static UnitMap units_tidy(Arena *a, const UnitMap *m, const Shape *s) {
   UnitMap now = *m;
   const int64_t all = units_count(m, s);
   bool uniform = true;

@@ -18,8 +18,6 @@ typedef struct UnitMap {
 UnitMap units_along(Arena *a, int axis, const int32_t *label, int64_t n);
 UnitMap units_uniform(Arena *a, int32_t label);
 int64_t units_count(const UnitMap *m, const Shape *s);
-/* Leaves out axes that no label depends on. Where all labels are one, the axes stay: they are the units'. */
-UnitMap units_tidy(Arena *a, const UnitMap *m, const Shape *s);
 bool units_equal(const UnitMap *x, const UnitMap *y, const Shape *s);
 
 /* The labels of argument `arg` of v, when v's elements have those of m: each element of the argument gets the

@@ -62,16 +62,6 @@ void param_write(const JobParam *p, float *base, const float *dense) {
   }
 }
 
-bool param_find_bad(const JobParam *p, const float *base, int64_t *index) {
-  ParamWalk w;
-  int64_t at;
-  *index = 0;
-  for (walk_begin(&w, p); walk_next(&w, p, &at);)
-    for (int64_t i = 0; i < w.length; i++, ++*index)
-      if (!isfinite(base[at + i * w.stride])) return true;
-  return false;
-}
-
 static void init_words(const uint32_t w[4], const JobParam *p, float out[4]) {
   if (p->init == JOB_INIT_UNIFORM) {
     for (int i = 0; i < 4; i++) out[i] = (float)(p->a + (p->b - p->a) * ((double)(w[i] >> 8) * 0x1p-24));

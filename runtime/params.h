@@ -18,6 +18,4 @@ void params_init(const Job *job, uint64_t seed, uint8_t *store);
 /* Values by path from a safetensors file; every parameter must be there. *extra: a tensor nobody took, or ""
  * . */
 bool params_load(const Job *job, const char *path, uint8_t *store, char *extra, size_t cap, RtError *e);
-/* The first element that is not finite, in logical order; false if all are. */
-bool param_find_bad(const JobParam *p, const float *base, int64_t *index);
 #endif

@@ -16,7 +16,8 @@ int32_t rows_axis(const Shape *s) {
 
 static const Known nothing = {.axis = -1, .n = 1};
 
-double known_at(const Kinds *k, ValueId v, uint32_t kind, int64_t i) {
+/* NaN: not known. i: index along the axis of `of`. */
+static double known_at(const Kinds *k, ValueId v, uint32_t kind, int64_t i) {
   const Known *x = &k->of[v];
   return x->num ? x->num[kind * x->n + (x->n > 1 ? i : 0)] : (double)NAN;
 }

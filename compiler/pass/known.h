@@ -22,8 +22,6 @@ typedef struct Kinds {
 
 /* Adjoints beyond a mask count as finite, as everywhere: 0 times anything is 0. */
 Kinds known_of_graph(const Program *p, const Graph *g, Arena *a);
-/* NaN: not known. i: index along the axis of `of`. */
-double known_at(const Kinds *k, ValueId v, uint32_t kind, int64_t i);
 /* The axis of a shape that is counted in rows, or -1. */
 int32_t rows_axis(const Shape *s);
 #endif

@@ -13,15 +13,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static SimplifyCounts last_counts;
-SimplifyCounts pass_simplify_counts(void) { return last_counts; }
-
 typedef struct Simplify {
   Rewrite r;
   Graph *g;               /* = r.to */
   ValueId *table;         /* open addressing over r.to's values */
   uint32_t mask;
-  SimplifyCounts counts;
 } Simplify;
 
 static bool is_splat(const Graph *g, ValueId v) { return ir_value(g, v)->op == OP_CONST && !ir_value(g, v)->data; }
@@ -78,7 +74,6 @@ static ValueId unify(Simplify *s, ValueId v) {
       if (now->phase == PHASE_FORWARD) twin->origins = 0;
     }
     if (v == s->g->n - 1) s->g->n--;
-    s->counts.merged++;
     return s->table[at];
   }
   return s->table[at] = v;
@@ -143,7 +138,6 @@ static ValueId fold_constants(Simplify *s, ValueId v) {
   } else if (!fold(&val, x, &y)) {
     return v;
   }
-  s->counts.folded++;
   return splat(s, &val, y);
 }
 
@@ -221,13 +215,11 @@ static void simplify_value(Simplify *s, ValueId old) {
 }
 
 /* A second sweep drops what folding left unread. */
-static Graph *drop_dead(const Graph *g, Arena *a, uint32_t *dropped) {
+static Graph *drop_dead(const Graph *g, Arena *a) {
   Rewrite r = rewrite_begin(g, a);
   bool *live = live_values(g, a);
-  for (ValueId v = 1; v < g->n; v++) {
+  for (ValueId v = 1; v < g->n; v++)
     if (live[v]) rewrite_copy(&r, v);
-    else ++*dropped;
-  }
   rewrite_roots(&r);
   r.to->phase = PHASE_FORWARD;
   return r.to;
@@ -236,19 +228,13 @@ static Graph *drop_dead(const Graph *g, Arena *a, uint32_t *dropped) {
 Graph *pass_simplify(Graph *g, Arena *a) {
   Simplify s = {.r = rewrite_begin(g, a)};
   s.g = s.r.to;
-  s.counts.before = g->n - 1;
   uint32_t size = 64;
   while (size < 8 * g->n) size *= 2;
   s.table = ARENA_NEWS(a, ValueId, size);
   s.mask = size - 1;
   bool *live = live_values(g, a);
-  for (ValueId v = 1; v < g->n; v++) {
+  for (ValueId v = 1; v < g->n; v++)
     if (live[v]) simplify_value(&s, v);
-    else s.counts.dead++;
-  }
   rewrite_roots(&s.r);
-  Graph *out = drop_dead(s.g, a, &s.counts.dead);
-  s.counts.after = out->n - 1;
-  last_counts = s.counts;
-  return out;
+  return drop_dead(s.g, a);
 }
