@@ -18,7 +18,7 @@ SMOOTH = ['tanh', 'gelu']
 
 
 # ---- conditions: nested lists ['in', field, lo, hi], ['eq', field, v], ['not', c], ['and', a, b], ['or', a, b],
-# ['class', name], ['seen', label] ----
+# ['class', name], ['seen', label]; and a weight from 0 to 1: ['soft', field, highest value] ----
 def cond_text(c):
     if c[0] == 'in':
         return '%s in %d ..= %d' % tuple(c[1:])
@@ -26,6 +26,8 @@ def cond_text(c):
         return '%s == %d' % tuple(c[1:])
     if c[0] == 'class':
         return c[1]
+    if c[0] == 'soft':
+        return 'soft_' + c[1]
     if c[0] == 'seen':
         return 'seen is ' + {1: 'yes', 0: 'no', -1: 'unlabelled'}[c[1]]
     if c[0] == 'not':
@@ -284,7 +286,18 @@ class Generator:
         labels = [1, 0, -1] if self.chance(0.5) else [1, -1]
         return [dict(cond=['seen', v], weights=self.weights(parts)) for v in labels], False
 
+    def blended_arms(self, parts, positions):
+        """A weight for each datum or position, perhaps before or behind a condition."""
+        field = self.r.choice([f for f in sorted(self.ranges) if positions or f != 'tok'])
+        self.soft.add(field)
+        out = [dict(cond=['soft', field, self.ranges[field]], weights=self.weights(parts))]
+        if self.chance(0.5):
+            out.insert(self.r.randint(0, 1), dict(cond=self.useful_cond(positions), weights=self.weights(parts)))
+        return out, True
+
     def arms(self, parts, positions):
+        if self.chance(0.15):
+            return self.blended_arms(parts, positions)
         if self.seen and self.chance(0.6):
             return self.observed_arms(parts)
         conds, ordered = [self.useful_cond(positions) for _ in range(self.r.choice([0, 1, 1, 2, 3]))], False
@@ -323,7 +336,32 @@ class Generator:
         """All of a layer or of a module."""
         path = self.r.choice(sorted(self.layers()) + [m['name'] for m in self.modules])
         covers = [p for p in self.layers() if p == path or p.startswith(path + '.')]
+        s = self.layers().get(path)
+        if s and s['op'] in ('linear', 'conv') and '.' not in path and s['n'] > 1 and self.chance(0.6):
+            name, k = self.region(s), self.r.randint(1, s['n'] - 1)
+            self.regions[name]['text'] = '%s[0 .. %d].made_by' % (s['out'], k)
+            of = ['row', [name if u < k else 'shared' for u in range(s['n'])]]
+            return path, {name: [], 'shared': []}, {path + '.weight': of, path + '.bias': of}
         return path, {'shared': []}, {p + k: ['shared'] for p in covers for k in ('.weight', '.bias')}
+
+    # ---- regions ----
+    def region(self, s):
+        """Its name: of parameters of this layer, which no other region has settings for."""
+        name, settings = 'g%d' % len(self.regions), []
+        if s['layer'] not in self.settled and self.chance(0.7):
+            self.settled.add(s['layer'])
+            settings += ['masked = ' + self.r.choice(['freeze', 'zero_grad', 'mask_update'])] if self.chance(0.6) else []
+            settings += ['decay = ' + self.r.choice(['false', 'true'])] if self.chance(0.4) else []
+            settings += ['clip = ' + self.r.choice(['0.01', '5.0'])] if self.chance(0.3) else []
+        self.regions[name] = dict(settings=settings)
+        return name
+
+    def regions_with_settings(self):
+        for _ in range(self.r.choice([0, 0, 1, 2])):
+            path = self.r.choice(sorted(p for p in self.layers() if '.' not in p))
+            s = self.layers()[path]
+            units = s['op'] in ('linear', 'conv') and self.chance(0.5)
+            self.regions[self.region(s)]['text'] = '%s[0 .. %d].made_by' % (s['out'], self.r.randint(1, s['n'])) if units else path
 
     def parameters_of_units(self):
         """Units of a linear layer (channels of a convolution) whose readers are linear layers and convolutions, through functions
@@ -379,7 +417,8 @@ class Generator:
         return self.has_positions(s['out'])
 
     def routes(self):
-        self.splits = {}
+        self.splits, self.regions, self.settled, self.soft = {}, {}, set(), set()
+        self.regions_with_settings()
         values = [s['out'] for s in self.body if s['out'] not in self.no_place and s['op'] != 'slice'] + self.places
         names = [n for o in self.losses + self.regs if o['routed'] for n in origins_of(o)]
         out, used = [], set()
@@ -458,7 +497,8 @@ class Generator:
         self.objectives(h)
         routes = self.routes()
         return dict(seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, seq=self.seq, ranges=self.ranges,
-                    reader=self.reader, modules=self.modules, model=self.body, classes=self.classes, seen=self.seen, splits=self.splits,
+                    reader=self.reader, modules=self.modules, model=self.body, classes=self.classes, soft={f: self.ranges[f] for f in sorted(self.soft)},
+                    regions=self.regions, seen=self.seen, splits=self.splits,
                     routes=routes, losses=self.losses, regs=self.regs, optimizer=self.optimizer(), fixed=self.fixed,
                     group=self.r.choice(['', '', '; group = true', '; group = false']),
                     table=self.table, ints=self.ints)
@@ -583,6 +623,9 @@ def spec_text(p):
     out += 'model {\n%s}\n' % ''.join(map(statement, p['model']))
     out += ''.join(split_text(*s) for s in sorted(p['splits'].items()))
     out += ''.join('class %s = %s\n' % (n, cond_text(c)) for n, c in sorted(p['classes'].items()))
+    out += ''.join('class soft_%s = real(%s) / %d\n' % (f, f, hi) for f, hi in sorted(p['soft'].items()))
+    out += ''.join('region %s = %s%s\n' % (n, g['text'], ' { %s }' % '; '.join(g['settings']) if g['settings'] else '')
+                   for n, g in sorted(p['regions'].items()))
     if p['seen']:
         precise = ', precision = %s' % p['seen']['precision'] if p['seen']['precision'] else ''
         out += 'class seen = observe(c0, recall = %s, no = %s%s, seed = 7)\n' % (p['seen']['recall'], p['seen']['no'], precise)

@@ -70,6 +70,8 @@ class Twin:
         """[rows], or [rows, positions] where the condition reads `tok`."""
         if c[0] == 'class':
             return self.holds(self.p['classes'][c[1]])
+        if c[0] == 'soft':
+            return self.fields[c[1]] / c[2]
         if c[0] == 'seen':
             return self.fields['class seen'] == c[1]
         if c[0] == 'not':
@@ -83,7 +85,7 @@ class Twin:
 
     # ---- routes ----
     def factor(self, route, parts):
-        """[rows, 1 or positions, units]: the first arm whose condition holds."""
+        """[rows, 1 or positions, units]: the first arm whose condition holds; a weight of w takes so much of what is left."""
         s = 1.0 if route['strength'] is None else route['strength']
 
         def row(weights):
@@ -94,7 +96,8 @@ class Twin:
         m = row(route['other']).expand(self.rows, 1, -1)
         for arm in reversed(route['arms']):
             c = self.holds(arm['cond'])
-            m = torch.where((c if c.dim() == 2 else c[:, None])[:, :, None], row(arm['weights']), m)
+            c = (c if c.dim() == 2 else c[:, None])[:, :, None]
+            m = torch.where(c, row(arm['weights']), m) if c.dtype == torch.bool else c * row(arm['weights']) + (1 - c) * m
         return m
 
     def masked(self, place, x, part=None):
