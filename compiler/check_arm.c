@@ -31,29 +31,56 @@ static int part_index(Elab *e, const Parts *p, const Ast *name, const char *plac
   return -1;
 }
 
-static bool arm_weights(Elab *e, const Parts *p, const Ast *target, const char *place, double *w) {
+/* The target of an arm gives each part its weight once. `at`: where it does; [part]: where each was given. */
+static bool give_weight(Elab *e, const Parts *p, uint32_t i, double x, Span at, const Span **given, double *w) {
+  Model *m = e->m;
+  if (given[i]) {
+    Diag *g = err(m, E0209, at, p->n ? p->names[i] : "all");
+    diag_also(m->diags, g, *given[i], "its weight is given here");
+    diag_help(m->diags, g, "name each part once; `all` and `none` speak of every part");
+    return false;
+  }
+  Span *span = ARENA_NEWS(m->a, Span, 1);
+  *span = at, given[i] = span, w[i] = x;
+  return true;
+}
+
+static bool target_weights(Elab *e, const Parts *p, const Ast *target, const char *place, const Span **given,
+                           double *w) {
   uint32_t n = p->n ? p->n : 1;
   if (ast_is_name(target, "all") || ast_is_name(target, "none")) {
-    for (uint32_t i = 0; i < n; i++) w[i] = target->text[0] == 'a';
+    for (uint32_t i = 0; i < n; i++)
+      if (!give_weight(e, p, i, target->text[0] == 'a', target->span, given, w)) return false;
     return true;
   }
   if (ast_is(target, AST_BINARY) && !strcmp(target->text, "+"))
-    return arm_weights(e, p, target->kids[0], place, w) && arm_weights(e, p, target->kids[1], place, w);
+    return target_weights(e, p, target->kids[0], place, given, w) &&
+           target_weights(e, p, target->kids[1], place, given, w);
   if (!ast_is(target, AST_BLOCK)) {
     int i = part_index(e, p, target, place);
-    if (i >= 0) w[i] = 1;
-    return i >= 0;
+    return i >= 0 && give_weight(e, p, (uint32_t)i, 1, target->span, given, w);
   }
   bool ok = true;
+  if (!target->n_kids) {
+    Diag *g = err(e->m, E0315, target->span, "this target");
+    diag_help(e->m->diags, g, "`none` blocks every part");
+    return false;
+  }
   for (uint32_t k = 0; k < target->n_kids; k++) {
     const Ast *set = target->kids[k];
     Ast name = {.kind = AST_NAME, .text = set->text, .span = set->name_span, .name_span = set->name_span};
     int i = part_index(e, p, &name, place);
+    double x = 0;
     if (i < 0 || !ast_kid(set, 0) ||
-        !static_num(e, elab(e, e->model, set->kids[0]), "a weight", -1e6, 1e6, &w[i]))
+        !static_num(e, elab(e, e->model, set->kids[0]), "a weight", -1e6, 1e6, &x) ||
+        !give_weight(e, p, (uint32_t)i, x, set->name_span, given, w))
       ok = false;
   }
   return ok;
+}
+
+static bool arm_weights(Elab *e, const Parts *p, const Ast *target, const char *place, double *w) {
+  return target_weights(e, p, target, place, ARENA_NEWS(e->m->a, const Span *, p->n + 1), w);
 }
 
 /* Weights come from classes alone: elsewhere a number is no condition. */

@@ -376,6 +376,7 @@ void check_classes(Elab *e) {
     Decl *d = m->classes.v[i];
     DrawnClass *x = &m->drawn[i];
     const bool used = d->used;
+    name_is_word(m, d->ast->name_span, d->name, "a class", (const char *[]){"otherwise", "unlabelled"}, 2);
     const Val *v = class_value(e, d, d->ast->name_span); /* errors of classes that nothing uses, too */
     d->used = used;
     x->entry = -1;

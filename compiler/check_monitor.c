@@ -22,7 +22,21 @@ static void data_classes(Elab *e) {
 static const Ast *list_kid(const Ast *setting, uint32_t i, uint32_t *n) {
   const Ast *v = ast_kid(setting, 0);
   *n = !v ? 0 : ast_is(v, AST_LIST) ? v->n_kids : 1;
-  return ast_is(v, AST_LIST) ? v->kids[i] : v;
+  return !ast_is(v, AST_LIST) ? v : i < v->n_kids ? v->kids[i] : NULL;
+}
+
+/* A list of nothing, or one thing twice, is a slip of the pen. */
+static bool push_once(Model *m, uint32_t **v, uint32_t *n, uint32_t one, const Ast *a) {
+  for (uint32_t i = 0; i < *n; i++)
+    if ((*v)[i] == one) return err(m, E0209, a->span, ast_source_text(m, a)), false;
+  *PUSH(m->a, *v, *n) = one;
+  return true;
+}
+
+static bool has_entries(Model *m, const Ast *setting) {
+  if (!setting || !ast_is(ast_kid(setting, 0), AST_LIST) || setting->kids[0]->n_kids) return true;
+  err(m, E0315, setting->span, arena_printf(m->a, "`%s`", setting->text));
+  return false;
 }
 
 static void monitored_regions(Elab *e, const Ast *setting) {
@@ -32,7 +46,7 @@ static void monitored_regions(Elab *e, const Ast *setting) {
   uint32_t n;
   for (uint32_t i = 0; list_kid(setting, i, &n), i < n; i++) {
     const uint32_t region = region_resolve(e, list_kid(setting, i, &n));
-    if (region != UINT32_MAX) *PUSH(m->a, mon->regions, mon->n_regions) = region;
+    if (region != UINT32_MAX) push_once(m, &mon->regions, &mon->n_regions, region, list_kid(setting, i, &n));
   }
   if (setting) return;
   for (uint32_t i = 0; i < p->n_regions; i++)
@@ -46,7 +60,7 @@ static void monitored_class(Elab *e, const Ast *a) {
   for (uint32_t k = 0; k < p->n_data_classes; k++) {
     names[k] = p->data_classes[k].name;
     if (strcmp(names[k], text) != 0) continue;
-    if (p->data_classes[k].by_datum) *PUSH(m->a, p->monitor.classes, p->monitor.n_classes) = k;
+    if (p->data_classes[k].by_datum) push_once(m, &p->monitor.classes, &p->monitor.n_classes, k, a);
     else err(m, E0446, a->span, text);
     return;
   }
@@ -81,7 +95,7 @@ void check_monitor(Elab *e) {
   else if (every && amount_of(e, e->model, every->kids[0], "`every`", &mon->every) && mon->every.unit == UNIT_SECONDS)
     err(m, E0447, every->kids[0]->span);
   if (regions && !ast_kid(regions, 0)) err(m, E0406, regions->span, "`regions`", "a list of regions");
-  else monitored_regions(e, regions);
+  else if (has_entries(m, regions)) monitored_regions(e, regions);
   if (classes && !ast_kid(classes, 0)) err(m, E0406, classes->span, "`classes`", "a list of classes");
-  else monitored_classes(e, classes);
+  else if (has_entries(m, classes)) monitored_classes(e, classes);
 }

@@ -307,6 +307,7 @@ void check_regions(Elab *e) {
   for (uint32_t i = 0; i < m->regions.n; i++) {
     Decl *d = m->regions.v[i];
     const bool used = d->used;
+    name_is_word(m, d->ast->name_span, d->name, "a region", (const char *[]){"all", "none", "shared"}, 3);
     declared_region(e, d, d->ast->name_span);
     d->used = used;
   }

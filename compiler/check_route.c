@@ -266,6 +266,7 @@ bool origins_named(Elab *e, const Ast *list, OriginSet *out) {
   for (uint32_t k = 0; k < list->n_kids; k++) {
     const Ast *name = list->kids[k];
     OriginSet found = origins_find(e, name);
+    if (found && !(found & ~*out)) err(m, E0209, name->span, ast_dotted(m, name)), ok = false;
     *out |= found;
     if (found) continue;
     Diag *g = err(m, E0329, name->span, ast_dotted(m, name));

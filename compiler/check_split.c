@@ -108,6 +108,10 @@ void check_splits(Model *m) {
         s->bad = true;
         continue;
       }
+      if (name_is_word(m, set->name_span, set->text, "a part of a split", (const char *[]){"all", "none"}, 2)) {
+        s->bad = true;
+        continue;
+      }
       const SplitPart *before = strmap_get(&seen, set->text);
       if (before) {
         Diag *g = err(m, E0203, set->name_span, set->text);
@@ -206,11 +210,17 @@ static bool bound(Elab *e, const Ast *a, int64_t extent, int64_t *out) {
   return true;
 }
 
+static bool no_units(Elab *e, const SplitPart *p, const Ast *a) {
+  err(e->m, E0315, a->span, arena_printf(e->m->a, "part `%s`", p->name));
+  return false;
+}
+
 static bool add_units(Elab *e, Split *s, SplitPart *p, Units *u, const Ast *a) {
   Model *m = e->m;
   if (ast_is(a, AST_BINARY) && !strcmp(a->text, "+"))
     return add_units(e, s, p, u, a->kids[0]) && add_units(e, s, p, u, a->kids[1]);
   if (ast_is(a, AST_LIST)) {
+    if (!a->n_kids) return no_units(e, p, a);
     for (uint32_t i = 0; i < a->n_kids; i++) {
       const Ast *k = a->kids[i];
       int64_t unit = 0;
@@ -224,6 +234,7 @@ static bool add_units(Elab *e, Split *s, SplitPart *p, Units *u, const Ast *a) {
     int64_t unit = 0;
     const Val *list = ast_is(a, AST_NAME) ? elab(e, e->model, a) : NULL; /* a param that is a list */
     if (list && list->kind == VAL_LIST) {
+      if (!list->n_items) return no_units(e, p, a);
       for (uint32_t i = 0; i < list->n_items; i++)
         if (!static_int(e, val_at(e, list->items[i], a->span), "a unit", 0, MAX_ELEMENTS, &unit) ||
             !add_unit(e, s, p, u, unit, a->span))
@@ -236,10 +247,7 @@ static bool add_units(Elab *e, Split *s, SplitPart *p, Units *u, const Ast *a) {
   if (ast_kid(a, 0) && !bound(e, a->kids[0], u->extent, &lo)) return false;
   if (ast_kid(a, 1) && !bound(e, a->kids[1], u->extent, &hi)) return false;
   if (ast_kid(a, 1) && !strcmp(a->text, "..=")) hi++;
-  if (lo >= hi) {
-    err(m, E0315, a->span, arena_printf(m->a, "part `%s`", p->name));
-    return false;
-  }
+  if (lo >= hi) return no_units(e, p, a);
   if (hi > u->extent) {
     Diag *g = err(m, E0314, a->span, (long long)hi - 1, s->decl->name, (long long)u->extent);
     diag_label(m->diags, g, "units are 0 to %lld", (long long)u->extent - 1);

@@ -130,3 +130,13 @@ const char *number_text(Arena *a, double x) {
 }
 
 const char *plural(int64_t n, const char *one, const char *many) { return n == 1 ? one : many; }
+
+bool name_is_word(Model *m, Span at, const char *name, const char *what, const char *const *words, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++)
+    if (!strcmp(name, words[i])) {
+      Diag *g = err(m, E0358, at, what, name);
+      diag_help(m->diags, g, "choose another name");
+      return true;
+    }
+  return false;
+}

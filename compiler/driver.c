@@ -205,7 +205,10 @@ static void prove(Compilation *c, Stage last) {
   Program *p = c->program;
   bool asked = c->o->prove || c->o->rt.audit > 0 || last == STAGE_ASM || p->n_forbids || (c->o->dump & (1u << STAGE_PROVE));
   for (uint32_t i = 0; i < p->n_regions; i++) asked |= p->regions[i].declared;
-  if (!asked || !p->step || !p->optim.lr) return;
+  const bool trains = p->step && p->optim.lr;
+  for (uint32_t i = 0; i < p->n_forbids && !trains; i++)
+    diag_add(c->diags, E0603, p->forbids[i].span, "the spec has no `train`");
+  if (!asked || !trains) return;
   c->proof = pass_prove(p, c->arena);
   proof_report(c->proof, c->diags);
 }

@@ -2,6 +2,7 @@
  * lower_op.c -- values of the language and their conversions: numbers known now, run-time scalars, tensors.
  */
 #include "model.h"
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -108,8 +109,16 @@ ValueId as_f64_scalar(Elab *e, const Val *v, const char *what) {
   return 0;
 }
 
+static ValueId out_of_range(Elab *e, const Val *v, const char *what, const char *lo, const char *hi) {
+  what = arena_printf(e->m->a, "a number in %s", what);
+  err(e->m, E0336, v->span, what, number_text(e->m->a, v->num), lo, hi);
+  return 0;
+}
+
 ValueId as_f32(Elab *e, const Val *v, const char *what) {
   if (val_bad(v)) return 0;
+  if (v->kind == VAL_NUM && !v->id && fabs(v->num) > (double)FLT_MAX)
+      return out_of_range(e, v, what, "-3.4e38", "3.4e38");
   if (v->kind == VAL_NUM) return v->id ? ir_cast(e->g, v->id, DT_F32) : f32_const(e, v->span, v->num);
   if (v->kind == VAL_TENSOR) {
     Dtype t = e->g->v[v->id].dtype;
@@ -133,6 +142,8 @@ ValueId as_i32(Elab *e, const Val *v, const char *what) {
   if (val_bad(v)) return 0;
   if (v->kind == VAL_NUM && v->is_int) {
     use_static(e, v);
+    if (fabs(v->num) > INT32_MAX)
+      return out_of_range(e, v, what, "-2147483647", "2147483647");
     return ir_const(e->g, v->span, v->num, &(Shape){0}, DT_I32);
   }
   if (v->kind == VAL_TENSOR && e->g->v[v->id].dtype == DT_I32) return v->id;

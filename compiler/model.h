@@ -349,6 +349,8 @@ const char *ast_dotted(const Model *m, const Ast *n);      /* "a.b.c", or NULL i
 void decl_push(Model *m, DeclList *l, Decl *d);
 const Ast *block_setting(const Ast *block, const char *key); /* the SETTING node or NULL */
 /* Reports keys of `block` that are not in `keys`. */
+/* Is a declared name one of the words that mean something where it would stand? E0358. */
+bool name_is_word(Model *m, Span at, const char *name, const char *what, const char *const *words, uint32_t n);
 bool block_check_keys(Model *m, const Ast *block, const char *where, const char *const *keys, uint32_t n);
 /* err(m, code, span, arguments of the code's message); warnings are given in the first walk only. */
 #define err(m, code, ...) diag_add((m)->diags, code, __VA_ARGS__)

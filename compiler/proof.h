@@ -78,6 +78,8 @@ KindSet proof_kinds_where(const Proof *f, uint32_t cond, bool holds);
 ProofHull proof_piece(const Proof *f, const RegionPiece *piece, KindSet kinds, OriginSet origins, bool strictly);
 ProofHull proof_region(const Proof *f, uint32_t region, KindSet kinds, OriginSet origins, bool strictly);
 ProofHull proof_cell(const Proof *f, uint32_t param, uint32_t cell, KindSet kinds, OriginSet origins, bool strictly);
+/* The origins whose gradient reaches an entry of the region, with or without content of data (a penalty). */
+OriginSet proof_region_origins(const Proof *f, uint32_t region);
 /* A route of gradients whose factor is 1 for all data. */
 bool proof_route_is_idle(const Proof *f, uint32_t route);
 /* The shortest way in of an influence that is not none. False if there is none. */

@@ -137,7 +137,7 @@ static bool drifts(const Report *r, const ProgRegion *region) {
 static void lint_untrained(const Report *r, uint32_t i) {
   const ProgRegion *region = &r->p->regions[i];
   if (!region->declared || !region->n_pieces) return;
-  if (!proof_is_none(proof_region(r->f, i, r->f->all, ~(OriginSet)0, true))) return;
+  if (!proof_is_none(proof_region(r->f, i, r->f->all, ~(OriginSet)0, true)) || proof_region_origins(r->f, i)) return;
   Diag *g = diag_add(r->diags, W0601, region->span, region->name);
   if (drifts(r, region)) diag_note(r->diags, g, "under `zero_grad` weight decay and earlier moments may still move it");
   else diag_note(r->diags, g, "it stays as it is initialised");

@@ -193,15 +193,21 @@ bool mem_sync_folder_of(const char *path) {
   return close(fd), ok;
 }
 
+bool mem_is_device(const char *path) {
+  struct stat s;
+  return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
 bool mem_write_file(const char *path, const void *bytes, size_t size, RtError *e) {
-  char *temporary = mem_printf("%s.tmp", path);
+  const bool device = mem_is_device(path);
+  char *temporary = mem_printf(device ? "%s" : "%s.tmp", path);
   int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  bool ok = fd >= 0 && mem_write_all(fd, bytes, size) && fsync(fd) == 0;
+  bool ok = fd >= 0 && mem_write_all(fd, bytes, size) && (device || fsync(fd) == 0);
   int why = errno;
   if (fd >= 0 && close(fd) != 0 && ok) ok = false, why = errno;
-  if (ok && (rename(temporary, path) != 0 || !mem_sync_folder_of(path))) ok = false, why = errno;
+  if (ok && !device && (rename(temporary, path) != 0 || !mem_sync_folder_of(path))) ok = false, why = errno;
   if (!ok) {
-    if (fd >= 0) unlink(temporary);
+    if (fd >= 0 && !device) unlink(temporary);
     rt_fail(e, RT_E0720, path, strerror(why));
   }
   free(temporary);

@@ -23,6 +23,8 @@ bool mem_product(const int64_t *dims, int32_t rank, int64_t *out);
 bool mem_read_file(const char *path, Slab *out, RtError *e);
 /* The same without decompressing. */
 bool mem_read_raw(const char *path, Slab *out, RtError *e);
+/* Is it a device or a pipe? Those are written as they stand: a file renamed to their path would take their place. */
+bool mem_is_device(const char *path);
 /* Writes bytes under a temporary name, syncs, renames, syncs the folder. */
 bool mem_write_file(const char *path, const void *bytes, size_t size, RtError *e);
 bool mem_write_all(int fd, const void *bytes, size_t size); /* errno on false */

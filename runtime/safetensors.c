@@ -176,19 +176,20 @@ static char *st_header_text(const StOut *t, uint32_t n, json_t *meta, size_t *si
 bool st_write(const char *path, const StOut *t, uint32_t n, StFill fill, void *user, float *scratch,
               json_t *meta, RtError *e) {
   size_t size;
-  char *header = st_header_text(t, n, meta, &size), *temporary = mem_printf("%s.tmp", path);
+  const bool device = mem_is_device(path);
+  char *header = st_header_text(t, n, meta, &size), *temporary = mem_printf(device ? "%s" : "%s.tmp", path);
   int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   bool ok = fd >= 0 && mem_write_all(fd, header, size);
   for (uint32_t i = 0; ok && i < n; i++) {
     fill(user, i, scratch);
     ok = mem_write_all(fd, scratch, (size_t)st_out_elements(&t[i]) * sizeof *scratch);
   }
-  ok = ok && fsync(fd) == 0;
+  ok = ok && (device || fsync(fd) == 0);
   int why = errno;
   if (fd >= 0 && close(fd) != 0 && ok) ok = false, why = errno;
-  if (ok && (rename(temporary, path) != 0 || !mem_sync_folder_of(path))) ok = false, why = errno;
+  if (ok && !device && (rename(temporary, path) != 0 || !mem_sync_folder_of(path))) ok = false, why = errno;
   if (!ok) {
-    if (fd >= 0) unlink(temporary);
+    if (fd >= 0 && !device) unlink(temporary);
     rt_fail(e, RT_E0720, path, strerror(why));
   }
   free(temporary), free(header);

@@ -120,6 +120,16 @@ ProofHull proof_region(const Proof *p, uint32_t region, KindSet kinds, OriginSet
   return h;
 }
 
+OriginSet proof_region_origins(const Proof *p, uint32_t region) {
+  const ProgRegion *r = &p->program->regions[region];
+  const ProofFlow *f = p->strict;
+  OriginSet set = 0;
+  for (uint32_t i = 0; i < r->n_pieces; i++)
+    for (uint32_t root = 0, cell = 0; prove_next_cell(f, &r->pieces[i], &root, &cell); cell++)
+      set |= elem(&f->elems, f->abs[f->g->roots[root].value].cell[cell])->base_origins;
+  return set;
+}
+
 ProofHull proof_cell(const Proof *p, uint32_t param, uint32_t cell, KindSet kinds, OriginSet origins, bool strictly) {
   const ProofFlow *f = strictly ? p->strict : p->loose;
   const ProofParam *a = &p->params[param];

@@ -80,4 +80,11 @@ grep -v '^train' spec.route >untrained.route
 expect 2 grad untrained.route
 says "does not train"
 expect 3 grad spec.route -o /nowhere/g.safetensors
+# a pipe or a device is written, not replaced by a file
+mkfifo pipe
+timeout 60 cat pipe >piped.safetensors &
+expect 0 grad spec.route -o pipe --rows 5
+wait $!
+[ -p pipe ] || fail "a file took the place of a pipe"
+same_tensors piped.safetensors rows.safetensors
 echo "$n_checks checks"

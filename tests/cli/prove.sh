@@ -66,6 +66,10 @@ cd "$work" || exit 1
 sed "s|../data/|$ROUTEC_ROOT/data/|; /^train/d; /^optimize/d; /^expect/d" "$ROUTEC_ROOT/examples/digits_split.route" >untrained.route
 expect 1 prove untrained.route
 says "E0603"
+# what is forbidden is not proved then, whatever the command
+echo 'forbid low to z.upper.made_by' >>untrained.route
+expect 1 check untrained.route
+says "E0603"
 # a forbid that is not proved does not compile, whatever the command
 sed "s|../../data/|$ROUTEC_ROOT/data/|" "$ROUTEC_ROOT/tests/prove/skip.route" >skip.route
 for command in check plan prove; do
