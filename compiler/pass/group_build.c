@@ -300,23 +300,27 @@ static ValueId dot_at(Build *b, ValueId id, uint32_t set, const int32_t axis[2],
   return make(b, id, OP_DOT, args, 2, v->ints, v->n_ints, NULL);
 }
 
-/* A product that keeps the rows. */
-static ValueId want_dot(Build *b, const Want *w) {
+/* The product at a selection of one of its axes. */
+static ValueId dot_selected(Build *b, const Want *w, int32_t axis, uint32_t sel) {
   const Value *v = &b->g->v[w->v];
-  int32_t axis = w->axis, own, at[2];
-  uint32_t sel = w->sel, own_sel, sels[2];
-  int64_t nb = v->ints[0];
-  support(b, w->v, kinds_of_set(b, w->set), &own, &own_sel);
-  if (own_sel && !sel) {
-    ValueId part = want(b, w->v, w->set, own, own_sel);
-    return uncut(b, w->v, part, own, own_sel, v->shape.d[own]);
-  }
-  if (sel && b->readers[w->v] > 1 && !(own == axis && own_sel == sel)) return want_cut(b, w); /* others read more of it */
+  int32_t at[2];
+  uint32_t sels[2];
   for (int s = 0; s < 2; s++) {
     Side x = side_of(b, v, s);
-    at[s] = axis_in_side(&x, nb, axis), sels[s] = at[s] >= 0 ? sel : 0;
+    at[s] = axis_in_side(&x, v->ints[0], axis), sels[s] = at[s] >= 0 ? sel : 0;
   }
   return dot_at(b, w->v, w->set, at, sels);
+}
+
+/* A product that keeps the rows. */
+static ValueId want_dot(Build *b, const Want *w) {
+  int32_t own;
+  uint32_t own_sel;
+  support(b, w->v, kinds_of_set(b, w->set), &own, &own_sel);
+  if (own_sel && !w->sel) /* not by way of want(): who wants a part of a forward value may be given a cut of all */
+    return uncut(b, w->v, dot_selected(b, w, own, own_sel), own, own_sel, b->g->v[w->v].shape.d[own]);
+  if (w->sel && b->readers[w->v] > 1 && !(own == w->axis && own_sel == w->sel)) return want_cut(b, w); /* others read more of it */
+  return dot_selected(b, w, w->axis, w->sel);
 }
 
 /* ---- sums over the batch ---------------------------------------------------------------------------------------------------- */

@@ -19,7 +19,8 @@
 #define BOUND     2e-5
 #define AMPLIFIED 100
 #define BOUND_SUM 1e-9 /* mixed against the sum, both in double */
-enum { MAX_ROOTS = 512, MAX_ROWS = 256, REDRAWS = 24 };
+enum { MAX_ROOTS = 512, MAX_ROWS = 256, REDRAWS = 24, NUDGES = 8 };
+#define VANISHED 1e-12 /* of the largest gradient: the rounding of double */
 
 typedef struct Case {
   Compilation c;
@@ -28,6 +29,7 @@ typedef struct Case {
   double **columns; /* [column] all data */
   int64_t n_data;
   uint64_t draw;   /* another draw of the parameters and of the contents of data */
+  uint64_t nudge;  /* another draw of the roundings by which parameters are moved */
   double rounding; /* parameters and data are moved by a random part of it */
   Run run;
 } Case;
@@ -113,22 +115,25 @@ static double *param_values(Case *x, const ProgParam *p, int what) {
   uint64_t state = p->stream + 977 * (uint64_t)(what + 1) + 0x9E3779B97F4A7C15u * 1000 * x->draw;
   const int64_t n = shape_count(&p->shape, 1), fan = p->shape.rank > 1 ? n / p->shape.d[0] : 4;
   double *v = ARENA_NEWS(x->c.arena, double, n + 1), size = 1 / sqrt((double)fan);
+  uint64_t nudge = state + x->nudge;
   for (int64_t i = 0; i < n; i++) {
     if (what < 0) v[i] = uniform(&state, -size, size) + (p->init == INIT_CONSTANT ? p->a : 0);
     else if (what == 0) v[i] = uniform(&state, -0.1, 0.1);
     else v[i] = what == 1 ? uniform(&state, 0.01, 0.1) : uniform(&state, 0.1, 0.9);
-    if (what < 0 && x->rounding != 0) v[i] *= 1 + x->rounding * uniform(&state, -1, 1);
+    if (what < 0 && x->rounding != 0) v[i] *= 1 + x->rounding * uniform(&nudge, -1, 1);
   }
   return v;
 }
 
 /* Rows of the batch: data `pick[0 .. rows)`. */
-/* Other contents for real numbers that are no weights: a sum over data may cancel for these data and any parameters. */
-static void redraw_contents(uint64_t draw, uint32_t column, double *v, int64_t n) {
+/* Real numbers that are no weights: other contents with another draw, since a sum over data may cancel for these data and
+ * any parameters; or the same, moved by a rounding. */
+static void move_contents(const Case *x, uint32_t column, double *v, int64_t n) {
   bool weights = true;
   for (int64_t k = 0; k < n; k++) weights = weights && v[k] >= 0 && v[k] <= 1;
-  uint64_t state = 0x9E3779B97F4A7C15u * (1000 * draw + column + 1);
-  for (int64_t k = 0; k < n && !weights; k++) v[k] = uniform(&state, -2, 2);
+  uint64_t state = 0x9E3779B97F4A7C15u * (1000 * x->draw + column + 1) + x->nudge;
+  for (int64_t k = 0; k < n && !weights; k++)
+    v[k] = x->draw ? uniform(&state, -2, 2) : v[k] * (1 + x->rounding * uniform(&state, -1, 1));
 }
 
 static EvalInput case_input(Case *x, const int64_t *pick, int64_t rows) {
@@ -147,7 +152,7 @@ static EvalInput case_input(Case *x, const int64_t *pick, int64_t rows) {
     double *v = ARENA_NEWS(a, double, n *rows + 1);
     for (int64_t r = 0; r < rows && x->columns[i]; r++)
       memcpy(v + r * n, x->columns[i] + pick[r] * n, sizeof *v * (size_t)n);
-    if (x->draw && p->columns[i].dtype == DT_F32) redraw_contents(x->draw, i, v, n * rows);
+    if ((x->draw || x->nudge) && p->columns[i].dtype == DT_F32) move_contents(x, i, v, n * rows);
     columns[i] = v;
   }
   double *scalars = ARENA_NEWS(a, double, p->n_scalars + 1);
@@ -236,12 +241,12 @@ static double amplification(Case *x, const int64_t *pick, int64_t rows, uint32_t
                             double scale) {
   double worst = 0;
   x->rounding = 0x1p-24;
-  for (x->draw = 0; x->draw < 1; x->draw++) {
+  for (x->nudge = 1; x->nudge <= NUDGES; x->nudge++) {
     EvalInput in = case_input(x, pick, rows);
     Result moved = interpreted(x, &in);
     worst = fmax(worst, distance(moved.root[i], want->root[i], root_count(x, i, rows), scale));
   }
-  x->rounding = 0, x->draw = 0;
+  x->rounding = 0, x->nudge = 0;
   return worst;
 }
 
@@ -274,7 +279,8 @@ static bool check_oracle(Case *x, const char *path, const int64_t *pick, int64_t
   for (uint32_t i = 0; i < x->g->n_roots; i++) {
     const bool gradient = x->g->roots[i].kind == ROOT_GRAD;
     const int64_t n = root_count(x, i, rows);
-    const double scale = fmax(largest(want->root[i], n), gradient ? 1e-2 * shared : 0);
+    const double size = largest(want->root[i], n); /* one that cancels to nothing is measured by what cancelled in it */
+    const double scale = fmax(size, gradient ? (size < VANISHED * shared ? 1 : 1e-2) * shared : 0);
     const double d = distance(got->root[i], want->root[i], n, scale);
     if (!(d <= BOUND)) {
       const double bound = AMPLIFIED * amplification(x, pick, rows, i, want, scale);

@@ -44,6 +44,15 @@ printf '%s\nmodel { z = net(x); r = head(z.a) }\nroute r: gradient of z { otherw
 train plain.route plain
 train nan.route nan
 same_tensors "$(weights_of plain)" "$(weights_of nan)"
+
+# the same for a class of data only, with rows as they come, so that the mask is there when the program runs: the loss is
+# harmless for the others, and what is masked is NaN
+sed -i 's/train { batch/train { group = false; batch/' plain.route
+printf '%s\nmodel { z = net(x); r = head(z.a) }\nclass low = y in 0 ..= 1\nroute r: gradient of z { when low to a; otherwise to all }\nloss l = mse(r, x)\nloss bad = mean(sqrt(if low then z.b - z.b else 0 * stop(z.b) + 1))\n' \
+  "$head" | sed 's/train { batch/train { group = false; batch/' >some.route
+train plain.route plain_rows
+train some.route some
+same_tensors "$(weights_of plain_rows)" "$(weights_of some)"
 grep -v '^route' nan.route >open.route
 "$ROUTEC" run open.route --run-dir open -q >/dev/null 2>&1
 "$python" - <<PY || fail "the adjoint behind the mask was not NaN: the test tests nothing"
