@@ -29,6 +29,7 @@ EvalResult graph_eval(const Graph *g, Arena *a, const EvalInput *in) {
     }
     c.value[id] = ARENA_NEWS(a, double, n ? n : 1);
     op_info(v->op)->eval(&c, v, c.value[id]);
+    for (int64_t k = 0; in->single && v->dtype == DT_F32 && k < n; k++) c.value[id][k] = (float)c.value[id][k];
   }
   return (EvalResult){c.value};
 }
