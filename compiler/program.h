@@ -170,6 +170,36 @@ typedef struct ProgGroups {
   const char *why;         /* rows are not grouped because of this; NULL: they are, or there are no masks */
 } ProgGroups;
 
+/* ---- plugins ------------------------------------------------------------------------------------------------------ */
+struct RoutePlugin;
+struct RouteOp;
+/* A plugin that some op of the program comes from. */
+typedef struct ProgPlugin {
+  const char *name, *version;
+  const char *path;    /* of the shared object, absolute; NULL: linked into routec and its runtime */
+  const char *sha256;  /* of the file, 64 hex digits; NULL likewise */
+  const struct RoutePlugin *code;
+  Span span;
+} ProgPlugin;
+typedef enum CallAbility { CALL_SPAN, CALL_REDUCE, CALL_GATE, CALL_SCHEDULE } CallAbility;
+/* One use of an op that is not a formula. CALL values of the program's graphs name it by its number; its state is made when
+ * the job is bound, in every process. */
+typedef struct ProgCall {
+  uint32_t plugin;         /* in plugins */
+  const struct RouteOp *op;
+  CallAbility ability;
+  ProgShare *params; uint32_t n_params; /* numbers, or run-time params */
+  uint64_t stream;         /* XXH64 of the use's path: what its draws are keyed by */
+  Span span;
+} ProgCall;
+
+/* A branch that a `select` takes for some data only. */
+typedef struct ProgSelection {
+  ValueId rows;    /* F32 [ROWS] of `step`, 0 or 1: whether the branch is taken. The operand is masked by it */
+  double share;    /* expected, without knowing more: 1 / branches */
+  Span span;
+} ProgSelection;
+
 typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW } OptimKind;
 typedef struct ProgOptim {
   OptimKind kind;
@@ -259,6 +289,9 @@ typedef struct Program {
   ProgMonitor monitor;
   ProgGroups groups;                      /* n_sets 0: rows are not grouped */
   ValueId *cuts; uint32_t n_cuts;         /* values of the step that only `strictly` counts as ways in: clip scales, denominators */
+  ProgPlugin *plugins; uint32_t n_plugins;
+  ProgCall *calls; uint32_t n_calls;
+  ProgSelection *selections; uint32_t n_selections;
   ProgOptim optim;
   ProgTrain train;
   ProgEval *evals; uint32_t n_evals;
