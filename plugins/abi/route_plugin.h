@@ -107,8 +107,8 @@ typedef struct RouteView {
 } RouteView;
 
 /* ---- route.expr/1: a postfix formula ------------------------------------------------------------------------------- */
-/* A value has rows and units (an input), rows only, units only, or neither (a number). Operands of different kinds are
- * stretched. A regularizer's formula ends with one number, a gate's with rows, with units or without; a schedule's with
+/* A value has rows and units (an input), units only (an input of one row that is the same for all data: a vector of
+ * parameters), rows only, or neither (a number). Operands of different kinds are stretched. A regularizer's formula ends with one number, a gate's with rows, with units or without; a schedule's with
  * a number made of parameters and clocks. */
 #define ROUTE_EXT_EXPR "route.expr/1"
 typedef enum RouteExprOp {
@@ -167,7 +167,8 @@ typedef struct RouteSpan {
 typedef struct RouteReduce {
   uint32_t size;
   uint32_t reserved;
-  size_t (*acc_size)(const void *state, const size_t *cols);            /* [bind] bytes, from the columns of each input; at most 2^30 */
+  /* [bind] bytes, from the columns of each input and the most rows that a batch has; at most 2^30 */
+  size_t (*acc_size)(const void *state, const size_t *cols, size_t max_rows);
   void (*partial)(const void *state, const RouteView *in, void *acc);   /* [step] adds a tile; in: [n_inputs] */
   void (*merge)(const void *state, const size_t *cols, void *acc, const void *other); /* [step] acc += other */
   double (*finish)(const void *state, const size_t *cols, size_t rows, void *acc);   /* [step] the value; may leave what grad() needs in acc */
