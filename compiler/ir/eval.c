@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * eval.c -- the oracle: runs a graph in double, value by value in graph order. */
 #include "ops.h"
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 Shape eval_extents(const EvalInput *in, const Shape *s) {
   Shape r = *s;
@@ -10,6 +12,23 @@ Shape eval_extents(const EvalInput *in, const Shape *s) {
     else if (dim_is_rows(r.d[i])) r.d[i] = in->sets[dim_set(r.d[i])][1];
   }
   return r;
+}
+
+/* Stochastic rounding: upwards with the chance that makes the mean right. The draw is a function of the number's magnitude, so
+ * that what cancels because it is computed twice in the same way still does. */
+static void round_by_chance(double *v, int64_t n, uint64_t seed) {
+  for (int64_t k = 0; k < n; k++) {
+    const double size = fabs(v[k]);
+    float near = (float)size;
+    if ((double)near == size || !isfinite(near)) continue;
+    const float low = (double)near < size ? near : nextafterf(near, 0), high = nextafterf(low, INFINITY);
+    uint64_t draw;
+    memcpy(&draw, &size, sizeof draw);
+    draw = (draw ^ seed * 0x9E3779B97F4A7C15u) * 0xff51afd7ed558ccdu;
+    draw = (draw ^ draw >> 32) * 0xc4ceb9fe1a85ec53u;
+    const double chance = (size - (double)low) / ((double)high - (double)low);
+    v[k] = copysign((double)((double)(draw >> 11) * 0x1p-53 < chance ? high : low), v[k]);
+  }
 }
 
 EvalResult graph_eval(const Graph *g, Arena *a, const EvalInput *in) {
@@ -29,7 +48,7 @@ EvalResult graph_eval(const Graph *g, Arena *a, const EvalInput *in) {
     }
     c.value[id] = ARENA_NEWS(a, double, n ? n : 1);
     op_info(v->op)->eval(&c, v, c.value[id]);
-    for (int64_t k = 0; in->single && v->dtype == DT_F32 && k < n; k++) c.value[id][k] = (float)c.value[id][k];
+    if (in->rounding && v->dtype == DT_F32) round_by_chance(c.value[id], n, in->rounding);
   }
   return (EvalResult){c.value};
 }

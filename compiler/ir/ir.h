@@ -146,7 +146,8 @@ typedef struct EvalInput {
   const double *scalars;        /* [scalar] */
   double step, total_steps, steps_per_epoch;
   uint64_t seed;
-  bool single;                  /* values of F32 are rounded to float: what rounding alone does to a result */
+  uint64_t rounding;            /* not 0: values of F32 go to a float beside them, which one is drawn by this seed, and the mean of
+                                   the draws is the value; equal numbers go the same way. What rounding alone does to a result */
 } EvalInput;
 typedef struct EvalResult { double **value; /* [ValueId] row-major, NULL if not reachable from a root */ } EvalResult;
 /* Computes every value that a root needs. All float types are evaluated in double (CAST to F32 does not

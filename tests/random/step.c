@@ -15,9 +15,11 @@
 
 /* Bound of |compiled - interpreted| relative to the largest magnitude of the tensor in the interpreter; where
  * a program is so ill-conditioned that more is lost (a correlation over three rows), AMPLIFIED times what the
- * interpreter's own result moves by when each of its values is rounded to float. */
+ * interpreter's own result moves by when each of its values is rounded to a float beside it by chance: the most
+ * of ROUNDINGS draws, since in one draw errors may happen to cancel. */
 #define BOUND     2e-5
 #define AMPLIFIED 10
+#define ROUNDINGS 12
 #define BOUND_SUM 1e-9 /* mixed against the sum, both in double */
 enum { MAX_ROOTS = 512, MAX_ROWS = 256, REDRAWS = 24 };
 #define VANISHED 1e-12 /* of the largest gradient: the rounding of double */
@@ -233,10 +235,13 @@ static double gradient_scale(const Case *x, const Result *want) {
 /* What root i of the interpreter moves by when its values are rounded to float, relative to `scale`. */
 static double amplification(Case *x, const int64_t *pick, int64_t rows, uint32_t i, const Result *want,
                             double scale) {
+  double most = 0;
   EvalInput in = case_input(x, pick, rows);
-  in.single = true;
-  Result rounded = interpreted(x, &in);
-  return distance(rounded.root[i], want->root[i], root_count(x, i, rows), scale);
+  for (in.rounding = 1; in.rounding <= ROUNDINGS; in.rounding++) {
+    const Result rounded = interpreted(x, &in);
+    most = fmax(most, distance(rounded.root[i], want->root[i], root_count(x, i, rows), scale));
+  }
+  return most;
 }
 
 /* Is entry k of root i 0 in the interpreter for any parameters and contents, and not by a cancellation of these? */
