@@ -84,6 +84,90 @@ ValueId ablate_operand(Elab *e, const char *path, const char *name, ValueId id) 
   return id;
 }
 
+/* ---- what was never trained to do without the part ----
+ * Silent where in doubt: any mask of a forward value on the way counts as training without it. */
+static bool is_masked_above(const Graph *g, ValueId id) {
+  const Value *v = &g->v[id];
+  if (v->op == OP_MASK) return true;
+  if (op_class(v->op) != OPC_ELT && op_class(v->op) != OPC_VIEW) return false;
+  for (uint32_t i = 0; i < v->n_args; i++)
+    if (is_masked_above(g, v->args[i])) return true;
+  return false;
+}
+
+/* The parameter that a value holds as it is, in another shape: 1 + its number, or 0. */
+static uint32_t param_under(const Graph *g, ValueId id) {
+  const Value *v = &g->v[id];
+  while ((op_class(v->op) == OPC_VIEW || v->op == OP_TAP) && v->n_args == 1) v = &g->v[v->args[0]];
+  return v->op == OP_PARAM ? 1 + (uint32_t)v->ints[0] : 0;
+}
+
+enum { READS = 1, SUMMED = 2 }; /* holds the place's value element by element; a product of weights with it */
+
+/* A trained bias that a reader of `place` adds to its product: 1 + the parameter, or 0. */
+static uint32_t bias_of_reader(const Elab *step, ValueId place) {
+  const Graph *g = step->g;
+  const Program *p = step->m->p;
+  uint8_t *is = ARENA_NEWS(step->m->a, uint8_t, g->n);
+  is[place] = READS;
+  for (ValueId id = place + 1; id < g->n; id++) {
+    const Value *v = &g->v[id];
+    const bool same = op_class(v->op) == OPC_VIEW || (op_class(v->op) == OPC_ELT && v->op != OP_MASK);
+    for (uint32_t i = 0; i < v->n_args; i++) {
+      const uint8_t how = is[v->args[i]];
+      if (how == READS && same) is[id] = READS;
+      if (how == READS && v->op == OP_DOT && param_under(g, v->args[1 - i])) is[id] = SUMMED;
+      if (how == SUMMED && (op_class(v->op) == OPC_VIEW || v->op == OP_TAP)) is[id] = SUMMED;
+      const uint32_t bias = how == SUMMED && v->op == OP_ADD ? param_under(g, v->args[1 - i]) : 0;
+      if (bias && p->params[bias - 1].trainable && p->params[bias - 1].shape.rank == 1) return bias;
+    }
+  }
+  return 0;
+}
+
+static bool is_hidden(const Model *m, const char *path, const char *part) {
+  if (part) return strmap_get(&m->step->hidden, arena_printf(m->a, "%s.%s", path, part)) != NULL;
+  return strmap_get(&m->step->hidden, path) != NULL;
+}
+
+static bool has_value_route(const Model *m, const char *path) {
+  for (uint32_t i = 0; i < m->n_route; i++)
+    if (m->route[i].ok && (int)m->route[i].decl->ast->num == ROUTE_VALUE && path_matches(m->step, &m->route[i].place, path)) return true;
+  return false;
+}
+
+/* A part of its split, or an operand of the mix that it is. */
+static bool has_part(Model *m, const Place *p, const char *part) {
+  const Split *s = split_of_place(m->step, p);
+  for (uint32_t i = 0; !s && i < p->val->n_items; i++)
+    if (!strcmp(p->val->names[i], part)) return true;
+  return s && part_of(s, part) >= 0;
+}
+
+static bool lacks_recovery(Model *m, const Ablated *a, const Place *p, uint32_t *bias) {
+  const bool whole = path_matches(m->step, &a->whole, p->path);
+  if (!whole && !(a->has_part && path_matches(m->step, &a->place, p->path) && has_part(m, p, a->ast->text))) return false;
+  const bool routed = has_value_route(m, p->path);
+  if (routed ? is_hidden(m, p->path, whole ? NULL : a->ast->text) : is_masked_above(m->step->g, p->value)) return false;
+  return (*bias = bias_of_reader(m->step, p->value)) != 0;
+}
+
+static void warn_unrecovered(Elab *e, const Ablated *a, const char *evaluation) {
+  Model *m = e->m;
+  for (uint32_t i = 0; i < m->step->n_places && m->p->train.present && m->p->n_origins && !m->walk; i++) {
+    const Place *p = m->step->places[i];
+    uint32_t bias;
+    if (!lacks_recovery(m, a, p, &bias)) continue;
+    const char *text = ast_source_text(m, a->ast), *part = path_matches(m->step, &a->whole, p->path) ? NULL : a->ast->text;
+    Diag *g = err(m, W0421, a->ast->span, evaluation, text);
+    diag_also(m->diags, g, m->p->params[bias - 1].span, "`%s` was trained with it there", m->p->params[bias - 1].path);
+    if (part)
+      diag_help(m->diags, g, "hide it from a part of the data in training: `route recover: value of %s { when CLASS to { %s = 0 }; otherwise to all }`", p->path, part);
+    else diag_help(m->diags, g, "hide it from a part of the data in training: `route recover: value of %s { when CLASS to none; otherwise to all }`", p->path);
+    return;
+  }
+}
+
 /* ---- what changed nothing ---- */
 static bool in_the_model(Elab *e, const Ablated *a) {
   const Elab *step = e->m->step;
@@ -105,6 +189,7 @@ void ablate_finish(Elab *e, const char *evaluation) {
       *PUSH(m->a, names, n) = arena_printf(m->a, "%s.%s", m->split[i].decl->name, m->split[i].parts[k].name);
   for (uint32_t i = 0; i < e->n_ablated; i++) {
     const Ablated *a = &e->ablated[i];
+    if (a->found) warn_unrecovered(e, a, evaluation);
     if (a->found || !a->has_whole) continue;
     const char *text = ast_source_text(m, a->ast);
     Diag *g = err(m, E0426, a->ast->span, text, evaluation);

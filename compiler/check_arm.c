@@ -329,11 +329,26 @@ static ValueId blend(Elab *e, ValueId cond, ValueId own, ValueId m) {
   return ir_where(g, ir_bin(g, OP_EQ, cond, f32_const(e, at, 1)), own, part);
 }
 
-ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, int only) {
+/* What the weights of an arm of a `value of` route hide: parts of the place, and the whole if all are 0. */
+static void note_hidden(Elab *e, const char *path, const Parts *parts, const double *w, int only) {
+  bool all = true;
+  for (uint32_t i = 0; i < (parts->n ? parts->n : 1); i++) {
+    all = all && w[i] == 0;
+    if (w[i] != 0 || !parts->n || (only >= 0 && (uint32_t)only != i)) continue;
+    strmap_put(e->m->a, &e->hidden, arena_printf(e->m->a, "%s.%s", path, parts->names[i]), e);
+  }
+  if (all) strmap_put(e->m->a, &e->hidden, path, e);
+}
+
+ValueId route_factor(Elab *e, RouteDecl *r, const char *path, const Parts *parts, const Val *v, int only) {
   uint32_t n;
   double *other;
   Arm *arms = route_arms(e, r, parts, &n, &other);
   if (!arms) return 0;
+  if ((int)r->decl->ast->num == ROUTE_VALUE) {
+    note_hidden(e, path, parts, other, only);
+    for (uint32_t i = 0; i < n; i++) note_hidden(e, path, parts, arms[i].weight, only);
+  }
   uint32_t first = e->g->n;
   ValueId m = part_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? other : other + only, v);
   for (uint32_t i = n; i-- > 0;) {

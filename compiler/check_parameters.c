@@ -390,7 +390,7 @@ static ValueId *weights_make(Elab *e, const Table *t, const Shape *datum, Span a
   ValueId *w = ARENA_NEWS(m->a, ValueId, t->n + 1);
   const Val *like = val_tensor(e, at, ir_const(e->g, at, 0, datum, DT_F32));
   for (uint32_t k = 0; k < t->n; k++) {
-    w[k] = k == t->joint ? ir_const(e->g, at, 1, datum, DT_F32) : route_factor(e, t->r, &parts, like, (int)k);
+    w[k] = k == t->joint ? ir_const(e->g, at, 1, datum, DT_F32) : route_factor(e, t->r, NULL, &parts, like, (int)k);
     if (!w[k]) return NULL;
   }
   return w;

@@ -140,7 +140,7 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
     parts.names = ARENA_NEWS(m->a, const char *, parts.n + 1);
     for (uint32_t i = 0; i < parts.n; i++) parts.names[i] = split->parts[i].name;
   }
-  for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], &parts, v, -1);
+  for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], path, &parts, v, -1);
   return masks_and_tap(e, &f, path, v->id, p->span);
 }
 
@@ -156,7 +156,7 @@ void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const 
   Found f = routes_at(e, path, mix, &self);
   Parts parts = {.names = names, .n = n};
   for (uint32_t k = 0; k < n && f.n; k++) {
-    for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], &parts, operands[k], (int)k);
+    for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], path, &parts, operands[k], (int)k);
     operands[k] = val_at(e, operands[k], operands[k]->span);
     operands[k]->id =
         masks_and_tap(e, &f, arena_printf(e->m->a, "%s.%s", path, names[k]), operands[k]->id, span);

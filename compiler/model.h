@@ -289,6 +289,7 @@ struct Elab {
   struct Ablated *ablated; /* of an evaluation: what is 0 in it */
   uint32_t n_ablated;
   StrMap params;      /* path -> ParamUse*: one PARAM value per parameter and graph */
+  StrMap hidden;      /* "z.upper", "z": what a `value of` route gives the weight 0 for some data; of the training step */
   struct Owner *owner; /* of the finished forward graph (check_regions) */
 };
 #define NO_DATA UINT32_MAX
@@ -399,7 +400,7 @@ typedef struct Parts { /* what targets may name: of a split, or the operands of 
 } Parts;
 /* The factor with v's shape: a chain over the arms. `only`: the one part whose weight counts (the operands of a mix,
  * the regions of a `parameters of` route), or -1. 0 after an error. */
-ValueId route_factor(Elab *e, RouteDecl *r, const Parts *parts, const Val *v, int only);
+ValueId route_factor(Elab *e, RouteDecl *r, const char *path, const Parts *parts, const Val *v, int only);
 /* Weights of parts as a tensor of v's shape. */
 ValueId part_weights(Elab *e, const Parts *p, const double *w, const Val *v);
 /* ---- check_route.c ---- */
