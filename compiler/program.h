@@ -181,7 +181,6 @@ typedef struct ProgPlugin {
   const struct RoutePlugin *code;
   Span span;
 } ProgPlugin;
-typedef enum CallAbility { CALL_SPAN, CALL_REDUCE, CALL_GATE, CALL_SCHEDULE } CallAbility;
 /* One use of an op that is not a formula. CALL values of the program's graphs name it by its number; its state is made when
  * the job is bound, in every process. */
 typedef struct ProgCall {

@@ -39,6 +39,10 @@ typedef enum ClockKind {
   CLOCK_STEPS_PER_EPOCH
 } ClockKind;
 
+/* What a CALL calls: a sum over elements (result rank-0 F32), statistics over rows (likewise), weights of rows (F32, the
+ * inputs' rows and a last axis of units; the shape is given), a number from clocks (rank-0 F64). */
+typedef enum CallAbility { CALL_SPAN, CALL_REDUCE, CALL_GATE, CALL_SCHEDULE } CallAbility;
+
 typedef uint64_t OriginSet; /* bit i = origin i of the Program; at most 64 */
 
 typedef enum Phase { PHASE_FORWARD, PHASE_ADJOINT, PHASE_UPDATE } Phase;
@@ -113,6 +117,16 @@ ValueId ir_rslice(Graph *g, ValueId a, int64_t set); /* a itself if it has no RO
 ValueId ir_dot(Graph *g, ValueId a, ValueId b, const int64_t *batch_a, const int64_t *batch_b, uint32_t nb,
                const int64_t *con_a, const int64_t *con_b, uint32_t nc);
 ValueId ir_clock(Graph *g, ClockKind k);
+/* The value of call `call` of the program. units: of a gate's result, else 0. Appends what the op wants beside the inputs
+ * (DATUM, clocks). training: false in evaluations. An input whose gradient the plugin does not give goes in under a STOP.
+ * NULL in *why, or what is wrong with the inputs (arena text), and 0 is returned. */
+ValueId ir_call(Graph *g, Span s, uint32_t call, CallAbility ability, const ValueId *inputs, uint32_t n_inputs,
+                int64_t units, bool training, const char **why);
+/* A CALL's inputs: its first arguments. A gate's DATUM stands behind them. */
+uint32_t ir_call_inputs(const Graph *g, const Value *v);
+static inline bool ir_call_is_gradient(const Value *v) { return v->ints[1] > 0; }
+/* Rows and columns of an input: columns are the last axis, but neither ROWS nor an axis of integers. */
+int ir_call_lead(const Value *input); /* axes that are rows */
 
 static inline Value *ir_value(const Graph *g, ValueId id) { return &g->v[id]; }
 /* shape_of(rank, dims...): shape_of(0), shape_of(2, DIM_ROWS, 3). The list is an int64_t array, so plain ints are fine. */
@@ -136,6 +150,24 @@ bool graph_equal(const Graph *a, const Graph *b);
 const char *graph_verify(Graph *g);
 
 /* ---- the oracle: a naive interpreter in double --------------------------------------------------------------- */
+/* One CALL for the function that knows plugins. Inputs, the value and dy are row-major; out is zeroed. */
+typedef struct EvalCall {
+  uint32_t call, what;
+  CallAbility ability;
+  bool training;
+  uint32_t n_inputs;
+  const double *const *input; /* [n_inputs] */
+  const bool *label;          /* [n_inputs] */
+  const int64_t *cols;        /* [n_inputs] */
+  int64_t rows, out_cols;     /* of each input (of a span or a parameter: of the first); of the result */
+  const int32_t *datum, *position; /* [row] of a gate */
+  const double *value, *dy;   /* of gradients */
+  double step;
+  uint64_t seed;
+  double *out;
+} EvalCall;
+typedef void EvalCallFn(void *ctx, const EvalCall *c);
+
 typedef struct EvalInput {
   int64_t rows;                 /* rows of the batch */
   const double *const *params;  /* [param] row-major logical values */
@@ -146,6 +178,7 @@ typedef struct EvalInput {
   const double *scalars;        /* [scalar] */
   double step, total_steps, steps_per_epoch;
   uint64_t seed;
+  EvalCallFn *call; void *call_ctx; /* what computes CALL; NULL: the graph has none */
   uint64_t rounding;            /* not 0: values of F32 go to a float beside them, which one is drawn by this seed, and the mean of
                                    the draws is the value; equal numbers go the same way. What rounding alone does to a result */
 } EvalInput;

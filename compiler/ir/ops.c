@@ -82,6 +82,7 @@ static const OpParts parts[OP_COUNT] = {
     REST(GATHER, "", rule_gather, eval_gather, vjp_gather),
     REST(SCATTER, "", rule_scatter, eval_scatter, vjp_scatter),
     REST(FOLD, UNFOLD_INTS, rule_fold, eval_fold, vjp_fold),
+    REST(CALL, "call what ability training", rule_call, eval_call, vjp_call),
 };
 
 /* op.def's half and the half above, as one record. An op without a rule shows in the test of the table. */

@@ -8,12 +8,12 @@ typedef const char *OpRule(OpUse *u);
 OpRule rule_column, rule_stored, rule_rank0_f64, rule_const, rule_iota, rule_datum, rule_random;
 OpRule rule_float, rule_bool, rule_any, rule_cast, rule_tap, rule_number, rule_compare, rule_mask, rule_where;
 OpRule rule_bcast, rule_reshape, rule_transpose, rule_slice, rule_pad, rule_take, rule_put, rule_concat, rule_rslice, rule_unfold;
-OpRule rule_reduce, rule_argmax, rule_dot, rule_gather, rule_scatter, rule_fold;
+OpRule rule_reduce, rule_argmax, rule_dot, rule_gather, rule_scatter, rule_fold, rule_call;
 
 typedef void OpEval(const EvalCtx *c, const Value *v, double *out);
 OpEval eval_column, eval_param, eval_state, eval_scalar, eval_clock, eval_const, eval_iota, eval_datum, eval_random;
 OpEval eval_elt, eval_bcast, eval_reshape, eval_transpose, eval_slice, eval_pad, eval_take, eval_put, eval_concat;
-OpEval eval_rslice, eval_unfold, eval_reduce, eval_argmax, eval_dot, eval_gather, eval_scatter, eval_fold;
+OpEval eval_rslice, eval_unfold, eval_reduce, eval_argmax, eval_dot, eval_gather, eval_scatter, eval_fold, eval_call;
 
 typedef double OpScalar(const double *x, Dtype dtype);
 OpScalar scalar_neg, scalar_abs, scalar_sign, scalar_exp, scalar_log, scalar_sqrt, scalar_tanh, scalar_erf;
@@ -25,7 +25,7 @@ typedef void OpVjp(Graph *g, ValueId v, ValueId dy, ValueId *dargs);
 OpVjp vjp_neg, vjp_abs, vjp_exp, vjp_log, vjp_sqrt, vjp_tanh, vjp_erf, vjp_sigmoid, vjp_softplus, vjp_relu, vjp_sin;
 OpVjp vjp_cos, vjp_cast, vjp_tap, vjp_same, vjp_add, vjp_sub, vjp_mul, vjp_div, vjp_minmax, vjp_pow, vjp_mask;
 OpVjp vjp_where, vjp_bcast, vjp_reshape, vjp_transpose, vjp_slice, vjp_pad, vjp_take, vjp_put, vjp_concat, vjp_unfold;
-OpVjp vjp_sum, vjp_amax, vjp_dot, vjp_gather, vjp_scatter, vjp_fold;
+OpVjp vjp_sum, vjp_amax, vjp_dot, vjp_gather, vjp_scatter, vjp_fold, vjp_call;
 
 static inline Shape eval_shape(const EvalCtx *c, const Shape *s) { return eval_extents(c->in, s); }
 static inline int64_t eval_count(const EvalCtx *c, const Shape *s) {

@@ -340,7 +340,7 @@ static void contractions(void **state) {
 static void every_derivative_was_compared(void **state) {
   (void)state;
   for (int op = 1; op < OP_COUNT; op++)
-    if (op_info((Op)op)->vjp && !tested[op])
+    if (op_info((Op)op)->vjp && !tested[op] && op != OP_CALL) /* unit.ir_call */
       fail_msg("%s was not compared with difference quotients", op_name((Op)op));
 }
 

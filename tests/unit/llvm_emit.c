@@ -126,7 +126,7 @@ static void random_graphs_planned(void **state) {
 static void every_operation_occurred(void **state) {
   (void)state;
   if (getenv("LLVM_RUN_SEED")) return;
-  for (int op = 1; op < OP_COUNT; op++) {
+  for (int op = 1; op < OP_CALL; op++) { /* calls: unit.llvm_call */
     if (!seen_op[op]) fprintf(stderr, "%s never occurred\n", op_name((Op)op));
     assert_true(seen_op[op]);
   }

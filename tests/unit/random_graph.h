@@ -733,7 +733,7 @@ static inline RandomGraph *random_graph(Arena *a, uint64_t seed, RandomOptions o
   for (uint32_t made = 0, tries = 0; made < options.n_ops && tries < 20 * options.n_ops; tries++) {
     if (2 * made >= options.n_ops) r->g->phase = PHASE_ADJOINT;
     ValueId before = r->g->n;
-    bool ok = rg_step(r, (Op)rg_int(&r->state, 1, OP_COUNT - 1)) != 0;
+    bool ok = rg_step(r, (Op)rg_int(&r->state, 1, OP_CALL - 1)) != 0;
     for (ValueId id = before; id < r->g->n; id++)
       for (int32_t i = 1; i < rg_v(r, id)->shape.rank; i++)
         if (options.rows_lead && dim_is_rows(rg_v(r, id)->shape.d[i])) rg_drop(r, before), ok = false;
