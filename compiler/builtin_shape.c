@@ -173,7 +173,7 @@ Val *bi_matmul(BuiltinCall *c) {
   return v;
 }
 
-/* ---- mix ---- */
+/* ---- mix, select ---- */
 /* Without its last axis, which has one entry: the names of the others stay. */
 static Val *without_last(Elab *e, Span span, ValueId id, const Val *named) {
   Shape s = e->g->v[id].shape;
@@ -186,7 +186,7 @@ static Val *without_last(Elab *e, Span span, ValueId id, const Val *named) {
 /* A weight for each datum (or position), or of x's shape: a trailing axis of 1 is dropped. */
 static Val *weight_of(BuiltinCall *c, Val *w) {
   Elab *e = c->e;
-  ValueId id = as_f32(e, w, "the weight of `mix`");
+  ValueId id = as_f32(e, w, arena_printf(e->m->a, "the weight of %s", arg_what(c)));
   if (!id) return NULL;
   const Val *v = val_like(e, w->span, id, w);
   const Shape s = e->g->v[id].shape;
@@ -209,7 +209,30 @@ static Val *mix_weight(BuiltinCall *c, Val **ws, uint32_t nw, uint32_t i, uint32
   return without_last(e, c->span, ir_slice(e->g, ws[0]->id, s.rank - 1, i, 1, 1), ws[0]);
 }
 
-Val *bi_mix(BuiltinCall *c) {
+/* The operand where its weight is not 0, exactly 0 elsewhere. What is taken by whole data is a root of the graph: such data's
+ * rows can be computed apart from others (pass/pack.c). */
+static Val *taken(BuiltinCall *c, Val *w, Val *x, const char *name, uint32_t n) {
+  Elab *e = c->e;
+  ValueId id, fw, fx;
+  Val *axes;
+  if (val_bad(w)) return val_poison(e, c->span);
+  uint32_t first = e->g->n;
+  const Shape s = *val_shape(e, w);
+  id = as_f32(e, w, arg_what(c));
+  id = ir_cast(e->g, ir_bin(e->g, OP_NE, id, f32_const(e, c->span, 0)), DT_F32);
+  for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = c->span;
+  if (s.rank == 1 && val_has_rows(e, w)) {
+    e->g->v[id].name = arena_printf(e->m->a, "%s%s%s taken", e->bind_path ? e->bind_path : "", e->bind_path ? "." : "", name);
+    graph_root(e->g, ROOT_SELECTION, e->n_selections++, n, id);
+  }
+  Val *f = val_like(e, c->span, id, w);
+  if (!broadcast_pair(e, c->span, arg_what(c), x, f, &fx, &fw, &axes)) return val_poison(e, c->span);
+  Val *r = val_like(e, c->span, ir_bin(e->g, OP_MASK, fx, fw), axes);
+  e->g->v[r->id].span = c->span;
+  return r;
+}
+
+static Val *blend(BuiltinCall *c, bool select) {
   Elab *e = c->e;
   Model *m = e->m;
   uint32_t nw = 1, n = 0;
@@ -225,14 +248,14 @@ Val *bi_mix(BuiltinCall *c) {
   /* a named axis is one of positions, however many they are, not one of operands */
   bool columns = nw == 1 && n > 0 && sw->rank > (n == 2) && sw->d[sw->rank - 1] == (int64_t)n && !ws[0]->axis[sw->rank - 1];
   if (n < 2 || !(nw == n || nw == n - 1 || columns)) {
-    Diag *g = err(m, E0338, c->span, nw, plural(nw, "weight", "weights"), n);
+    Diag *g = err(m, E0338, c->span, c->fn->name, nw, plural(nw, "weight", "weights"), n);
     diag_note(m->diags, g,
               "give one weight for each operand, one less than that, or one tensor whose last axis has an "
               "entry for each");
     return poison(c);
   }
   for (uint32_t i = 0; i < n; i++) {
-    ValueId id = as_f32(e, xs[i], "an operand of `mix`");
+    ValueId id = as_f32(e, xs[i], arena_printf(m->a, "an operand of %s", arg_what(c)));
     if (!id) return poison(c);
     Val *x = val_like(e, xs[i]->span, id, xs[i]);
     x->place = xs[i]->place;
@@ -243,13 +266,17 @@ Val *bi_mix(BuiltinCall *c) {
   Val *sum = NULL;
   for (uint32_t i = 0; i < n; i++) {
     Val *w = columns ? mix_weight(c, ws, 1, i, n + 100) : mix_weight(c, ws, nw, i, n);
-    Val *term = elab_binary(e, c->call, "*", w, xs[i]);
+    Val *x = select ? taken(c, w, xs[i], names[i], n) : xs[i];
+    Val *term = elab_binary(e, c->call, "*", w, x);
     sum = sum ? elab_binary(e, c->call, "+", sum, term) : term;
   }
   if (val_bad(sum)) return sum;
   sum->items = xs, sum->names = names, sum->n_items = n;
   return sum;
 }
+
+Val *bi_mix(BuiltinCall *c) { return blend(c, false); }
+Val *bi_select(BuiltinCall *c) { return blend(c, true); }
 
 Val *bi_copies(BuiltinCall *c) {
   Diag *g = err(c->e->m, E0222, c->span);

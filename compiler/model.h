@@ -279,7 +279,7 @@ struct Elab {
   const Ast *bind_ast; /* outermost expression of the binding being elaborated */
   Entry *bind_entry;
   const char *bind_path;
-  uint32_t depth, n_expressions;
+  uint32_t depth, n_expressions, n_selections;
   StrMap dropouts; /* path of the binding -> how many it has */
   bool in_condition;  /* of an arm */
   bool in_class;      /* of a class declaration: draws may stand there */

@@ -192,13 +192,6 @@ typedef struct ProgCall {
   Span span;
 } ProgCall;
 
-/* A branch that a `select` takes for some data only. */
-typedef struct ProgSelection {
-  ValueId rows;    /* F32 [ROWS] of `step`, 0 or 1: whether the branch is taken. The operand is masked by it */
-  double share;    /* expected, without knowing more: 1 / branches */
-  Span span;
-} ProgSelection;
-
 typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW } OptimKind;
 typedef struct ProgOptim {
   OptimKind kind;
@@ -290,7 +283,6 @@ typedef struct Program {
   ValueId *cuts; uint32_t n_cuts;         /* values of the step that only `strictly` counts as ways in: clip scales, denominators */
   ProgPlugin *plugins; uint32_t n_plugins;
   ProgCall *calls; uint32_t n_calls;
-  ProgSelection *selections; uint32_t n_selections;
   ProgOptim optim;
   ProgTrain train;
   ProgEval *evals; uint32_t n_evals;

@@ -71,9 +71,12 @@ typedef enum RootKind {
   ROOT_METRIC,  /* a = metric of the evaluation; F32 [ROWS] */
   ROOT_KEY,     /* the evaluation's group key, I32 [ROWS] */
   ROOT_PICTURE, /* a = picture column; F32 [ROWS, ...] */
+  ROOT_SELECTION, /* a = number, b = branches of the select: F32 [ROWS], 1 where a datum takes the branch, else 0. For
+                     pass_pack() alone, which ends it: nobody reads it back */
   ROOT_KEEP     /* a = any number: a value that must be materialised and can be read back (tests, monitors) */
 } RootKind;
 typedef struct Root { RootKind kind; uint32_t a, b; ValueId value; } Root;
+static inline bool root_has_b(RootKind k) { return k == ROOT_STATE || k == ROOT_SELECTION; }
 
 typedef struct Graph {
   Arena *arena;

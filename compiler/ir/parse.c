@@ -230,13 +230,13 @@ static bool read_value(Reader *r, Graph *g) {
 
 /* After "root". */
 static bool read_root(Reader *r, Graph *g) {
-  static const char *const names[] = {"loss", "grad", "param", "state", "metric", "key", "picture", "keep"};
+  static const char *const names[] = {"loss", "grad", "param", "state", "metric", "key", "picture", "selection", "keep"};
   const char *w;
   size_t n = word(r, &w);
   uint32_t kind = 0, a, b = 0, value;
   while (kind <= ROOT_KEEP && !word_is(w, n, names[kind])) kind++;
   if (kind > ROOT_KEEP) return bad(r, "an unknown kind of root");
-  if (!u32(r, &a) || (kind == ROOT_STATE && !u32(r, &b))) return false;
+  if (!u32(r, &a) || (root_has_b((RootKind)kind) && !u32(r, &b))) return false;
   if (!take(r, "%") || !u32(r, &value) || !value || value >= g->n) return bad(r, "a root of no value");
   graph_root(g, (RootKind)kind, a, b, value);
   return true;

@@ -128,7 +128,8 @@ void ir_print_value(const Graph *g, ValueId id, FILE *f) {
 void graph_print(const Graph *g, FILE *f) {
   static const char *const root_names[] = {
       [ROOT_LOSS] = "loss",     [ROOT_GRAD] = "grad", [ROOT_PARAM] = "param",     [ROOT_STATE] = "state",
-      [ROOT_METRIC] = "metric", [ROOT_KEY] = "key",   [ROOT_PICTURE] = "picture", [ROOT_KEEP] = "keep"};
+      [ROOT_METRIC] = "metric", [ROOT_KEY] = "key",   [ROOT_PICTURE] = "picture", [ROOT_SELECTION] = "selection",
+      [ROOT_KEEP] = "keep"};
   fputs("graph \"", f);
   print_text(g->name ? g->name : "", f);
   fputs("\"\n", f);
@@ -139,7 +140,7 @@ void graph_print(const Graph *g, FILE *f) {
   for (uint32_t i = 0; i < g->n_roots; i++) {
     const Root *r = &g->roots[i];
     fprintf(f, "root %s %u", (unsigned)r->kind <= ROOT_KEEP ? root_names[r->kind] : "?", r->a);
-    if (r->kind == ROOT_STATE) fprintf(f, " %u", r->b);
+    if (root_has_b(r->kind)) fprintf(f, " %u", r->b);
     fprintf(f, " %%%u\n", r->value);
   }
 }

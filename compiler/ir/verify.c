@@ -97,6 +97,8 @@ static const char *root_fault(Graph *g, const Root *r) {
         return arena_printf(g->arena, "its shape is not that of %%%u", id);
     }
     return NULL;
+  case ROOT_SELECTION:
+    return v->dtype == DT_F32 && rows && v->shape.rank == 1 && r->b ? NULL : "a selection is f32[ROWS], of some branches";
   case ROOT_KEEP: break;
   }
   return NULL;
