@@ -325,9 +325,8 @@ Val *bi_embedding(BuiltinCall *c) {
 }
 
 /* The number of a stream of draws: numbered within its own binding, so that it does not depend on what else is declared. */
-static int64_t draw_stream(BuiltinCall *c, const char *what) {
-  Elab *e = c->e;
-  const char *where = fault("count-all-dropouts") ? "" : e->bind_path ? e->bind_path : c->s->vpath;
+int64_t draw_stream(Elab *e, Scope *s, const char *what) {
+  const char *where = fault("count-all-dropouts") ? "" : e->bind_path ? e->bind_path : s->vpath;
   uintptr_t k = (uintptr_t)strmap_get(&e->dropouts, where) + 1;
   strmap_put(e->m->a, &e->dropouts, where, (void *)k);
   const char *key = arena_printf(e->m->a, "%s.%s%u", where, what, (unsigned)k);
@@ -348,7 +347,7 @@ Val *bi_random(BuiltinCall *c) {
     err(e->m, E0357, c->span);
     return poison(c);
   }
-  int64_t stream = draw_stream(c, "random");
+  int64_t stream = draw_stream(e, c->s, "random");
   Shape s = batch ? (Shape){0} : shape_of(1, DIM_ROWS);
   return val_tensor(e, c->span, ir_make(e->g, OP_RANDOM, c->span, NULL, 0, &stream, 1, 0, &s, DT_F32));
 }
@@ -365,7 +364,7 @@ Val *bi_dropout(BuiltinCall *c) {
   }
   if ((!e->training && !fault("dropout-in-evaluation")) || c->r[1] == 0)
     return val_like(e, c->span, x->id, x);
-  int64_t stream = draw_stream(c, "dropout");
+  int64_t stream = draw_stream(e, c->s, "dropout");
   Shape s = *val_shape(e, x);
   ValueId u = ir_make(e->g, OP_RANDOM, c->span, NULL, 0, &stream, 1, 0, &s, DT_F32);
   ValueId drop = ir_bin(e->g, OP_LT, u, f32_const(e, c->span, c->r[1]));

@@ -46,7 +46,8 @@ static void declare(Model *m, FileScope *file, const Ast *a) {
                {AST_DEF, DECL_DEF},       {AST_CLASS, DECL_CLASS}, {AST_SPLIT, DECL_SPLIT},
                {AST_ROUTE, DECL_ROUTE},   {AST_LOSS, DECL_ORIGIN}, {AST_REGULARIZE, DECL_ORIGIN},
                {AST_EVALUATE, DECL_EVAL}, {AST_SWEEP, DECL_SWEEP}, {AST_EXPECT, DECL_EXPECT},
-               {AST_REGION, DECL_REGION}, {AST_FORBID, DECL_FORBID}, {AST_PARAMETER, DECL_PARAMETER}};
+               {AST_REGION, DECL_REGION}, {AST_FORBID, DECL_FORBID}, {AST_PARAMETER, DECL_PARAMETER},
+               {AST_PLUGIN, DECL_PLUGIN}};
   if (a->kind == AST_MODEL) declare_single(m, &m->model, a, "model");
   if (a->kind == AST_OPTIMIZE) declare_single(m, &m->optimize, a, "optimize");
   if (a->kind == AST_TRAIN) declare_single(m, &m->train, a, "train");
@@ -58,7 +59,8 @@ static void declare(Model *m, FileScope *file, const Ast *a) {
                          [DECL_DEF] = &m->defs,     [DECL_CLASS] = &m->classes, [DECL_USE] = NULL,
                          [DECL_SPLIT] = &m->splits, [DECL_ROUTE] = &m->routes,  [DECL_ORIGIN] = &m->origins,
                          [DECL_EVAL] = &m->evals,   [DECL_SWEEP] = &m->sweeps,  [DECL_EXPECT] = &m->expects,
-                         [DECL_REGION] = &m->regions, [DECL_PARAMETER] = &m->raw_params, [DECL_FORBID] = &m->forbids};
+                         [DECL_REGION] = &m->regions, [DECL_PARAMETER] = &m->raw_params, [DECL_FORBID] = &m->forbids,
+                         [DECL_PLUGIN] = &m->plugins};
     StrMap *map = d->kind <= DECL_USE      ? &file->names
                   : d->kind == DECL_ROUTE  ? &m->route_names
                   : d->kind == DECL_ORIGIN ? &m->origin_names
@@ -74,11 +76,11 @@ static void declare(Model *m, FileScope *file, const Ast *a) {
 void check_declarations(Model *m, FileScope *file, Ast *const *decls, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
     const Ast *a = decls[i];
-    bool library = a->kind == AST_PARAM || a->kind == AST_MODULE || a->kind == AST_DEF;
+    bool library = a->kind == AST_PARAM || a->kind == AST_MODULE || a->kind == AST_DEF || a->kind == AST_PLUGIN;
     if (a->kind == AST_EDITION || a->kind == AST_USE) continue;
     if (!file->is_spec && !library) {
       Diag *g = err(m, W0206, name_span(a), ast_kind_name(a->kind), file->path);
-      diag_note(m->diags, g, "`use` takes params, modules and functions; `extend` takes everything");
+      diag_note(m->diags, g, "`use` takes params, modules, functions and plugins; `extend` takes everything");
       continue;
     }
     declare(m, file, a);
@@ -351,6 +353,7 @@ void check_unused(Model *m) {
   unused(m, &m->splits, W0204, NULL);
   unused(m, &m->defs, W0207, NULL);
   unused(m, &m->uses, W0208, NULL);
+  unused(m, &m->plugins, W0209, NULL);
   for (uint32_t i = 0; i < m->raw_params.n; i++) {
     const Decl *d = m->raw_params.v[i];
     if (d->ast->span.file == m->spec_file && !strmap_get(&m->model_used, d->name))

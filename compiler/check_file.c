@@ -25,14 +25,14 @@ typedef struct Loader {
 static void list_push(Model *m, AstList *l, Ast *n) { *PUSH(m->a, l->v, l->n) = n; }
 
 /* `name` as seen from the file that `at` lies in. */
-static const char *relative_path(Model *m, Span at, const char *name) {
+const char *path_from(Model *m, Span at, const char *name) {
   const char *from = at.file && at.file < m->sources->n ? m->sources->files[at.file]->path : "";
   const char *slash = strrchr(from, '/');
   if (name[0] == '/' || !slash) return name;
   return arena_printf(m->a, "%.*s/%s", (int)(slash - from), from, name);
 }
 
-static const char *real_path(Model *m, const char *path) {
+const char *path_real(Model *m, const char *path) {
   char *real = realpath(path, NULL);
   const char *copy = arena_strdup(m->a, real ? real : path);
   free(real);
@@ -42,8 +42,8 @@ static const char *real_path(Model *m, const char *path) {
 /* Reads and parses an imported file. NULL after an error. */
 static const Ast *load(Loader *l, const Ast *at, Chain *up, Chain *self) {
   Model *m = l->m;
-  const char *path = relative_path(m, at->span, at->text), *why = NULL;
-  self->real = real_path(m, path), self->from = at->span, self->up = up;
+  const char *path = path_from(m, at->span, at->text), *why = NULL;
+  self->real = path_real(m, path), self->from = at->span, self->up = up;
   for (Chain *c = up; c; c = c->up) {
     if (strcmp(c->real, self->real) != 0) continue;
     Diag *g = err(m, E0212, at->name_span.file ? at->name_span : at->span, at->text);
@@ -278,7 +278,7 @@ static void use(Loader *l, FileScope *fs, const Ast *d, Chain *chain) {
     return;
   }
   Chain self;
-  const char *real = real_path(m, relative_path(m, d->span, d->text));
+  const char *real = path_real(m, path_from(m, d->span, d->text));
   FileScope *target = strmap_get(&l->used, real);
   bool cycle = false;
   for (Chain *c = chain; c; c = c->up) cycle = cycle || !strcmp(c->real, real);
@@ -315,6 +315,6 @@ void check_files(Model *m, const ParseResult *spec, uint32_t file) {
   m->path = file && file < m->sources->n ? m->sources->files[file]->path : "spec.route";
   m->root->path = m->path, m->root->ns = "", m->root->is_spec = true;
   m->model_file = m->root;
-  Chain self = {real_path(m, m->path), {0, 0, 0}, NULL};
+  Chain self = {path_real(m, m->path), {0, 0, 0}, NULL};
   declare_file(&l, m->root, spec->file, &self);
 }

@@ -3,6 +3,7 @@
 #include "model.h"
 #include "fault.h"
 #include "builtin.h"
+#include "builtin_plugins.h"
 #include <math.h>
 #include <string.h>
 
@@ -91,7 +92,8 @@ static Val *unknown_name(Elab *e, Scope *s, const Ast *a) {
           a->text);
   } else
     for (uint32_t i = 0; i < m->data.n; i++) names_map(e, &l, &m->datas[i].by_name);
-  if (builtin_find(a->text)) diag_help(m->diags, g, "`%s` is a function: call it", a->text);
+  const RoutePlugin *plugin;
+  if (builtin_find(a->text) || plugin_builtin_op(a->text, &plugin)) diag_help(m->diags, g, "`%s` is a function: call it", a->text);
   diag_suggest(m->diags, g, a->text, l.v, l.n);
   return val_poison(e, a->span);
 }
@@ -484,6 +486,10 @@ static Val *not_callable(Elab *e, Scope *s, const Ast *callee) {
   Model *m = e->m;
   Names l = {0};
   for (uint32_t i = 0; builtin_at(i); i++) names_add(e, &l, builtin_at(i)->name);
+  const RoutePlugin *p;
+  for (uint32_t i = 0; (p = plugin_builtin_at(i)); i++)
+    for (uint32_t k = 0; p->ops[k]; k++) names_add(e, &l, p->ops[k]->name);
+  for (uint32_t i = 0; i < m->plugins.n; i++) names_add(e, &l, m->plugins.v[i]->name);
   for (uint32_t i = 0; i < m->modules.n; i++)
     names_add(e, &l, arena_printf(m->a, "%s%s", m->modules.v[i]->file->ns, m->modules.v[i]->name));
   for (uint32_t i = 0; i < m->defs.n; i++)
@@ -555,7 +561,15 @@ static Val *name_stage(Elab *e, Scope *s, const char *layer, Val *v, Span span) 
 
 Val *elab_call_with(Elab *e, Scope *s, const Ast *call, const Ast *callee, Val *first, const char *layer) {
   if (first && val_bad(first)) return val_poison(e, call->span);
-  const Builtin *b = is_ramp(call, callee) ? builtin_find("ramp") : callee_builtin(s, callee);
+  PluginUse use;
+  PluginFound found = plugin_find(e, s, callee, true, &use);
+  const Builtin *b = found != PLUGIN_NONE ? NULL : is_ramp(call, callee) ? builtin_find("ramp") : callee_builtin(s, callee);
+  if (found == PLUGIN_NONE && !b) found = plugin_find(e, s, callee, false, &use);
+  if (found == PLUGIN_WRONG) return val_poison(e, call->span);
+  if (found == PLUGIN_FOUND) {
+    Val *v = plugin_call(e, s, &use, call, first);
+    return layer ? name_stage(e, s, layer, v, call->span) : v;
+  }
   if (b) {
     Val *v = builtin_call(e, s, b, call, first, layer);
     return layer && !builtin_is_layer(b->name) ? name_stage(e, s, layer, v, call->span) : v;

@@ -89,6 +89,7 @@ Model *model_check(Arena *a, Sources *sources, const ParseResult *spec, const Ov
   uint32_t before = diags->n_errors;
   check_files(m, spec, spec->file ? spec->file->span.file : 0);
   m->p = program_new(m);
+  check_plugins(m);
   check_data_names(m);
   check_class_names(m);
   check_params(m);

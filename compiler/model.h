@@ -45,6 +45,7 @@ typedef enum DeclKind {
   DECL_CLASS,
   DECL_REGION,
   DECL_PARAMETER,
+  DECL_PLUGIN,
   DECL_USE, /* those up to here share one space of names */
   DECL_SPLIT,
   DECL_ROUTE,
@@ -145,6 +146,13 @@ typedef struct RouteDecl {
   bool also;
   const Ast *strength, *cross;
 } RouteDecl;
+
+/* A declared plugin, loaded. */
+typedef struct PluginDecl {
+  Decl *decl;
+  const struct RoutePlugin *code;   /* NULL: it could not be loaded, and that was said */
+  const char *path, *sha256;        /* NULL: it is a built-in one */
+} PluginDecl;
 
 /* ---- values
  * ---------------------------------------------------------------------------------------------------------
@@ -301,7 +309,7 @@ struct Model {
   FileScope *root;
   const char *path;
   uint32_t spec_file;
-  DeclList params, data, modules, defs, classes, uses, splits, routes, origins, evals, sweeps, expects, regions, raw_params, forbids;
+  DeclList params, data, modules, defs, classes, uses, splits, routes, origins, evals, sweeps, expects, regions, raw_params, forbids, plugins;
   StrMap origin_names, route_names, eval_names, sweep_names;
   const Ast *model, *optimize, *train, *monitor; /* NULL: none */
   FileScope *model_file;
@@ -314,6 +322,7 @@ struct Model {
   uint32_t n_split;
   RouteDecl *route;
   uint32_t n_route;
+  PluginDecl *plugin;
   uint64_t structural; /* bit per param */
   uint32_t walk;       /* 0: finding errors and structure; 1: making the program */
   uint64_t seed;
@@ -365,12 +374,28 @@ const char *plural(int64_t n, const char *one, const char *many);
 
 /* ---- check_file.c: imports, extend, replace, drop ---- */
 void check_files(Model *m, const ParseResult *spec, uint32_t file);
+const char *path_from(Model *m, Span at, const char *name); /* a path, from the folder of the file that `at` lies in */
+const char *path_real(Model *m, const char *path);                /* without links, absolute; what was given if there is no such file */
 /* ---- check_decl.c ---- */
 void check_declarations(Model *m, FileScope *file, Ast *const *decls, uint32_t n);
 void check_params(Model *m);
 Val *param_value(Elab *e, Param *p, Span use);
 void check_unused(Model *m);
 bool param_in_range(const Param *p, double x);
+/* ---- check_plugin.c: plugins that are declared, and which of their ops a call means ---- */
+void check_plugins(Model *m); /* loads them */
+typedef struct PluginUse {
+  const struct RoutePlugin *plugin;
+  const struct RouteOp *op;
+  const PluginDecl *decl; /* NULL: of a built-in plugin that nobody declared */
+  const char *shown;      /* "ortho", "ortho.other" */
+} PluginUse;
+typedef enum PluginFound { PLUGIN_NONE, PLUGIN_FOUND, PLUGIN_WRONG /* reported */ } PluginFound;
+/* `declared`: of a plugin that the file declares. Else: of a built-in one. */
+PluginFound plugin_find(Elab *e, Scope *s, const Ast *callee, bool declared, PluginUse *use);
+uint32_t plugin_row(Elab *e, const PluginUse *use, Span span); /* index in Program.plugins */
+/* ---- builtin_plugin.c, builtin_formula.c: calls of their ops ---- */
+Val *plugin_call(Elab *e, Scope *s, const PluginUse *use, const Ast *call, Val *first);
 /* ---- check_data.c ---- */
 void check_data_names(Model *m); /* once, before anything is elaborated */
 void check_data(Model *m);
@@ -551,6 +576,8 @@ ValueId as_f32(Elab *e, const Val *v, const char *what);
 ValueId as_f64_scalar(Elab *e, const Val *v, const char *what);
 ValueId as_bool(Elab *e, const Val *v, const char *what);
 ValueId as_i32(Elab *e, const Val *v, const char *what);
+/* The number of a stream of draws: of the binding that is made, and the place in it. */
+int64_t draw_stream(Elab *e, Scope *s, const char *what);
 Val *as_tensor(Elab *e, Val *v, const char *what); /* any dtype; numbers become rank 0 */
 Val *elab_binary(Elab *e, const Ast *at, const char *op, Val *a, Val *b);
 /* Makes both tensors one shape by the broadcasting rule; false after an error. */

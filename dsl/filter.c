@@ -46,6 +46,7 @@ static const struct Word {
     {"forbid", FORBID, DECLARATION},
     {"parameter", PARAMETER, DECLARATION},
     {"monitor", MONITOR, DECLARATION},
+    {"plugin", PLUGIN, DECLARATION},
     {"optimize", OPTIMIZE, DECLARATION},
     {"train", TRAIN, DECLARATION},
     {"evaluate", EVALUATE, DECLARATION},

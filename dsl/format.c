@@ -469,6 +469,7 @@ static void other_statement(Formatter *f, const Ast *n, uint32_t indent) {
     assigned(f, n->kids[1], indent), opt_block(f, n->kids[2], indent);
     break;
   case AST_MONITOR: put(&f->t, "monitor"), block(f, n->kids[0], indent); break;
+  case AST_PLUGIN: word(f, "plugin ", n->text), opt_block(f, n->kids[0], indent); break;
   case AST_USE:
   case AST_EXTEND:
     put(&f->t, n->kind == AST_USE ? "use " : "extend ");

@@ -71,7 +71,7 @@ static Ast *quantity(Parser *p, Span s, Ast *amount, const Token *unit) {
 %token EDITION "`edition`" PARAM "`param`" DATA "`data`" MODULE "`module`" MODEL "`model`" SPLIT "`split`"
 %token CLASS "`class`" ROUTE "`route`" LOSS "`loss`" REGULARIZE "`regularize`" OPTIMIZE "`optimize`" TRAIN "`train`"
 %token EVALUATE "`evaluate`" EXPECT "`expect`" SWEEP "`sweep`" DEF "`def`" USE "`use`" EXTEND "`extend`"
-%token REGION "`region`" FORBID "`forbid`" PARAMETER "`parameter`" MONITOR "`monitor`"
+%token REGION "`region`" FORBID "`forbid`" PARAMETER "`parameter`" MONITOR "`monitor`" PLUGIN "`plugin`"
 %token REPLACE "`replace`" DROP "`drop`" REPEAT "`repeat`"
 %token <tok> WHEN "`when`" UNLABELLED "`unlabelled`" OTHERWISE "`otherwise`"
 %token <tok> STRICTLY "`strictly`"
@@ -114,6 +114,7 @@ simple_decl
   | FORBID STRICTLY expr TO postfix origins  { $$ = NODE(FORBID, @$, &$2, $3, $5, $6); }
   | PARAMETER NAME COLON type ASSIGN expr opt_settings { $$ = NODE(PARAMETER, @$, &$2, $4, $6, $7); }
   | MONITOR settings            { $$ = NODE(MONITOR, @$, NULL, $2); }
+  | PLUGIN NAME opt_settings    { $$ = NODE(PLUGIN, @$, &$2, $3); }
   | OPTIMIZE expr opt_settings  { $$ = NODE(OPTIMIZE, @$, NULL, $2, $3); }
   | TRAIN settings              { $$ = NODE(TRAIN, @$, NULL, NULL, $2); }
   | TRAIN postfix UNIT settings { Span s = span_join(@2, @3); $$ = NODE(TRAIN, @$, NULL, quantity(p, s, $2, &$3), $4); }
@@ -321,7 +322,7 @@ static ExpectClass expect_class(yysymbol_kind_t k) {
   case YYSYMBOL_SPLIT: case YYSYMBOL_CLASS: case YYSYMBOL_ROUTE: case YYSYMBOL_LOSS: case YYSYMBOL_REGULARIZE:
   case YYSYMBOL_OPTIMIZE: case YYSYMBOL_TRAIN: case YYSYMBOL_EVALUATE: case YYSYMBOL_EXPECT: case YYSYMBOL_SWEEP:
   case YYSYMBOL_DEF: case YYSYMBOL_USE: case YYSYMBOL_EXTEND: case YYSYMBOL_REPLACE: case YYSYMBOL_DROP:
-  case YYSYMBOL_REGION: case YYSYMBOL_FORBID: case YYSYMBOL_PARAMETER: case YYSYMBOL_MONITOR:
+  case YYSYMBOL_REGION: case YYSYMBOL_FORBID: case YYSYMBOL_PARAMETER: case YYSYMBOL_MONITOR: case YYSYMBOL_PLUGIN:
     return EXPECT_DECL;
   case YYSYMBOL_SEP: return EXPECT_SEP;
   case YYSYMBOL_YYEOF: return EXPECT_EOF;

@@ -21,6 +21,7 @@ typedef struct Sources {
   Arena *arena;
   SourceFile **files; /* files[0] is unused: file numbers start at 1 */
   uint32_t n, cap;
+  const char *const *plugin_folders; /* where plugins are looked for that are not beside the file that declares them; ends with NULL */
 } Sources;
 
 Sources *sources_create(Arena *a);

@@ -41,12 +41,13 @@ bool rt_plugin_sha256(const char *path, char hex[RT_SHA256_TEXT], RtError *e) {
   return true;
 }
 
+/* `path` is the file as messages name it, `real` the one that is opened. */
 /* ---- in this process ------------------------------------------------------------------------------------------------ */
-static const RoutePlugin *open_plugin(const char *path, RtError *e) {
+static const RoutePlugin *open_plugin(const char *real, const char *path, RtError *e) {
   typedef const RoutePlugin *Entry(void);
   char why[600];
   dlerror();
-  void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* never closed: its code and tables stay in use */
+  void *object = dlopen(real, RTLD_NOW | RTLD_LOCAL); /* never closed: its code and tables stay in use */
   if (!object) {
     rt_fail(e, RT_E0752, path, dlerror());
     return NULL;
@@ -69,14 +70,14 @@ static const RoutePlugin *open_plugin(const char *path, RtError *e) {
 }
 
 /* ---- in a child ------------------------------------------------------------------------------------------------------- */
-static void child_main(const char *path, int report) {
+static void child_main(const char *real, const char *path, int report) {
   static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGTERM, SIGINT, SIGPIPE, SIGALRM};
   for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_DFL); /* sanitizers catch some */
   setrlimit(RLIMIT_CORE, &(struct rlimit){0});
   const int null = open("/dev/null", O_RDWR);
   for (int fd = 0; fd < 3 && null >= 0; fd++) dup2(null, fd); /* what it says is said once, by the process that goes on */
   RtError e = {0};
-  open_plugin(path, &e);
+  open_plugin(real, path, &e);
   const uint8_t *bytes = (const uint8_t *)&e;
   for (size_t done = 0; done < sizeof e;) {
     const ssize_t n = write(report, bytes + done, sizeof e - done);
@@ -132,7 +133,7 @@ static void say_end(const char *path, int status, bool in_time, RtError *e) {
 }
 
 /* Loads it in a child. false: error filled. */
-static bool try_plugin(const char *path, RtError *e) {
+static bool try_plugin(const char *real, const char *path, RtError *e) {
   int ends[2], status = 0;
   if (pipe2(ends, O_CLOEXEC) != 0) return rt_fail(e, RT_E0752, path, strerror(errno));
   fflush(NULL);
@@ -142,7 +143,7 @@ static bool try_plugin(const char *path, RtError *e) {
     close(ends[0]), close(ends[1]);
     return rt_fail(e, RT_E0752, path, strerror(error));
   }
-  if (child == 0) child_main(path, ends[1]);
+  if (child == 0) child_main(real, path, ends[1]);
   close(ends[1]);
   RtError told;
   size_t got;
@@ -165,15 +166,15 @@ typedef struct Loaded { /* what was loaded stays */
 static Loaded *loaded;
 static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
 
-static const RoutePlugin *load_once(const char *path, const char *sha256, RtError *e) {
+static const RoutePlugin *load_once(const char *real, const char *path, const char *sha256, RtError *e) {
   for (const Loaded *l = loaded; l; l = l->next)
-    if (!strcmp(l->path, path) && !strcmp(l->sha256, sha256)) return l->plugin;
-  const RoutePlugin *p = try_plugin(path, e) ? open_plugin(path, e) : NULL;
-  const size_t n = strlen(path) + 1;
+    if (!strcmp(l->path, real) && !strcmp(l->sha256, sha256)) return l->plugin;
+  const RoutePlugin *p = try_plugin(real, path, e) ? open_plugin(real, path, e) : NULL;
+  const size_t n = strlen(real) + 1;
   Loaded *l = p ? malloc(sizeof *l + n) : NULL;
   if (!l) return p;
   l->next = loaded, l->plugin = p;
-  memcpy(l->path, path, n);
+  memcpy(l->path, real, n);
   memcpy(l->sha256, sha256, RT_SHA256_TEXT);
   loaded = l;
   return p;
@@ -190,7 +191,7 @@ const RoutePlugin *rt_plugin_load(const char *path, const char *sha256, RtError 
   else if (sha256 && strcasecmp(sha256, found) != 0) rt_fail(e, RT_E0751, path, found, sha256);
   else {
     pthread_mutex_lock(&loading);
-    p = load_once(real, found, e);
+    p = load_once(real, path, found, e);
     pthread_mutex_unlock(&loading);
   }
   free(real);

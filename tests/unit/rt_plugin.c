@@ -2,7 +2,7 @@
  * rt_plugin.c -- built-in plugins keep the contract, also as shared objects; hashes; what is no plugin; formulas that are
  * none. Shared objects that misbehave: tests/plugins. */
 #include "plugin.h"
-#include "builtin.h"
+#include "builtin_plugins.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

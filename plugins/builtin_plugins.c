@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * builtin.c -- the table of built-in plugins. builtin_plugins.def has a row PLUGIN(folder) for each folder, written by CMake;
+ * builtin_plugins.c -- the table of built-in plugins. builtin_plugins.def has a row PLUGIN(folder) for each folder, written by CMake;
  * each folder is compiled with an entry function of its own name. */
-#include "builtin.h"
+#include "builtin_plugins.h"
 #include <string.h>
 
 #define PLUGIN(folder) const RoutePlugin *route_plugin_##folder(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * builtin.h -- the plugins that are linked into routec and into trainers: the folders of plugins/. */
-#ifndef ROUTEC_PLUGINS_BUILTIN_H
-#define ROUTEC_PLUGINS_BUILTIN_H
+ * builtin_plugins.h -- the plugins that are linked into routec and into trainers: the folders of plugins/. */
+#ifndef ROUTEC_BUILTIN_PLUGINS_H
+#define ROUTEC_BUILTIN_PLUGINS_H
 #include "route_plugin.h"
 
 const RoutePlugin *plugin_builtin_at(uint32_t i); /* NULL past the end */
