@@ -17,6 +17,10 @@ Val *bi_error_rank(BuiltinCall *c, const Val *v, const char *want);
 int bi_axis(BuiltinCall *c, const Val *x, int slot);
 /* r, of x's shape without `axis`, repeated along it. */
 ValueId bi_spread(Elab *e, ValueId r, const Shape *x, int axis);
+/* index == label along a new last axis of extent n: BOOL. */
+ValueId bi_is_label(Elab *e, Span span, ValueId label, int64_t n);
+/* A label's declared range must lie in 0 .. n-1; false after an error. */
+bool bi_labels_fit(Elab *e, const Val *label, int64_t n);
 ValueId bi_log_softmax(Elab *e, ValueId x, int axis);
 ValueId bi_softmax_of(Elab *e, ValueId x, int axis);
 #endif

@@ -186,8 +186,7 @@ Val *bi_distance(BuiltinCall *c) {
                     mean_rest(e, c->fn->aux == 1 ? ir_un(e->g, OP_ABS, d) : ir_bin(e->g, OP_MUL, d, d)));
 }
 
-/* index == label along a new last axis of extent n: BOOL. */
-static ValueId is_label(Elab *e, Span span, ValueId label, int64_t n) {
+ValueId bi_is_label(Elab *e, Span span, ValueId label, int64_t n) {
   Shape s = e->g->v[label].shape;
   int axis = s.rank;
   s.d[s.rank++] = n;
@@ -195,9 +194,7 @@ static ValueId is_label(Elab *e, Span span, ValueId label, int64_t n) {
   return ir_bin(e->g, OP_EQ, iota, bi_spread(e, label, &s, axis));
 }
 
-/* A label's declared range must lie in 0 .. n-1. */
-static bool labels_fit(BuiltinCall *c, const Val *label, int64_t n) {
-  Elab *e = c->e;
+bool bi_labels_fit(Elab *e, const Val *label, int64_t n) {
   for (uint32_t i = 0; i < e->n_finite; i++) {
     const Field *f = e->finite[i].field;
     if (e->finite[i].id != label->id || !f->has_range || (f->lo >= 0 && f->hi < (double)n)) continue;
@@ -220,8 +217,8 @@ Val *bi_one_hot(BuiltinCall *c) {
   Shape s = e->g->v[x].shape;
   if (s.rank == IR_MAX_RANK) return bi_error_rank(c, c->v[0], "at most seven axes");
   s.d[s.rank++] = c->i[1];
-  if (!shape_ok(e, c->span, &s, "this one-hot code") || !labels_fit(c, c->v[0], c->i[1])) return poison(c);
-  Val *v = val_tensor(e, c->span, ir_cast(e->g, is_label(e, c->span, x, c->i[1]), DT_F32));
+  if (!shape_ok(e, c->span, &s, "this one-hot code") || !bi_labels_fit(e, c->v[0], c->i[1])) return poison(c);
+  Val *v = val_tensor(e, c->span, ir_cast(e->g, bi_is_label(e, c->span, x, c->i[1]), DT_F32));
   for (int i = 0; i + 1 < s.rank; i++) v->axis[i] = c->v[0]->axis[i];
   return v;
 }
@@ -235,7 +232,7 @@ static bool logits_and_labels(BuiltinCall *c, Val **logits, ValueId *label) {
   if (!*label) return false;
   Shape want = *val_shape(e, *logits);
   int64_t n = want.d[--want.rank];
-  if (!labels_fit(c, c->v[1], n)) return false;
+  if (!bi_labels_fit(e, c->v[1], n)) return false;
   if (shape_equal(&want, &e->g->v[*label].shape)) return true;
   Diag *g = err(e->m, E0301, c->v[1]->span, arg_what(c), val_text(e, *logits), val_text(e, c->v[1]));
   diag_note(e->m->diags, g, "labels have the shape of the logits without their last axis");
@@ -260,7 +257,7 @@ Val *bi_cross_entropy(BuiltinCall *c) {
     int last = val_shape(e, x)->rank - 1;
     lp = bi_log_softmax(e, x->id, last);
     ValueId zero = f32_const(e, c->span, 0);
-    picked = ir_where(g, is_label(e, c->span, label, g->v[lp].shape.d[last]), lp, zero);
+    picked = ir_where(g, bi_is_label(e, c->span, label, g->v[lp].shape.d[last]), lp, zero);
   }
   ValueId nll = ir_un(g, OP_NEG, ir_reduce(g, OP_SUM, picked, (int64_t[]){g->v[lp].shape.rank - 1}, 1));
   return val_tensor(e, c->span, mean_rest(e, nll));

@@ -188,6 +188,7 @@ static Val *weight_of(BuiltinCall *c, Val *w) {
   Elab *e = c->e;
   ValueId id = as_f32(e, w, arena_printf(e->m->a, "the weight of %s", arg_what(c)));
   if (!id) return NULL;
+  gate_note_weight(e, id);
   const Val *v = val_like(e, w->span, id, w);
   const Shape s = e->g->v[id].shape;
   if (s.rank > 1 && s.d[s.rank - 1] == 1) return without_last(e, w->span, id, v);
@@ -202,6 +203,8 @@ static Val *mix_weight(BuiltinCall *c, Val **ws, uint32_t nw, uint32_t i, uint32
   if (nw == n - 1 && n >= 2 && !(nw == 1 && n > 2)) {
     if (i < nw) return ws[i];
     Val *rest = val_num(e, c->span, 1, false);
+    for (uint32_t k = 0; k < nw; k++)
+      if (gate_is_removed(e, ws[k]->id)) return rest; /* all branches are just summed */
     for (uint32_t k = 0; k < nw; k++) rest = elab_binary(e, c->call, "-", rest, ws[k]);
     return rest;
   }

@@ -94,23 +94,27 @@ static Span arm_span(const Arm *arm) {
   return ast_kid(arm->ast, 0) ? arm->ast->kids[0]->span : arm->ast->span;
 }
 
-/* A truth value, or the weight of a soft class. */
-static bool arm_condition(Elab *e, Arm *arm) {
-  const Ast *ast = ast_kid(arm->ast, 0);
+ValueId condition_of(Elab *e, const Ast *ast, const char *what, const Val **axes) {
+  const char *text = arena_printf(e->m->a, "the condition %s", what);
   bool saved = e->in_condition;
   e->in_condition = true;
   Val *c = elab(e, e->model, ast);
   e->in_condition = saved;
   const bool soft = c->kind == VAL_TENSOR && val_dtype(e, c) == DT_F32 && is_class(e, c->id);
-  arm->cond = soft ? c->id : as_bool(e, c, "the condition of an arm");
-  if (!arm->cond) return false;
-  Val *t = as_tensor(e, c, "the condition of an arm");
+  const ValueId cond = soft ? c->id : as_bool(e, c, text);
+  if (!cond) return 0;
+  Val *t = as_tensor(e, c, text);
   if (t->kind != VAL_TENSOR || (!soft && !val_has_rows(e, t))) {
-    err(e->m, E0327, c->span, "of this arm", val_text(e, c));
-    return false;
+    err(e->m, E0327, c->span, what, val_text(e, c));
+    return 0;
   }
-  arm->axes = c;
-  return cond_reads_data(e, arm->cond, "the condition of this arm", c->span);
+  *axes = c;
+  return cond_reads_data(e, cond, text, c->span) ? cond : 0;
+}
+
+static bool arm_condition(Elab *e, Arm *arm) {
+  arm->cond = condition_of(e, ast_kid(arm->ast, 0), "of this arm", &arm->axes);
+  return arm->cond != 0;
 }
 
 /* ---- arms on observed classes ---- */
@@ -256,7 +260,7 @@ static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, d
                "; otherwise to all ");
     ok = false;
   }
-  ok = ok && check_unlabelled(e, r, out, *n, last);
+  ok = ok && (r->of_gate || check_unlabelled(e, r, out, *n, last));
   for (uint32_t i = 0; ok && i < *n; i++)
     cond_add(e, out[i].cond, ast_kid(out[i].ast, 0) ? ast_source_text(m, out[i].ast->kids[0]) : "unlabelled",
              arm_span(&out[i]));
@@ -319,9 +323,7 @@ static ValueId with_strength(Elab *e, const RouteDecl *r, ValueId m, const Val *
   return known ? part : ir_where(g, ir_bin(g, OP_EQ, s, one), m, part);
 }
 
-/* What an arm makes of the factor m of the data that it does not take: w * own + (1 - w) * m for a weight w,
- * written so that 0 and 1 give m and own to the bit. */
-static ValueId blend(Elab *e, ValueId cond, ValueId own, ValueId m) {
+ValueId condition_blend(Elab *e, ValueId cond, ValueId own, ValueId m) {
   Graph *g = e->g;
   if (g->v[cond].dtype == DT_BOOL) return ir_where(g, cond, own, m);
   Span at = g->v[cond].span;
@@ -357,7 +359,7 @@ ValueId route_factor(Elab *e, RouteDecl *r, const char *path, const Parts *parts
     ValueId cond;
     if (!broadcast_to(e, c->span, "the condition of an arm", c, v, &cond)) return 0;
     if (fault("swap-arms")) cond = ir_un(e->g, OP_NOT, cond);
-    m = blend(
+    m = condition_blend(
         e, cond,
         part_weights(e, only < 0 ? parts : &(Parts){0}, only < 0 ? arms[i].weight : arms[i].weight + only, v),
         m);

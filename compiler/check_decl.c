@@ -47,7 +47,7 @@ static void declare(Model *m, FileScope *file, const Ast *a) {
                {AST_ROUTE, DECL_ROUTE},   {AST_LOSS, DECL_ORIGIN}, {AST_REGULARIZE, DECL_ORIGIN},
                {AST_EVALUATE, DECL_EVAL}, {AST_SWEEP, DECL_SWEEP}, {AST_EXPECT, DECL_EXPECT},
                {AST_REGION, DECL_REGION}, {AST_FORBID, DECL_FORBID}, {AST_PARAMETER, DECL_PARAMETER},
-               {AST_PLUGIN, DECL_PLUGIN}};
+               {AST_PLUGIN, DECL_PLUGIN}, {AST_GATE, DECL_GATE}};
   if (a->kind == AST_MODEL) declare_single(m, &m->model, a, "model");
   if (a->kind == AST_OPTIMIZE) declare_single(m, &m->optimize, a, "optimize");
   if (a->kind == AST_TRAIN) declare_single(m, &m->train, a, "train");
@@ -60,7 +60,7 @@ static void declare(Model *m, FileScope *file, const Ast *a) {
                          [DECL_SPLIT] = &m->splits, [DECL_ROUTE] = &m->routes,  [DECL_ORIGIN] = &m->origins,
                          [DECL_EVAL] = &m->evals,   [DECL_SWEEP] = &m->sweeps,  [DECL_EXPECT] = &m->expects,
                          [DECL_REGION] = &m->regions, [DECL_PARAMETER] = &m->raw_params, [DECL_FORBID] = &m->forbids,
-                         [DECL_PLUGIN] = &m->plugins};
+                         [DECL_PLUGIN] = &m->plugins,   [DECL_GATE] = &m->gates};
     StrMap *map = d->kind <= DECL_USE      ? &file->names
                   : d->kind == DECL_ROUTE  ? &m->route_names
                   : d->kind == DECL_ORIGIN ? &m->origin_names
@@ -69,6 +69,7 @@ static void declare(Model *m, FileScope *file, const Ast *a) {
                                            : NULL;
     if (d->kind == DECL_SPLIT) d->name = ast_source_text(m, a->kids[0]);
     if (map && !declare_in(m, map, d)) return;
+    if (d->kind == DECL_GATE && (!declare_in(m, &m->origin_names, d) || !declare_in(m, &m->route_names, d))) return;
     decl_push(m, lists[d->kind], d);
   }
 }

@@ -210,6 +210,7 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   st->e = e;
   ev->graph = e->g;
   if (filter) ev->filter = filter_column(e, filter, arena_printf(m->a, "filter of %s", d->name));
+  gate_set_begin(e, block);
   const bool ablates = ablate_begin(e, block_setting(block, "ablate"));
   elab_model(e);
   ev->metrics = ARENA_NEWS(m->a, ProgMetric, block ? block->n_kids + 1 : 1);
@@ -227,6 +228,7 @@ static void check_evaluation(Model *m, Decl *d, ProgEval *ev, EvalState *st) {
   }
   check_inst_uses(e);
   if (ablates) ablate_finish(e, d->name);
+  gate_set_finish(e, d->name);
   if (!asked) err(m, E0406, at, arena_printf(m->a, "evaluation `%s`", d->name), "a metric");
 }
 

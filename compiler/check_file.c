@@ -113,7 +113,7 @@ static int find_item(const Ast *block, const char *name) {
   for (uint32_t i = 0; block && i < block->n_kids; i++) {
     const Ast *k = block->kids[i];
     if (!k) continue;
-    if ((k->kind == AST_SETTING || k->kind == AST_REPEAT) && k->text && !strcmp(k->text, name)) return (int)i;
+    if ((k->kind == AST_SETTING || k->kind == AST_SET || k->kind == AST_REPEAT) && k->text && !strcmp(k->text, name)) return (int)i;
     for (uint32_t j = 3; k->kind == AST_BIND && j < k->n_kids; j++)
       if (k->kids[j] && !strcmp(k->kids[j]->text, name)) return (int)i;
   }

@@ -434,9 +434,68 @@ static void check_probes(Elab *e) {
       }
 }
 
+/* ---- losses of gates ---- */
+/* Does no value of the fields that it reads make the condition hold? */
+static bool never_holds(Elab *e, ValueId cond) {
+  Finite f;
+  double truth = 0;
+  if (!finite_collect(e, &cond, 1, &f) || f.count * (double)(e->g->n + 1) > 2e8) return false;
+  for (double k = 0; k < f.count && truth == 0; k++) finite_eval(e, &f, k, &cond, 1, &truth);
+  return truth == 0;
+}
+
+static bool gate_when(Elab *e, const Gate *gate, Way *w) {
+  Model *m = e->m;
+  w->value = ast_kid(gate->when, 0);
+  if (!w->value) return true;
+  w->kind = WAY_OVER, w->v = elab(e, e->model, w->value);
+  if (val_bad(w->v)) return false;
+  if (!val_has_rows(e, w->v) || !is_condition(e, w->v)) {
+    err(m, E0327, w->v->span, arena_printf(m->a, "of gate `%s`", gate->decl->name), val_text(e, w->v));
+    return false;
+  }
+  if (!cond_reads_data(e, w->v->id, arena_printf(m->a, "the condition of gate `%s`", gate->decl->name), w->v->span)) return false;
+  cond_add(e, w->v->id, ast_source_text(m, w->value), w->value->span);
+  if (!m->walk && never_holds(e, w->v->id)) err(m, W0321, gate->when->span, gate->decl->name, ast_source_text(m, w->value));
+  return true;
+}
+
+/* The number that its terms are multiplied with, or 0 after an error. */
+static ValueId gate_weight(Elab *e, const Gate *gate) {
+  const Ast *value = ast_kid(gate->weight, 0);
+  if (!value) return f32_const(e, gate->decl->ast->span, 1);
+  Val *v = elab(e, e->model, value);
+  if (v->kind == VAL_NUM && !(v->num >= 0)) {
+    err(e->m, E0336, v->span, "`weight`", number_text(e->m->a, v->num), "0", "infinity");
+    return 0;
+  }
+  const ValueId w = val_bad(v) ? 0 : as_f64_scalar(e, v, "`weight`");
+  return w ? ir_cast(e->g, w, DT_F32) : 0;
+}
+
+/* An origin of the gate's name: the mean of the terms of the data that `when` speaks of. */
+static void check_gate_loss(Elab *e, const Gate *gate) {
+  const uint32_t first = e->g->n;
+  Way way = {.at = gate->decl->ast->span};
+  if (!gate->target || !gate->matched) return;
+  e->bind_path = arena_printf(e->m->a, "gate %s", gate->decl->name);
+  Val *terms = gate_terms(e, gate);
+  const bool when = gate_when(e, gate, &way);
+  const ValueId weight = gate_weight(e, gate);
+  e->bind_path = NULL;
+  if (!terms || !when || !weight) return;
+  ProgOrigin o = {.routed = true};
+  ValueId x = gate->weight ? ir_bin(e->g, OP_MUL, weight, terms->id) : terms->id;
+  o.value = aggregate(e, x, &way, terms, &o.per_datum);
+  if (!o.value) return;
+  add_origin(e, gate->decl, gate->decl->name, o);
+  for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = gate->decl->ast->span;
+}
+
 void check_origins(Elab *e) {
   Model *m = e->m;
   m->p->origins = ARENA_NEWS(m->a, ProgOrigin, 64);
   for (uint32_t i = 0; i < m->origins.n; i++) check_origin(e, m->origins.v[i]);
+  for (uint32_t i = 0; i < m->gates.n; i++) check_gate_loss(e, &m->gate[i]);
   check_probes(e);
 }

@@ -89,6 +89,15 @@ static void regions_of_split(Elab *e, Split *s) {
   }
 }
 
+static void region_of_gate(Elab *e, uint32_t gate) {
+  bool *params = ARENA_NEWS(e->m->a, bool, e->m->p->n_params + 1);
+  Pieces of = {0};
+  gate_region(e, gate, params);
+  for (uint32_t i = 0; i < e->m->p->n_params; i++)
+    if (params[i]) add_piece(e, &of, (RegionPiece){.param = i, .axis = -1, .kind = PIECE_NAMED});
+  if (of.n) add_region(e, e->m->gates.v[gate]->name, &of, -1, e->m->gates.v[gate]->ast->span);
+}
+
 /* ---- region expressions ---- */
 static bool collect(Elab *e, const Ast *a, int kind, Pieces *out);
 
@@ -304,6 +313,7 @@ void check_regions(Elab *e) {
     m->split[i].region = m->p->n_regions;
     if (m->split[i].place_ok && !m->split[i].bad) regions_of_split(e, &m->split[i]);
   }
+  for (uint32_t i = 0; i < m->gates.n; i++) region_of_gate(e, i);
   for (uint32_t i = 0; i < m->regions.n; i++) {
     Decl *d = m->regions.v[i];
     const bool used = d->used;

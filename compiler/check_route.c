@@ -123,15 +123,34 @@ static ValueId masks_and_tap(Elab *e, const Found *f, const char *name, ValueId 
   return id;
 }
 
+/* The routes of a place with a gate: its gradient policy is one more of them, but its own loss, which reads in front of that,
+ * has a tap with the others alone. */
+static void gate_routes(Elab *e, GateUse *use, Found *f, const char *path, const Val *v, Span span) {
+  RouteDecl *own = use->gate->route.decl ? &use->gate->route : NULL;
+  uint32_t tap = 0;
+  for (uint32_t i = 0; i < f->n && use->gate->target; i++) {
+    if (!f->factor[i] || (int)f->v[i]->decl->ast->num != ROUTE_GRADIENT) continue;
+    if (use->own == use->raw) tap = add_tap(e, path, &use->own, span);
+    add_route(e, f->v[i], tap, f->factor[i]);
+  }
+  if (!own) return;
+  ValueId *factor = ARENA_NEWS(e->m->a, ValueId, f->n + 1);
+  if (f->n) memcpy(factor, f->factor, sizeof *factor * f->n);
+  factor[f->n] = route_factor(e, own, path, &(Parts){0}, v, -1);
+  f->factor = factor;
+  *PUSH(e->m->a, f->v, f->n) = own;
+}
+
 ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
   Model *m = e->m;
+  GateUse *gate = gate_begin(e, path, v, p);
   if (!e->training) return ablate_value(e, path, v, p);
   Place here = *p;
   here.path = path;
   Split *split = split_of_place(e, &here);
-  if (v->n_items && !split) return v->id; /* a mix: its operands were routed */
-  Found f = routes_at(e, path, v, p);
-  if (!f.n) return v->id;
+  Found f = {0};
+  if (!v->n_items || split) f = routes_at(e, path, v, p); /* else a mix: its operands were routed */
+  if (!f.n && !gate) return v->id;
   Parts parts = {.split = split};
   if (split) {
     split->decl->used = true;
@@ -141,7 +160,8 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p) {
     for (uint32_t i = 0; i < parts.n; i++) parts.names[i] = split->parts[i].name;
   }
   for (uint32_t i = 0; i < f.n; i++) f.factor[i] = route_factor(e, f.v[i], path, &parts, v, -1);
-  return masks_and_tap(e, &f, path, v->id, p->span);
+  if (gate) gate_routes(e, gate, &f, path, v, p->span);
+  return f.n ? masks_and_tap(e, &f, path, v->id, p->span) : v->id;
 }
 
 void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n,
@@ -293,6 +313,11 @@ static OriginSet routed_origins(Elab *e, const Ast *list) {
   return set;
 }
 
+static void set_origins(Program *p, const char *route, OriginSet set) {
+  for (uint32_t k = 0; k < p->n_routes; k++)
+    if (!strcmp(p->routes[k].name, route)) p->routes[k].origins = set;
+}
+
 /* Which origins' adjoints each route masks: all losses, and regularizers that say `routed`; or those that
  * `for` names. */
 void routes_set_origins(Elab *e) {
@@ -309,7 +334,18 @@ void routes_set_origins(Elab *e) {
       continue;
     }
     OriginSet set = list ? routed_origins(e, list) : all;
-    for (uint32_t k = 0; k < p->n_routes; k++)
-      if (!strcmp(p->routes[k].name, m->route[i].decl->name)) p->routes[k].origins = set;
+    set_origins(p, m->route[i].decl->name, set);
+  }
+  for (uint32_t i = 0; i < m->gates.n; i++) { /* a gate never stops its own loss */
+    const Gate *gate = &m->gate[i];
+    if (!gate->route.decl) continue;
+    const Ast *list = ast_kid(gate->route.decl->ast, 1);
+    OriginSet set = list ? routed_origins(e, list) : all;
+    for (uint32_t k = 0; k < p->n_origins; k++)
+      if (!strcmp(p->origins[k].name, gate->decl->name)) {
+        if (list && set >> k & 1) err(m, E0366, list->span, gate->decl->name);
+        set &= ~((OriginSet)1 << k);
+      }
+    set_origins(p, gate->decl->name, set);
   }
 }

@@ -66,6 +66,12 @@ static Val *decl_value(Elab *e, Scope *s, Decl *d, const Ast *a) {
   case DECL_PARAMETER: /* in the type or initial value of a raw parameter: none of them has a value yet */
     err(m, E0302, a->span, "what stands here", "a number known before the run", "a parameter");
     return val_poison(e, a->span);
+  case DECL_GATE: {
+    const Ast *value = block_setting(ast_kid(d->ast, 0), "value");
+    Diag *g = err(m, E0367, a->span, a->text);
+    if (ast_kid(value, 0)) diag_help(m->diags, g, "its weights are `%s`", ast_source_text(m, value->kids[0]));
+    return val_poison(e, a->span);
+  }
   case DECL_REGION:
     err(m, E0421, a->span, a->text);
     return val_poison(e, a->span);

@@ -48,6 +48,7 @@ static void walk(Model *m) {
   m->param_paths = (StrMap){0};
   for (uint32_t i = 0; i < m->n_param; i++) m->param[i].scalar = 0;
   for (uint32_t i = 0; i < m->n_route; i++) m->route[i].matched = false;
+  for (uint32_t i = 0; i < m->gates.n; i++) m->gate[i].matched = false;
   for (uint32_t i = 0; i < m->classes.n; i++) m->drawn[i].made = m->drawn[i].bad = false;
   const uint32_t before = m->diags->n_errors;
   check_data(m);
@@ -57,6 +58,7 @@ static void walk(Model *m) {
   check_classes(e);
   check_regions(e);
   routes_finish(e);
+  gates_finish(e);
   check_origins(e);
   routes_set_origins(e);
   check_forbids(e);
@@ -95,6 +97,7 @@ Model *model_check(Arena *a, Sources *sources, const ParseResult *spec, const Ov
   check_params(m);
   check_splits(m);
   check_routes(m);
+  check_gates(m);
   walk(m);
   check_all_fields(m);
   if (diags->n_errors > before) return NULL;
@@ -157,6 +160,14 @@ static void print_route_conditions(const Model *m, const ProgRoute *r, FILE *f) 
   }
 }
 
+static void print_gate(const Model *m, const Gate *gate, FILE *f) {
+  const Ast *set[] = {gate->train, gate->gradient, gate->deploy};
+  static const char *const word[] = {"train", "gradient", "deploy"}, *const plain[] = {"same", "pass", "same"};
+  fprintf(f, "gate %s: %s", gate->decl->name, gate->place.text);
+  for (int i = 0; i < 3; i++) fprintf(f, ", %s %s", word[i], set[i] ? ast_source_text(m, set[i]->kids[0]) : plain[i]);
+  fputc('\n', f);
+}
+
 void model_print(const Model *m, FILE *f) {
   Elab *e = m->step;
   fprintf(f, "model %s\n", m->p->title);
@@ -190,6 +201,7 @@ void model_print(const Model *m, FILE *f) {
             m->p->taps[r->tap].name);
     print_route_conditions(m, r, f);
   }
+  for (uint32_t i = 0; i < m->gates.n; i++) print_gate(m, &m->gate[i], f);
   for (uint32_t i = 0; i < m->p->n_origins; i++)
     fprintf(f, "%s %s%s\n", m->p->origins[i].regularizer ? "regularize" : "loss", m->p->origins[i].name,
             m->p->origins[i].probe ? "  # probe" : m->p->origins[i].routed ? "" : "  # unrouted");

@@ -46,6 +46,7 @@ typedef enum DeclKind {
   DECL_REGION,
   DECL_PARAMETER,
   DECL_PLUGIN,
+  DECL_GATE,
   DECL_USE, /* those up to here share one space of names */
   DECL_SPLIT,
   DECL_ROUTE,
@@ -144,6 +145,7 @@ typedef struct RouteDecl {
   PathPat place;
   bool ok, matched, arms_checked;
   bool also;
+  bool of_gate; /* the gradient policy of a gate: data that no arm takes need no word */
   const Ast *strength, *cross;
 } RouteDecl;
 
@@ -153,6 +155,14 @@ typedef struct PluginDecl {
   const struct RoutePlugin *code;   /* NULL: it could not be loaded, and that was said */
   const char *path, *sha256;        /* NULL: it is a built-in one */
 } PluginDecl;
+/* A gate's settings as written, or NULL. */
+typedef struct Gate {
+  Decl *decl;
+  PathPat place;
+  bool ok, matched;
+  const Ast *train, *gradient, *target, *when, *weight, *deploy;
+  RouteDecl route; /* its gradient policy; decl NULL: all passes */
+} Gate;
 
 /* ---- values
  * ---------------------------------------------------------------------------------------------------------
@@ -207,6 +217,15 @@ struct Val {
   ValueId labels; /* TENSOR of a drawn class: its column of labels, else 0 */
   Decl *decl;    /* NAMESPACE; NUM straight from a param */
 };
+
+/* A gate at a value of one graph. */
+typedef struct GateUse {
+  Gate *gate;
+  Place *place;  /* whose value is what readers read */
+  ValueId raw;   /* the gate's own value */
+  ValueId own;   /* the same, behind the routes of the place: what its loss reads */
+  const Val *val; /* with the names of raw's axes */
+} GateUse;
 
 struct Inst {
   const char *path; /* prefix of its parameters */
@@ -296,6 +315,13 @@ struct Elab {
   const Ast *unnamed; /* set around place_add for the output of a layer without a name */
   struct Ablated *ablated; /* of an evaluation: what is 0 in it */
   uint32_t n_ablated;
+  GateUse **gate_uses;
+  uint32_t n_gate_uses;
+  const Ast **gate_set; /* of an evaluation: [gate] its SET, or NULL; NULL elsewhere */
+  ValueId *mix_weights; /* by which some `mix` or `select` weighs */
+  uint32_t n_mix_weights;
+  ValueId *removed;     /* weights of gates that are removed */
+  uint32_t n_removed;
   StrMap params;      /* path -> ParamUse*: one PARAM value per parameter and graph */
   StrMap hidden;      /* "z.upper", "z": what a `value of` route gives the weight 0 for some data; of the training step */
   struct Owner *owner; /* of the finished forward graph (check_regions) */
@@ -309,7 +335,7 @@ struct Model {
   FileScope *root;
   const char *path;
   uint32_t spec_file;
-  DeclList params, data, modules, defs, classes, uses, splits, routes, origins, evals, sweeps, expects, regions, raw_params, forbids, plugins;
+  DeclList params, data, modules, defs, classes, uses, splits, routes, origins, evals, sweeps, expects, regions, raw_params, forbids, plugins, gates;
   StrMap origin_names, route_names, eval_names, sweep_names;
   const Ast *model, *optimize, *train, *monitor; /* NULL: none */
   FileScope *model_file;
@@ -323,6 +349,7 @@ struct Model {
   RouteDecl *route;
   uint32_t n_route;
   PluginDecl *plugin;
+  Gate *gate; /* [gates] */
   uint64_t structural; /* bit per param */
   uint32_t walk;       /* 0: finding errors and structure; 1: making the program */
   uint64_t seed;
@@ -426,6 +453,11 @@ typedef struct Parts { /* what targets may name: of a split, or the operands of 
 /* The factor with v's shape: a chain over the arms. `only`: the one part whose weight counts (the operands of a mix,
  * the regions of a `parameters of` route), or -1. 0 after an error. */
 ValueId route_factor(Elab *e, RouteDecl *r, const char *path, const Parts *parts, const Val *v, int only);
+/* A condition on data: a truth value, or the weight of a soft class. `what`: "of this arm"; *axes: the condition as it was
+ * written, for the names of its axes. 0 after an error. */
+ValueId condition_of(Elab *e, const Ast *ast, const char *what, const Val **axes);
+/* own where cond holds, else m; w * own + (1 - w) * m for a weight w, written so that 0 and 1 give m and own to the bit. */
+ValueId condition_blend(Elab *e, ValueId cond, ValueId own, ValueId m);
 /* Weights of parts as a tensor of v's shape. */
 ValueId part_weights(Elab *e, const Parts *p, const double *w, const Val *v);
 /* ---- check_route.c ---- */
@@ -436,6 +468,20 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p);
 void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n,
                      Span span);
 void routes_finish(Elab *e);
+/* ---- check_gate.c, check_gate_loss.c ---- */
+void check_gates(Model *m); /* once, before anything is elaborated */
+/* At a value that gets its path: v becomes what stands in its place. NULL: there is no gate. */
+GateUse *gate_begin(Elab *e, const char *path, Val *v, Place *p);
+void gates_finish(Elab *e);
+void gate_region(Elab *e, uint32_t gate, bool *params); /* [param] sets those that its value is computed from */
+/* What `mix` and `select` tell of their weights, and ask: is it of a gate that is removed, so that all weigh 1? */
+void gate_note_weight(Elab *e, ValueId weight);
+bool gate_is_removed(Elab *e, ValueId weight);
+void gate_set_begin(Elab *e, const Ast *block); /* `set` in an evaluation */
+void gate_set_finish(Elab *e, const char *evaluation);
+Val *gate_front(Elab *e, const Val *v, ValueId id); /* id, of v's first axes, with their names */
+/* A term for each datum (and position) of the gate's own loss; NULL after an error. */
+Val *gate_terms(Elab *e, const Gate *gate);
 /* ---- check_parameters.c ---- */
 /* A use of a parameter of its own, as a place that routes of parameters mask. */
 ValueId param_tap(Elab *e, uint32_t param, ValueId v, Span span);

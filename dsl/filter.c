@@ -24,7 +24,8 @@ typedef enum Where {
   REPEAT_CARRY,
   BODY_REPEAT,
   UNIT_WORD,
-  FORBID_HOW
+  FORBID_HOW,
+  EVALUATE_SET
 } Where;
 
 static const struct Word {
@@ -42,6 +43,7 @@ static const struct Word {
     {"route", ROUTE, DECLARATION},
     {"loss", LOSS, DECLARATION},
     {"regularize", REGULARIZE, DECLARATION},
+    {"gate", GATE, DECLARATION},
     {"region", REGION, DECLARATION},
     {"forbid", FORBID, DECLARATION},
     {"parameter", PARAMETER, DECLARATION},
@@ -76,6 +78,7 @@ static const struct Word {
     {"ordered", ORDERED, ROUTE_TAIL},
     {"to", TO, ARM_TO},
     {"strictly", STRICTLY, FORBID_HOW},
+    {"set", SET, EVALUATE_SET},
     {"as", AS, USE_AS},
     {"carry", CARRY, REPEAT_CARRY},
     {"repeat", REPEAT, BODY_REPEAT},
@@ -145,8 +148,9 @@ Level *filter_unclosed(Parser *p) {
 static void push(Parser *p, char bracket, Span at) {
   Level *outer = top(p);
   bool arms = bracket == '{' && outer->stmt_kw == ROUTE && !outer->saw_block;
+  const int of = bracket == '{' && !outer->saw_block ? outer->stmt_kw : 0;
   if (bracket == '{') outer->saw_block = true;
-  p->stack[++p->depth] = (Level){.bracket = bracket, .open = at, .open_indent = p->line_indent, .arms = arms};
+  p->stack[++p->depth] = (Level){.bracket = bracket, .open = at, .open_indent = p->line_indent, .arms = arms, .of = of};
 }
 
 /* Notes the token as the last of its statement, and hands it on. */
@@ -217,6 +221,11 @@ static bool ends_value(int kind) {
   return kind == NAME || kind == NUMBER || kind == RPAREN || kind == RBRACKET;
 }
 
+/* Behind the value of a gate's setting, or of `set`: where `when` and `for` may stand. */
+static bool behind_policy(const Level *l, int last) {
+  return (l->of == GATE || l->stmt_kw == SET) && l->n_tokens > (l->of == GATE ? 2u : 3u) && (ends_value(last) || last == UNIT);
+}
+
 /* Whether the keyword `w` is one here; `next` is the raw token after it. Everywhere else it is a plain name.
  */
 static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
@@ -229,7 +238,7 @@ static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
     return l->bracket == 0 && l->n_tokens == 1 && last == REPLACE && next->kind != DOT &&
            next->kind != ASSIGN && next->kind != LBRACKET;
   }
-  if (w->where == ARM) return start && l->arms;
+  if (w->where == ARM) return (start && l->arms) || (w->kind == WHEN && behind_policy(l, last));
   if (next->kind == ASSIGN || next->kind == COLON || next->kind == COMMA) return false;
   switch (w->where) {
   case DECLARATION:
@@ -239,6 +248,7 @@ static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
   case PRIMITIVE: return l->stmt_kw == ROUTE && last == COLON && !l->saw_primitive;
   case PLACE_OF: return last == GRADIENT || last == PARAMETERS || last == VALUE;
   case ROUTE_TAIL:
+    if (w->kind == FOR && behind_policy(l, last)) return true;
     if (l->stmt_kw == FORBID && w->kind == FOR) return l->saw_to && ends_value(last);
     return l->stmt_kw == ROUTE && l->saw_primitive && ends_value(last);
   case ARM_TO:
@@ -250,6 +260,7 @@ static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
   case USE_AS: return l->stmt_kw == USE && last == STRING;
   case REPEAT_CARRY: return l->stmt_kw == REPEAT && last == RBRACKET;
   case UNIT_WORD: return ends_value(last);
+  case EVALUATE_SET: return start && l->of == EVALUATE && next->kind == NAME;
   case FORBID_HOW: return last == FORBID && next->is_word && strcmp(next->text, "to") != 0; /* else a class's name */
   }
   return false;

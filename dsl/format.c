@@ -131,6 +131,12 @@ static void put_quantity(Text *t, const Ast *n) {
   put(t, n->text);
 }
 
+static void put_policy(Text *t, const Ast *n) {
+  put_expr(t, n->kids[0], L_EXPR);
+  if (n->kids[1]) put(t, " when "), put_items(t, n->kids[1], 0, "", "");
+  if (n->kids[2]) put(t, " for "), put_items(t, n->kids[2], 0, "", "");
+}
+
 static void put_bare(Text *t, const Ast *n) {
   switch (n->kind) {
   case AST_STRING: put_string(t, n->text); break;
@@ -141,6 +147,7 @@ static void put_bare(Text *t, const Ast *n) {
   case AST_ARG: put(t, n->text), put(t, " = "), put_expr(t, n->kids[0], L_EXPR); break;
   case AST_LAYER: put(t, n->text), put(t, ": "), put_expr(t, n->kids[0], L_POSTFIX); break;
   case AST_STAR: put(t, "*"); break;
+  case AST_POLICY: put_policy(t, n); break;
   case AST_RANGE: put_range(t, n); break;
   case AST_QUANTITY: put_quantity(t, n); break;
   case AST_BINARY: put_binary(t, n); break;
@@ -450,6 +457,7 @@ static void body_statement(Formatter *f, const Ast *n, uint32_t indent) {
     block(f, n->kids[2], indent);
     break;
   case AST_ARM: arm(f, n, indent); break;
+  case AST_SET: word(f, "set ", n->text), assigned(f, n->kids[0], indent); break;
   default: fprintf(stderr, "routec: internal error: cannot format a `%s`\n", ast_kind_name(n->kind)); abort();
   }
 }
@@ -512,7 +520,8 @@ static void statement(Formatter *f, const Ast *n, uint32_t indent) {
   case AST_OPTIMIZE:
     put(&f->t, "optimize "), value(f, n->kids[0], L_EXPR, indent), opt_block(f, n->kids[1], indent);
     break;
-  case AST_EVALUATE: word(f, "evaluate ", n->text), block(f, n->kids[0], indent); break;
+  case AST_GATE:
+  case AST_EVALUATE: word(f, n->kind == AST_GATE ? "gate " : "evaluate ", n->text), block(f, n->kids[0], indent); break;
   case AST_SWEEP: word(f, "sweep ", n->text), block(f, n->kids[0], indent); break;
   case AST_EXPECT: put(&f->t, "expect "), value(f, n->kids[0], L_EXPR, indent); break;
   case AST_DROP: put(&f->t, "drop "), put_expr(&f->t, n->kids[0], L_POSTFIX); break;

@@ -33,6 +33,7 @@ typedef struct Level {
   uint32_t stmt_indent; /* indent of the line on which it starts */
   uint32_t n_tokens;    /* of the statement so far, at this level */
   bool saw_to, saw_primitive, saw_block;
+  int of;    /* '{': the first token's kind of the statement whose first block it is */
   bool arms; /* a route's first block: `when`, `unlabelled`, `otherwise` begin its statements */
 } Level;
 

@@ -53,6 +53,7 @@ static const char *expected_words(Parser *p, const Expected *e, uint32_t n) {
                 (x->cls == EXPECT_DECL && decls <= 3) ||
                 (x->cls == EXPECT_OPERATOR && !follows && !(value && x->kind == STAR));
     if (x->kind == RBRACE && body_end) show = false;
+    if ((x->kind == WHEN || x->kind == FOR) && body_end && expects(e, n, PLUS)) show = false; /* of gates alone */
     if (show && f.n < MOST_WORDS) phrase_add(&f, x->word);
   }
   if (follows && !expects(e, n, AND) && expects(e, n, DOTDOT)) phrase_add(&f, "a range `a .. b`");

@@ -71,7 +71,7 @@ static Ast *quantity(Parser *p, Span s, Ast *amount, const Token *unit) {
 %token EDITION "`edition`" PARAM "`param`" DATA "`data`" MODULE "`module`" MODEL "`model`" SPLIT "`split`"
 %token CLASS "`class`" ROUTE "`route`" LOSS "`loss`" REGULARIZE "`regularize`" OPTIMIZE "`optimize`" TRAIN "`train`"
 %token EVALUATE "`evaluate`" EXPECT "`expect`" SWEEP "`sweep`" DEF "`def`" USE "`use`" EXTEND "`extend`"
-%token REGION "`region`" FORBID "`forbid`" PARAMETER "`parameter`" MONITOR "`monitor`" PLUGIN "`plugin`"
+%token GATE "`gate`" SET "`set`" REGION "`region`" FORBID "`forbid`" PARAMETER "`parameter`" MONITOR "`monitor`" PLUGIN "`plugin`"
 %token REPLACE "`replace`" DROP "`drop`" REPEAT "`repeat`"
 %token <tok> WHEN "`when`" UNLABELLED "`unlabelled`" OTHERWISE "`otherwise`"
 %token <tok> STRICTLY "`strictly`"
@@ -83,7 +83,7 @@ static Ast *quantity(Parser *p, Span s, Ast *amount, const Token *unit) {
 %type <node> bind repeat body_item body settings opt_settings setting arms arm target origins origin
 %type <vec> list_items args subs names formal_list body_items setting_items arm_items binds pipe_stages opt_carry origin_list
 %type <tok> cmp_op add_op mul_op dots
-%type <node> name
+%type <node> name policy
 %type <tok> primitive opt_ordered
 %%
 file: %empty | decls ;
@@ -110,6 +110,7 @@ simple_decl
   | LOSS NAME ASSIGN expr opt_settings       { $$ = NODE(LOSS, @$, &$2, $4, $5); }
   | REGULARIZE NAME ASSIGN expr opt_settings { $$ = NODE(REGULARIZE, @$, &$2, $4, $5); }
   | REGION NAME ASSIGN expr opt_settings     { $$ = NODE(REGION, @$, &$2, $4, $5); }
+  | GATE NAME settings          { $$ = NODE(GATE, @$, &$2, $3); }
   | FORBID expr TO postfix origins           { $$ = NODE(FORBID, @$, NULL, $2, $4, $5); }
   | FORBID STRICTLY expr TO postfix origins  { $$ = NODE(FORBID, @$, &$2, $3, $5, $6); }
   | PARAMETER NAME COLON type ASSIGN expr opt_settings { $$ = NODE(PARAMETER, @$, &$2, $4, $6, $7); }
@@ -199,8 +200,17 @@ setting_items
   ;
 setting
   : NAME                        { $$ = NODE(SETTING, @$, &$1, NULL); }
-  | NAME ASSIGN expr            { $$ = NODE(SETTING, @$, &$1, $3); }
+  | NAME ASSIGN policy          { $$ = NODE(SETTING, @$, &$1, $3); }
+  | SET NAME ASSIGN policy      { $$ = NODE(SET, @$, &$2, $4); }
   | NAME settings               { $$ = NODE(SETTING, @$, &$1, $2); }
+  ;
+
+/* `when` and `for` are words in the settings of a gate and behind `set` only (filter.c). */
+policy
+  : expr
+  | expr FOR origin_list        { Ast *o = build_list(p, AST_LIST, @3, NULL, 0, NULL, $3); $$ = NODE(POLICY, @$, NULL, $1, NULL, o); }
+  | expr WHEN list_items origins
+                                { Ast *w = build_list(p, AST_LIST, @3, NULL, 0, NULL, $3); $$ = NODE(POLICY, @$, NULL, $1, w, $4); }
   ;
 
 /* --- routes --------------------------------------------------------------------------------------------- */
@@ -322,11 +332,11 @@ static ExpectClass expect_class(yysymbol_kind_t k) {
   case YYSYMBOL_SPLIT: case YYSYMBOL_CLASS: case YYSYMBOL_ROUTE: case YYSYMBOL_LOSS: case YYSYMBOL_REGULARIZE:
   case YYSYMBOL_OPTIMIZE: case YYSYMBOL_TRAIN: case YYSYMBOL_EVALUATE: case YYSYMBOL_EXPECT: case YYSYMBOL_SWEEP:
   case YYSYMBOL_DEF: case YYSYMBOL_USE: case YYSYMBOL_EXTEND: case YYSYMBOL_REPLACE: case YYSYMBOL_DROP:
-  case YYSYMBOL_REGION: case YYSYMBOL_FORBID: case YYSYMBOL_PARAMETER: case YYSYMBOL_MONITOR: case YYSYMBOL_PLUGIN:
+  case YYSYMBOL_GATE: case YYSYMBOL_REGION: case YYSYMBOL_FORBID: case YYSYMBOL_PARAMETER: case YYSYMBOL_MONITOR: case YYSYMBOL_PLUGIN:
     return EXPECT_DECL;
   case YYSYMBOL_SEP: return EXPECT_SEP;
   case YYSYMBOL_YYEOF: return EXPECT_EOF;
-  case YYSYMBOL_RESYNC: return EXPECT_HIDDEN;
+  case YYSYMBOL_RESYNC: case YYSYMBOL_SET: return EXPECT_HIDDEN;
   default: return EXPECT_WORD;
   }
 }
