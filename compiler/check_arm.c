@@ -112,8 +112,9 @@ ValueId condition_of(Elab *e, const Ast *ast, const char *what, const Val **axes
   return cond_reads_data(e, cond, text, c->span) ? cond : 0;
 }
 
-static bool arm_condition(Elab *e, Arm *arm) {
-  arm->cond = condition_of(e, ast_kid(arm->ast, 0), "of this arm", &arm->axes);
+static bool arm_condition(Elab *e, const RouteDecl *r, Arm *arm) {
+  const char *what = r->of_gate ? arena_printf(e->m->a, "of gate `%s`", r->decl->name) : "of this arm";
+  arm->cond = condition_of(e, ast_kid(arm->ast, 0), what, &arm->axes);
   return arm->cond != 0;
 }
 
@@ -249,7 +250,7 @@ static Arm *route_arms(Elab *e, RouteDecl *r, const Parts *parts, uint32_t *n, d
       continue;
     }
     out[*n] = (Arm){a, 0, NULL, w};
-    if (!strcmp(a->text, "unlabelled") || arm_condition(e, &out[*n])) ++*n;
+    if (!strcmp(a->text, "unlabelled") || arm_condition(e, r, &out[*n])) ++*n;
     else ok = false;
   }
   if (!last) {

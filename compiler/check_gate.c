@@ -145,10 +145,22 @@ static ValueId list_weights(Elab *e, const Gate *gate, const Val *list, const Va
   return ir_bcast(e->g, ir_const_data(e->g, list->span, w, &row, DT_F32), s, map);
 }
 
+/* A name that nothing has is more likely a slip for one of these words. */
+static bool is_word_misspelt(Elab *e, const Ast *a) {
+  static const char *const words[] = {"same", "hard", "removed"};
+  Model *m = e->m;
+  bool known = !ast_is(a, AST_NAME) || strmap_get(&e->model->entries, a->text) || strmap_get(&m->root->names, a->text) ||
+               ast_is_name(a, "true") || ast_is_name(a, "false") || ast_is_name(a, "pi");
+  for (uint32_t i = 0; i < m->data.n && !known; i++) known = strmap_get(&m->datas[i].by_name, a->text) != NULL;
+  if (!known) diag_choices(m, err(m, E0201, a->span, "name", a->text), a->text, words, 3);
+  return !known;
+}
+
 /* Any other expression: integers choose a branch, truth values and numbers are weights. */
 static ValueId expression_weights(Elab *e, const Gate *gate, const Ast *a, const Val *v) {
-  Val *x = elab(e, e->model, a);
   ValueId id;
+  if (is_word_misspelt(e, a)) return 0;
+  Val *x = elab(e, e->model, a);
   if (val_bad(x)) return 0;
   if (x->kind == VAL_LIST) return list_weights(e, gate, x, v);
   if (x->kind == VAL_NUM || x->kind == VAL_BOOL) {
@@ -240,8 +252,8 @@ static bool gated_twice(Elab *e, const Gate *gate, const char *path, const Place
   Model *m = e->m;
   const GateUse *before = use_of_place(e, p->under);
   const Gate *other = before ? before->gate : NULL;
-  for (uint32_t i = 0; i < m->gates.n && !other; i++)
-    if (&m->gate[i] != gate && m->gate[i].ok && path_matches(e, &m->gate[i].place, path)) other = &m->gate[i];
+  for (uint32_t i = (uint32_t)(gate - m->gate) + 1; i < m->gates.n && !other; i++)
+    if (m->gate[i].ok && path_matches(e, &m->gate[i].place, path)) other = gate, gate = &m->gate[i];
   if (!other) return false;
   Diag *g = err(m, E0363, gate->place.span, path, other->decl->name);
   diag_also(m->diags, g, other->place.span, "its gate is declared here");

@@ -81,6 +81,7 @@ static bool hides(Elab *e, Scope *s, const Ast *name) {
   if (!at.file) return false;
   Diag *g = err(m, E0203, name->span, name->text);
   diag_also(m->diags, g, at, "already declared here");
+  if (d && d->kind == DECL_GATE) diag_help(m->diags, g, "a gate has a name of its own, other than its value's: `gate chooser { value = %s }`", name->text);
   return true;
 }
 

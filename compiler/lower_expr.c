@@ -68,6 +68,7 @@ static Val *decl_value(Elab *e, Scope *s, Decl *d, const Ast *a) {
     return val_poison(e, a->span);
   case DECL_GATE: {
     const Ast *value = block_setting(ast_kid(d->ast, 0), "value");
+    if (ast_is_name(ast_kid(value, 0), a->text)) return val_poison(e, a->span); /* the name was declared twice */
     Diag *g = err(m, E0367, a->span, a->text);
     if (ast_kid(value, 0)) diag_help(m->diags, g, "its weights are `%s`", ast_source_text(m, value->kids[0]));
     return val_poison(e, a->span);
