@@ -130,6 +130,12 @@ static bool inputs_of(OpCall *c) {
 }
 
 /* ---- parameters ---- */
+/* The run-time param that a number is, as it stands there; -1: none. */
+static int32_t scalar_of(const OpCall *c, const Val *v) {
+  const Value *x = v->id ? &c->e->g->v[v->id] : NULL;
+  return x && x->op == OP_SCALAR ? (int32_t)x->ints[0] : -1;
+}
+
 /* A number within the range of a parameter. A run-time param that stands there itself keeps to it later, too. */
 static bool number_fits(OpCall *c, const RouteParam *p, const Val *v) {
   Model *m = c->e->m;
@@ -142,9 +148,9 @@ static bool number_fits(OpCall *c, const RouteParam *p, const Val *v) {
     err(m, E0336, v->span, what, number_text(m->a, v->num), number_text(m->a, p->min), number_text(m->a, p->max));
     return false;
   }
-  if (!v->id) return true;
-  if (!v->decl || v->decl->kind != DECL_PARAM || !m->param[v->decl->index].scalar) return true;
-  ProgScalar *scalar = &m->p->scalars[m->param[v->decl->index].scalar - 1];
+  const int32_t k = scalar_of(c, v);
+  if (k < 0) return true;
+  ProgScalar *scalar = &m->p->scalars[k];
   scalar->lo = fmax(scalar->lo, p->min), scalar->hi = fmin(scalar->hi, p->max);
   return true;
 }
@@ -167,6 +173,108 @@ static bool param_fits(OpCall *c, uint32_t i) {
   return false;
 }
 
+/* ---- what is no formula ---- */
+/* An ability as one that is called. false: the op has none that this routec calls. */
+static bool ability_of(const RouteOp *op, CallAbility *ability) {
+  if (op->kind == ROUTE_SCHEDULE) *ability = CALL_SCHEDULE;
+  else if (op->kind == ROUTE_GATE) *ability = CALL_GATE;
+  else *ability = op->extension(op, ROUTE_EXT_SPAN) ? CALL_SPAN : CALL_REDUCE;
+  static const char *const ids[] = {[CALL_SPAN] = ROUTE_EXT_SPAN, [CALL_REDUCE] = ROUTE_EXT_REDUCE, [CALL_GATE] = ROUTE_EXT_GATE,
+                                    [CALL_SCHEDULE] = ROUTE_EXT_SCHEDULE};
+  return op->extension(op, ids[*ability]) != NULL;
+}
+
+/* A parameter of an op that is called: a number, or a run-time param that stands there itself. false after an error. */
+static bool share_of(OpCall *c, uint32_t i, ProgShare *out) {
+  Model *m = c->e->m;
+  const RouteParam *p = rt_op_param(c->op, i);
+  const Val *v = c->arg[c->op->n_inputs + i];
+  *out = (ProgShare){v ? v->num : p->def, -1};
+  if (!v) return true;
+  if (v->kind != VAL_NUM) {
+    err(m, E0535, v->span, arena_printf(m->a, "`%s`", p->name), c->use->shown);
+    return false;
+  }
+  out->scalar = scalar_of(c, v);
+  if (out->scalar < 0) use_static(c->e, v); /* computed from params: known when the spec is compiled */
+  return true;
+}
+
+static bool same_call(const ProgCall *a, const ProgCall *b) {
+  if (a->op != b->op || a->stream != b->stream) return false;
+  for (uint32_t i = 0; i < a->n_params; i++)
+    if (a->params[i].value != b->params[i].value || a->params[i].scalar != b->params[i].scalar) return false;
+  return true;
+}
+
+/* Index in Program.calls: one for the training step and the evaluations that hold the same use. */
+static uint32_t call_row(OpCall *c, const ProgCall *call) {
+  Program *p = c->e->m->p;
+  for (uint32_t i = 0; i < p->n_calls; i++)
+    if (same_call(&p->calls[i], call)) return i;
+  *PUSH(c->e->m->a, p->calls, p->n_calls) = *call;
+  return p->n_calls - 1;
+}
+
+/* Inputs as a call takes them: all with the same rows, repeated along those that they lack. */
+static ValueId *call_inputs(OpCall *c, bool differentiated) {
+  Graph *g = c->e->g;
+  ValueId *ids = ARENA_NEWS(c->e->m->a, ValueId, c->op->n_inputs + 1);
+  for (uint32_t i = 0; i < c->op->n_inputs; i++) {
+    const OpInput *in = &c->input[i];
+    ids[i] = in->id;
+    if (in->lead < c->rows.rank) {
+      Shape to = c->rows;
+      int64_t map[IR_MAX_RANK];
+      if (in->units) to.d[to.rank++] = in->units;
+      for (int k = 0; k < to.rank; k++) map[k] = k < in->lead ? k : -1;
+      if (in->units) map[to.rank - 1] = in->lead;
+      ids[i] = ir_bcast(g, in->id, &to, map);
+    }
+    if (!differentiated && in->units) ids[i] = ir_un(g, OP_STOP, ids[i]);
+  }
+  return ids;
+}
+
+/* Columns of a gate's result; 0 after an error. */
+static int64_t gate_units(OpCall *c, const RouteGate *gate, const ProgCall *call) {
+  Model *m = c->e->m;
+  size_t *cols = ARENA_NEWS(m->a, size_t, c->op->n_inputs + 1);
+  double *params = ARENA_NEWS(m->a, double, c->op->n_params + 1);
+  for (uint32_t i = 0; i < c->op->n_inputs; i++) cols[i] = c->input[i].units ? (size_t)c->input[i].units : 1;
+  for (uint32_t i = 0; i < c->op->n_params; i++) params[i] = call->params[i].value;
+  const size_t units = gate->units(params, cols);
+  if (units >= 1 && units <= 1 << 20) return (int64_t)units;
+  err(m, E0539, c->span, c->use->shown, arena_printf(m->a, "it gives %zu units, and 1 to %d are possible", units, 1 << 20));
+  return 0;
+}
+
+static Val *called(OpCall *c) {
+  Elab *e = c->e;
+  ProgCall call = {.op = c->op, .n_params = c->op->n_params, .span = c->span};
+  bool ok = ability_of(c->op, &call.ability);
+  if (!ok) err(e->m, E0539, c->span, c->use->shown, "it has no ability that this routec calls");
+  call.params = ARENA_NEWS(e->m->a, ProgShare, c->op->n_params + 1);
+  for (uint32_t i = 0; i < c->op->n_params; i++) ok = share_of(c, i, &call.params[i]) && ok;
+  if (ok && call.ability == CALL_SCHEDULE && !e->training) err(e->m, E0538, c->span, c->use->shown), ok = false;
+  if (!ok) return val_poison(e, c->span);
+  const RouteGate *gate = call.ability == CALL_GATE ? c->op->extension(c->op, ROUTE_EXT_GATE) : NULL;
+  const int64_t units = gate ? gate_units(c, gate, &call) : 0;
+  if (gate && !units) return val_poison(e, c->span);
+  call.plugin = plugin_row(e, c->use, c->span);
+  call.stream = (uint64_t)draw_stream(e, c->s, c->use->shown);
+  const char *why = NULL;
+  const ValueId *inputs = call_inputs(c, !gate || gate->grad);
+  const ValueId id = ir_call(e->g, c->span, call_row(c, &call), call.ability, inputs, c->op->n_inputs, units, e->training, &why);
+  if (!id) {
+    err(e->m, E0539, c->span, c->use->shown, why);
+    return val_poison(e, c->span);
+  }
+  Val *v = val_tensor(e, c->span, id);
+  for (int i = 0; gate && c->rows_of && i < c->rows.rank; i++) v->axis[i] = c->rows_of->axis[i];
+  return v;
+}
+
 /* ---- the call ---- */
 Val *plugin_call(Elab *e, Scope *s, const PluginUse *use, const Ast *call, Val *first) {
   OpCall c = {.e = e, .s = s, .use = use, .op = use->op, .call = call, .span = call->span};
@@ -175,9 +283,9 @@ Val *plugin_call(Elab *e, Scope *s, const PluginUse *use, const Ast *call, Val *
   bool ok = inputs_of(&c);
   for (uint32_t i = 0; i < c.op->n_params; i++) ok = param_fits(&c, i) && ok;
   if (!ok) return val_poison(e, call->span);
-  plugin_row(e, use, call->span);
   const RouteExpr *x = c.op->extension(c.op, ROUTE_EXT_EXPR);
-  Val *v = x ? formula_lower(&c, x) : val_poison(e, call->span);
+  Val *v = x ? formula_lower(&c, x) : called(&c);
+  if (x) plugin_row(e, use, call->span);
   for (uint32_t i = before; i < e->g->n; i++) e->g->v[i].span = call->span;
   if (!val_bad(v)) v->span = call->span;
   return v;
