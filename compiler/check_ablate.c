@@ -144,6 +144,17 @@ static bool has_part(Model *m, const Place *p, const char *part) {
   return s && part_of(s, part) >= 0;
 }
 
+/* What else the place has, as an arm's target. */
+static const char *other_parts(Model *m, const Place *p, const char *part) {
+  const Split *s = split_of_place(m->step, p);
+  const char *text = NULL;
+  for (uint32_t i = 0; i < (s ? s->n_parts : p->val->n_items); i++) {
+    const char *name = s ? s->parts[i].name : p->val->names[i];
+    if (strcmp(name, part)) text = text ? arena_printf(m->a, "%s + %s", text, name) : name;
+  }
+  return text ? text : "none";
+}
+
 static bool lacks_recovery(Model *m, const Ablated *a, const Place *p, uint32_t *bias) {
   const bool whole = path_matches(m->step, &a->whole, p->path);
   if (!whole && !(a->has_part && path_matches(m->step, &a->place, p->path) && has_part(m, p, a->ast->text))) return false;
@@ -161,9 +172,8 @@ static void warn_unrecovered(Elab *e, const Ablated *a, const char *evaluation) 
     const char *text = ast_source_text(m, a->ast), *part = path_matches(m->step, &a->whole, p->path) ? NULL : a->ast->text;
     Diag *g = err(m, W0421, a->ast->span, evaluation, text);
     diag_also(m->diags, g, m->p->params[bias - 1].span, "`%s` was trained with it there", m->p->params[bias - 1].path);
-    if (part)
-      diag_help(m->diags, g, "hide it from a part of the data in training: `route recover: value of %s { when CLASS to { %s = 0 }; otherwise to all }`", p->path, part);
-    else diag_help(m->diags, g, "hide it from a part of the data in training: `route recover: value of %s { when CLASS to none; otherwise to all }`", p->path);
+    diag_help(m->diags, g, "hide it from a part of the data in training: `route recover: value of %s { when CLASS to %s; otherwise to all }`",
+              p->path, part ? other_parts(m, p, part) : "none");
     return;
   }
 }

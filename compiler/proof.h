@@ -4,7 +4,9 @@
  * Rows of a batch are of kinds: the feasible truth assignments of the program's conditions. For each entry of a
  * parameter, kind and origin the proof holds `none`, or the hull of the products of declared factors through which the
  * content of data of that kind reaches the entry's next value, its moments or its counters. `none` means: two batches
- * that differ only in the content of data of that kind (same state, draws and conditions) give bitwise equal results. */
+ * that differ only in the content of data of that kind (same state, draws and conditions) give bitwise equal results.
+ * Where conditions have positions, kinds are those of each position of a datum. The content of a kind is then what placed
+ * columns hold at its positions, and what other columns hold of data that have such a position. */
 #ifndef ROUTEC_PROOF_H
 #define ROUTEC_PROOF_H
 #include "program.h"
@@ -43,6 +45,7 @@ typedef enum ProofWay {
   WAY_BIAS,
   WAY_SKIP,          /* a residual skip around the routed branch */
   WAY_SECOND_READER, /* another reader of the value goes round the routed place */
+  WAY_POSITIONS,     /* content of positions of the class is at other positions of the datum too */
   WAY_MIXING,        /* an operation mixes data in the forward pass: batch statistics, correlation */
   WAY_CLIP,          /* a clip scale or a denominator; only for `strictly` */
   N_PROOF_WAYS
@@ -54,6 +57,7 @@ typedef struct ProofPath {
   ProofWay way;
   const char *place;  /* the route's place that the way has to do with, or NULL */
   const char *route;  /* its route, or NULL */
+  bool unplaced;      /* FACTOR: its condition is at positions that the proof cannot tell apart there */
   ProofStep mixer;    /* MIXING: the operation; name NULL: not found */
   uint32_t param;     /* where it ends */
   uint32_t origin;
@@ -66,6 +70,8 @@ typedef struct Proof {
   const char *failure;                  /* NULL, or why nothing can be proved: then there is nothing else in here */
   uint32_t n_kinds;
   KindSet all;
+  int64_t n_places;                     /* positions of a datum that conditions tell apart; 0: none */
+  const int64_t *column_stride;         /* [column]: entries along the first axis for each position; 0: content of the whole datum */
   ProofClass *classes; uint32_t n_classes;
   ProofParam *params;                   /* [Program.n_params] */
   struct ProofFlow *loose, *strict;     /* pass/prove.h; equal where the program has no cuts */

@@ -31,6 +31,11 @@ static void help_way(const Report *r, Diag *g, const ProgForbid *b, const ProofP
     break;
   case WAY_FACTOR:
   case WAY_OPEN:
+    if (p->unplaced) {
+      diag_help(d, g, "route `%s` closes `%s` at positions that cannot be told apart there, so it counts as open at all of them: use a condition "
+                      "on the whole datum, or one axis of positions in all conditions", p->route, p->place);
+      break;
+    }
     diag_help(d, g, "route `%s` leaves `%s` open: give it weight 0 there for `%s`, and a `strength` that is 1 from the first step on", p->route,
               p->place, cls);
     break;
@@ -48,6 +53,10 @@ static void help_way(const Report *r, Diag *g, const ProgForbid *b, const ProofP
   case WAY_BIAS: diag_help(d, g, "a bias learns from every datum that passes: `bias = false`, or route `parameters of %s`", param); break;
   case WAY_SKIP: diag_help(d, g, "`%s` is on the branch, and the skip goes round it: route the value after the residual sum", p->place); break;
   case WAY_SECOND_READER: diag_help(d, g, "another reader goes round `%s`: route the value that both read", p->place); break;
+  case WAY_POSITIONS:
+    diag_help(d, g, "content of positions where `%s` holds, or of their datum as a whole, is in the gradient of its other positions: close these, "
+                    "too, by a condition on the whole datum", cls);
+    break;
   case WAY_MIXING:
     diag_help(d, g, "the gradients of other data carry content of `%s`: compute the statistic on `stop(...)`, or over data of one class only", cls);
     break;
@@ -118,7 +127,8 @@ static void report_forbid(const Report *r, const ProgForbid *b) {
   Diag *g = diag_add(r->diags, E0601, b->span, cls, region->name);
   diag_label(r->diags, g, "%s: %s", proof_way_text(path.way), hull_text(a, h));
   show_path(r, g, &path);
-  if (path.mixer.name) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets into rows of other data here", cls);
+  if (path.mixer.name && path.way == WAY_POSITIONS) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets to other positions here", cls);
+  else if (path.mixer.name) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets into rows of other data here", cls);
   diag_note(r->diags, g, "the way in: %s", path_names(a, &path));
   help_way(r, g, b, &path, cls);
 }

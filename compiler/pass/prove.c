@@ -22,6 +22,7 @@ const char *proof_way_text(ProofWay w) {
       [WAY_BIAS] = "bias",
       [WAY_SKIP] = "residual skip",
       [WAY_SECOND_READER] = "second reader of the value",
+      [WAY_POSITIONS] = "other positions of the datum",
       [WAY_MIXING] = "operation that mixes data in the forward pass",
       [WAY_CLIP] = "clip scale or denominator",
   };
@@ -208,6 +209,7 @@ Proof *pass_prove(Program *p, Arena *a) {
   make_classes(f);
   f->loose = f->strict = flow_run(p, a, false);
   if (p->n_cuts) f->strict = flow_run(p, a, true);
+  f->n_places = f->loose->n_places, f->column_stride = f->loose->column_stride;
   f->params = ARENA_NEWS(a, ProofParam, p->n_params);
   for (uint32_t i = 0; i < p->n_params; i++) cut_param(f, i);
   return f;

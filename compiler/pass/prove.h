@@ -72,7 +72,9 @@ static inline bool elem_carries(const ElemStore *s, ElemId e, uint32_t kind, uin
 static inline bool elem_has_base(const ElemStore *s, ElemId e, uint32_t origin) { return elem(s, e)->base_origins >> origin & 1; }
 
 /* ---- prove_flow.c: one pass over the graph ---- */
-typedef struct Abs { const Labels *axis[IR_MAX_RANK]; uint32_t n_cells; ElemId *cell; } Abs;
+/* Where a value has the positions of the frame: 1 + the axis, 0: nowhere; an index along it is at position index / stride. */
+typedef struct Place { int32_t axis; int64_t stride; } Place;
+typedef struct Abs { const Labels *axis[IR_MAX_RANK]; uint32_t n_cells; ElemId *cell; Place place; } Abs;
 typedef struct ProofFlow {
   const Program *p;
   const Graph *g;
@@ -87,8 +89,21 @@ typedef struct ProofFlow {
   bool *is_cut;            /* [value] */
   uint32_t *seed_of;       /* [value]: 1 + origin */
   const Abs *const *view;  /* arguments' tables while a value is computed; NULL: those of abs */
+  int64_t n_places;        /* positions of the frame; 0: no condition has positions, or their axes differ */
+  KindSet *alike;          /* [kind]: kinds with the same properties of the datum */
+  bool **keep;             /* [value][argument]: read position by position; NULL: all are */
+  const Abs **joined;      /* [value]: joined over the positions of a row; NULL: not yet */
+  int64_t *column_stride;  /* [column]: entries of the first axis for each position; 0: it has no positions */
 } ProofFlow;
 ProofFlow *flow_run(const Program *p, Arena *a, bool strictly);
+
+/* ---- prove_place.c: positions inside of a datum ---- */
+void places_create(ProofFlow *f);
+/* Where a value has its positions, and which arguments it reads position by position; others it reads joined. */
+Place place_of(const ProofFlow *f, ValueId v, bool *keep);
+Place place_reshaped(const ProofFlow *f, const Shape *from, const Shape *to, Place at);
+/* The table of a value with all positions of a row joined. */
+const Abs *place_joined(ProofFlow *f, ValueId v);
 
 /* Steps to the next cell of a value that the step stores for the piece's parameter, and that holds an entry of the piece.
  * Start with *root = *cell = 0; add 1 to *cell between calls. */

@@ -186,7 +186,7 @@ static ElemId leaf_elem(ProofFlow *f, const Value *v, uint32_t kind) {
   switch (v->op) {
   case OP_COLUMN: {
     const ProgColumn *c = v->ints[0] < (int64_t)f->p->n_columns ? &f->p->columns[v->ints[0]] : NULL;
-    dep = (KindSet)1 << kind;
+    dep = c && f->n_places && !f->column_stride[v->ints[0]] ? f->alike[kind] : (KindSet)1 << kind;
     if (c && c->has_range) lo = c->lo, hi = c->hi;
     break;
   }
@@ -211,6 +211,8 @@ static void leaf_table(ProofFlow *f, ValueId id, Abs *x) {
   }
   flow_axes(f, id, x->axis);
   abs_alloc(f, x, v->shape.rank);
+  if (v->op == OP_COLUMN && v->ints[0] < (int64_t)f->p->n_columns && f->column_stride[v->ints[0]])
+    x->place = (Place){2, f->column_stride[v->ints[0]]};
   const int rows = rows_axis(&v->shape);
   for (uint32_t c = 0; c < x->n_cells; c++) {
     int64_t index[IR_MAX_RANK];
@@ -219,12 +221,14 @@ static void leaf_table(ProofFlow *f, ValueId id, Abs *x) {
   }
 }
 
-/* Known in each kind of row. At positions it is open which of them the condition holds for. */
+/* Known in each kind of row, or of position in the frame. Elsewhere it is open where the condition holds. */
 static void condition_table(ProofFlow *f, ValueId id, uint32_t cond, Abs *x) {
   const Value *v = ir_value(f->g, id);
   for (int i = 0; i < v->shape.rank; i++) x->axis[i] = is_rows(v->shape.d[i]) ? f->rows : labels_one(&f->labels, v->shape.d[i]);
   abs_alloc(f, x, v->shape.rank);
-  const bool known = v->shape.rank == 1 && rows_axis(&v->shape) == 0;
+  const bool placed = v->shape.rank == 2 && f->n_places && v->shape.d[1] == f->n_places;
+  const bool known = (v->shape.rank == 1 || placed) && rows_axis(&v->shape) == 0;
+  if (placed) x->place = (Place){2, 1};
   for (uint32_t c = 0; c < x->n_cells; c++) {
     const bool holds = known && (f->p->kinds[c] >> cond & 1);
     x->cell[c] = !known ? elem_forward(&f->elems, 0, 1, 0)
@@ -295,7 +299,9 @@ static void one_cell_each(ProofFlow *f, const Value *v, const Abs *const *view, 
 static void operation_table(ProofFlow *f, ValueId id, Abs *x) {
   const Value *v = ir_value(f->g, id);
   const Abs **view = ARENA_NEWS(f->arena, const Abs *, v->n_args);
-  for (uint32_t i = 0; i < v->n_args; i++) view[i] = &f->abs[v->args[i]];
+  bool *keep = f->keep[id] = ARENA_NEWS(f->arena, bool, v->n_args);
+  x->place = place_of(f, id, keep);
+  for (uint32_t i = 0; i < v->n_args; i++) view[i] = keep[i] ? &f->abs[v->args[i]] : place_joined(f, v->args[i]);
   f->view = view;
   if (!flow_axes(f, id, x->axis) || too_fine(x->axis, v->shape.rank)) widen_args(f, id, view, x);
   if (v->op == OP_CONCAT && too_fine(x->axis, v->shape.rank)) {
@@ -333,10 +339,11 @@ ProofFlow *flow_run(const Program *p, Arena *a, bool strictly) {
   const uint32_t n = f->g->n, n_kinds = p->n_kinds ? p->n_kinds : 1;
   elems_create(&f->elems, a, n_kinds, p->n_origins);
   f->abs = ARENA_NEWS(a, Abs, n), f->same = ARENA_NEWS(a, ValueId, n), f->cond_of = ARENA_NEWS(a, uint32_t, n);
-  f->is_cut = ARENA_NEWS(a, bool, n), f->seed_of = ARENA_NEWS(a, uint32_t, n);
+  f->is_cut = ARENA_NEWS(a, bool, n), f->keep = ARENA_NEWS(a, bool *, n), f->seed_of = ARENA_NEWS(a, uint32_t, n);
   int32_t *kinds = ARENA_NEWS(a, int32_t, n_kinds);
   for (uint32_t k = 0; k < n_kinds; k++) kinds[k] = (int32_t)k;
   f->rows = labels_make(&f->labels, kinds, n_kinds, n_kinds);
+  places_create(f);
   number_values(f);
   mark_values(f);
   const bool *live = live_values(f);

@@ -4,7 +4,8 @@
  *
  * The search goes from the parameter back to the seed over cells. Below the point where content of the kind arrives a
  * cell must carry it (src); from there on towards the seed it must be an adjoint of the origin (base). A first search
- * stays within rows of the kind itself; only if it fails does content pass through other rows: something mixes data. */
+ * stays within the kind itself; the second one passes other positions of its rows, and only if that fails too does content
+ * pass through other rows: something mixes data. */
 #include "prove.h"
 #include <string.h>
 
@@ -12,10 +13,11 @@
 typedef struct Visit { ValueId value; uint8_t mode; int64_t from; int64_t index[IR_MAX_RANK]; } Visit;
 enum { CARRIES = 0, ADJOINT = 1 };
 
+typedef enum Reach { ANY_ROW, OWN_ROWS /* all of their positions */, OWN_PLACES } Reach;
 typedef struct Search {
   ProofFlow *f;
   uint32_t kind, origin, param;
-  bool own_rows;
+  Reach within;
   uint32_t *offset;  /* [value]: number of its first cell */
   bool *seen;        /* [2 * cell + mode] */
   Visit *queue;
@@ -44,9 +46,35 @@ static void reach(Search *s, ValueId v, uint8_t mode, int64_t from, const int64_
 
 static bool row_allowed(const Search *s, ValueId v, const int64_t *index) {
   const Shape *shape = &ir_value(s->f->g, v)->shape;
-  for (int32_t i = 0; s->own_rows && i < shape->rank; i++)
-    if (is_rows(shape->d[i])) return index[i] == s->kind;
+  for (int32_t i = 0; s->within != ANY_ROW && i < shape->rank; i++)
+    if (is_rows(shape->d[i])) return s->within == OWN_PLACES ? index[i] == s->kind : s->f->alike[s->kind] >> index[i] & 1;
   return true;
+}
+
+/* The element that a value reads of its argument, which it may read joined over the positions of a row. */
+static ElemId elem_read(const ProofFlow *f, ValueId reader, uint32_t arg, const int64_t *index) {
+  const ValueId v = ir_value(f->g, reader)->args[arg];
+  const Abs *x = f->keep[reader] && !f->keep[reader][arg] ? f->joined[v] : &f->abs[v];
+  return x->cell[abs_cell_at(x, ir_value(f->g, v)->shape.rank, index)];
+}
+
+/* Visits the entry at an index, or where the reader joins positions, those of all kinds that it joins. */
+static void reach_read(Search *s, ValueId reader, uint32_t arg, uint8_t mode, int64_t from, const int64_t *at) {
+  const ProofFlow *f = s->f;
+  const ValueId v = ir_value(f->g, reader)->args[arg];
+  const Shape *shape = &ir_value(f->g, v)->shape;
+  int64_t index[IR_MAX_RANK];
+  int32_t rows = 0;
+  memcpy(index, at, sizeof index);
+  while (rows < shape->rank && !is_rows(shape->d[rows])) rows++;
+  const bool joins = f->keep[reader] && !f->keep[reader][arg] && rows < shape->rank;
+  for (uint32_t k = 0; k < f->elems.n_kinds; k++) {
+    if (joins ? !(f->alike[at[rows]] >> k & 1) : k > 0) continue;
+    if (joins) index[rows] = k;
+    if (!row_allowed(s, v, index)) continue;
+    const ElemId e = elem_at(f, v, index);
+    if (mode == CARRIES ? has_src(s, e) || has_dep(s, e) : elem_has_base(&f->elems, e, s->origin)) reach(s, v, mode, from, index);
+  }
 }
 
 static void expand(Search *s, uint32_t at) {
@@ -63,17 +91,16 @@ static void expand(Search *s, uint32_t at) {
     bool content = false;
     for (uint32_t i = 0; i < u.n_args; i++) {
       use_index(f, visit.value, &u, i, turn, index[i]);
-      x[i] = elem_at(f, val->args[u.arg[i]], index[i]);
+      x[i] = elem_read(f, visit.value, u.arg[i], index[i]);
       content |= has_dep(s, x[i]);
     }
     const ElemId made = flow_apply(f, visit.value, x, u.n_args);
     if (visit.mode == ADJOINT ? !elem_has_base(&f->elems, made, s->origin) : !has_src(s, made) && !has_dep(s, made)) continue;
     for (uint32_t i = 0; i < u.n_args; i++) {
-      const ValueId arg = val->args[u.arg[i]];
-      if (!row_allowed(s, arg, index[i])) continue;
       const bool base = elem_has_base(&f->elems, x[i], s->origin);
-      if (visit.mode == CARRIES && (has_src(s, x[i]) || (has_dep(s, x[i]) && has_dep(s, made)))) reach(s, arg, CARRIES, at, index[i]);
-      if (base && (visit.mode == ADJOINT || content)) reach(s, arg, ADJOINT, at, index[i]);
+      if (visit.mode == CARRIES && (has_src(s, x[i]) || (has_dep(s, x[i]) && has_dep(s, made))))
+        reach_read(s, visit.value, u.arg[i], CARRIES, at, index[i]);
+      if (base && (visit.mode == ADJOINT || content)) reach_read(s, visit.value, u.arg[i], ADJOINT, at, index[i]);
     }
   } while (use_next(&u, turn));
 }
@@ -222,14 +249,24 @@ static bool goes_round(const Search *s, const Visit *const *chain, uint32_t n, P
   return false;
 }
 
+/* Does a factor depend on a condition at positions? */
+static bool reads_positions(const ProofFlow *f, ValueId id) {
+  const Value *v = ir_value(f->g, id);
+  if (f->cond_of[f->same[id]]) return v->shape.rank > 1;
+  for (uint32_t i = 0; i < v->n_args; i++)
+    if (reads_positions(f, v->args[i])) return true;
+  return false;
+}
+
 /* Is v a mask of a route whose factor at an index is not 1? */
 static bool scales(const Search *s, ValueId v, const int64_t *index, ProofPath *out) {
   const ProofFlow *f = s->f;
   const Value *val = ir_value(f->g, v);
   const ProgRoute *route = val->op == OP_MASK ? route_of_mask(s, val) : NULL;
   if (!route) return false;
-  const Elem *e = elem(&f->elems, elem_at(f, val->args[1], index));
+  const Elem *e = elem(&f->elems, elem_read(f, v, 1, index));
   if (e->lo == 1 && e->hi == 1) return false;
+  out->unplaced = e->lo != e->hi && reads_positions(f, val->args[1]);
   out->way = WAY_FACTOR, out->route = route->name, out->place = f->p->taps[route->tap].name;
   return true;
 }
@@ -304,7 +341,13 @@ static void by_use(const Search *s, ProofPath *out) {
   }
 }
 
-/* Steps from a forward value that holds content of other rows back to the operation that brought it there. */
+/* Whether a value reads positions joined, and content of the kind only from others than the one at the index. */
+static bool joins_here(const Search *s, ValueId v, uint32_t arg, const int64_t *index) {
+  const ProofFlow *f = s->f;
+  return f->keep[v] && !f->keep[v][arg] && has_dep(s, elem_read(f, v, arg, index)) && !has_dep(s, elem_at(f, ir_value(f->g, v)->args[arg], index));
+}
+
+/* Steps from a forward value that holds content of other rows, or positions, back to the operation that brought it there. */
 static ProofStep mixer_of(const Search *s, ValueId v, const int64_t *at) {
   ProofFlow *f = s->f;
   int64_t index[IR_MAX_RANK];
@@ -318,6 +361,7 @@ static ProofStep mixer_of(const Search *s, ValueId v, const int64_t *at) {
     do {
       for (uint32_t i = 0; i < u.n_args && !next; i++) {
         use_index(f, cur, &u, i, turn, arg_index);
+        if (joins_here(s, cur, u.arg[i], arg_index)) return (ProofStep){val->name ? val->name : op_name(val->op), val->span};
         if (has_dep(s, elem_at(f, val->args[u.arg[i]], arg_index))) next = val->args[u.arg[i]];
       }
     } while (!next && u.n_args && use_next(&u, turn));
@@ -331,9 +375,15 @@ static ProofStep mixer_of(const Search *s, ValueId v, const int64_t *at) {
   return (ProofStep){0};
 }
 
-/* Where the chain turns from an adjoint into one that carries content, the content's forward value leads to the mixer. */
+/* Where adjoints of positions meet, or where the chain turns from an adjoint into one that carries content: then the content's
+ * forward value leads to the mixer. */
 static ProofStep find_mixer(const Search *s, const Visit *const *chain, uint32_t n) {
   ProofFlow *f = s->f;
+  for (uint32_t i = 1; i < n && s->within == OWN_ROWS; i++) {
+    const Value *from = ir_value(f->g, chain[i - 1]->value), *to = ir_value(f->g, chain[i]->value);
+    if (!from->shape.rank || !to->shape.rank || !is_rows(from->shape.d[0]) || !is_rows(to->shape.d[0])) continue;
+    if (chain[i - 1]->index[0] != chain[i]->index[0]) return (ProofStep){to->name ? plain_name(f->arena, to->name) : op_name(to->op), to->span};
+  }
   for (uint32_t i = 1; i < n; i++) {
     if (chain[i - 1]->mode != ADJOINT || chain[i]->mode != CARRIES) continue;
     const Value *val = ir_value(f->g, chain[i]->value);
@@ -356,7 +406,11 @@ static ProofStep find_mixer(const Search *s, const Visit *const *chain, uint32_t
 static void name_way(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
   const Program *p = s->f->p;
   out->way = WAY_DIRECT;
-  if (!s->own_rows) {
+  if (s->within == OWN_ROWS && s->f->n_places) {
+    out->way = WAY_POSITIONS, out->mixer = find_mixer(s, chain, n);
+    return;
+  }
+  if (s->within == ANY_ROW) {
     out->way = WAY_MIXING, out->mixer = find_mixer(s, chain, n);
     for (uint32_t r = 0; r < p->n_routes && !out->route; r++)
       if (passes_mask_of(s, chain, n, &p->routes[r])) out->route = p->routes[r].name, out->place = p->taps[p->routes[r].tap].name;
@@ -371,12 +425,12 @@ static void name_way(const Search *s, const Visit *const *chain, uint32_t n, Pro
 }
 
 /* ---- the door ------------------------------------------------------------------------------------------------------ */
-/* From one kind through one origin to one piece; false if the rows of the kind alone give none and `own` asks for such. */
-static bool path_of(Search *s, const RegionPiece *piece, bool own, ProofPath *out) {
+/* From one kind through one origin to one piece; false if there is none within what is asked for. */
+static bool path_of(Search *s, const RegionPiece *piece, Reach within, ProofPath *out) {
   const Visit **chain = NULL;
-  s->own_rows = own;
+  s->within = within;
   const uint32_t n = search(s, piece, &chain);
-  if (!n && own) return false;
+  if (!n && within != ANY_ROW) return false;
   *out = (ProofPath){.origin = s->origin, .param = piece->param};
   if (n) name_way(s, chain, n, out);
   describe(s, chain, n, out);
@@ -386,7 +440,7 @@ static bool path_of(Search *s, const RegionPiece *piece, bool own, ProofPath *ou
 bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, KindSet kinds, OriginSet origins, bool strictly,
                 ProofPath *out) {
   bool found = false;
-  for (int own = 1; own >= 0 && !found; own--)
+  for (int within = p->loose->n_places ? OWN_PLACES : OWN_ROWS; within >= ANY_ROW && !found; within--)
     for (uint32_t o = 0; o < p->program->n_origins; o++)
       for (uint32_t i = 0; i < n_pieces; i++)
         for (uint32_t k = 0; (origins >> o & 1) && k < p->n_kinds; k++) {
@@ -394,7 +448,7 @@ bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, Ki
           ProofPath path;
           if (!(kinds >> k & 1) || proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, strictly))) continue;
           Search s = {.f = strictly ? p->strict : p->loose, .kind = k, .origin = o, .param = pieces[i].param};
-          if (!path_of(&s, &pieces[i], own, &path)) continue;
+          if (!path_of(&s, &pieces[i], (Reach)within, &path)) continue;
           if (strictly && proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, false))) path.way = WAY_CLIP;
           if (!found || path.n_steps < out->n_steps) *out = path;
           found = true;

@@ -2,21 +2,22 @@
  * exchange.c -- the proof against the interpreter: exchange [--trials N] [--state S] SPEC... For each spec and each kind of data
  * that its conditions tell apart, batches are made that differ only in the content of data of this kind, and one step of both is
  * computed. Where the proof says `none`, next values and states must be equal to the last bit. What it says is reached and
- * never moved is counted: at most --alarms percent of the cells (default: any). */
+ * never moved is counted: at most --alarms percent of the cells (default: any). Each kind gets SOUND trials; those up to N
+ * are for cells that are said to be reached and have not moved yet. */
 #include "compiler.h"
 #include "ops.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 7, POOL = 160, MAX_STATES = 8 };
+enum { ROWS = 7, POOL = 160, MAX_STATES = 8, SOUND = 12 };
 
 typedef struct Totals { long specs, refused, kinds, exchanges, none_cells, reached_cells, silent_cells; } Totals;
 static Totals totals;
 
 typedef struct Case {
   const char *path;
-  Arena *a;
+  Arena *a, *scratch;     /* scratch: of one trial */
   Program *p;
   Proof *proof;
   Graph *g;
@@ -24,7 +25,9 @@ typedef struct Case {
   EvalInput in;           /* all but columns and rows */
   double **pool;          /* [column] POOL rows */
   double **batch, **other; /* [column] ROWS rows */
-  uint64_t pool_bits[POOL], *bits;
+  uint64_t pool_bits[POOL];
+  int64_t places;         /* positions of a datum, 1 if the proof tells none apart */
+  int *pool_kind;         /* [POOL][places] */
 } Case;
 
 static uint64_t next(uint64_t *s) { /* splitmix64 */
@@ -53,7 +56,7 @@ static void fill_column(Case *x, uint32_t c, double *v, int64_t rows) {
 
 static EvalResult evaluate(Case *x, double **columns, int64_t rows) {
   x->in.rows = rows, x->in.columns = (const double *const *)columns;
-  return graph_eval(x->g, x->a, &x->in);
+  return graph_eval(x->g, x->scratch ? x->scratch : x->a, &x->in);
 }
 
 /* What of the conditions holds for a row, positions and all. */
@@ -71,16 +74,26 @@ static uint64_t row_bits(const Case *x, EvalResult r, int64_t row) {
   return h;
 }
 
-/* The kind of a row: the first whose bits agree, of the conditions that have no positions; -1: infeasible. */
-static int row_kind(const Case *x, EvalResult r, int64_t row) {
+/* The kind of a position of a row: the first whose bits agree, of the conditions that the proof knows there; -1: infeasible. */
+static int place_kind(const Case *x, EvalResult r, int64_t row, int64_t place) {
   for (uint32_t k = 0; k < x->proof->n_kinds; k++) {
     bool same = true;
-    for (uint32_t i = 0; same && i < x->p->n_conds; i++)
-      if (ir_value(x->g, x->p->conds[i].value)->shape.rank == 1)
-        same = (x->p->kinds[k] >> i & 1) == (r.value[x->p->conds[i].value][row] != 0);
+    for (uint32_t i = 0; same && i < x->p->n_conds; i++) {
+      const Shape *s = &ir_value(x->g, x->p->conds[i].value)->shape;
+      const double *v = r.value[x->p->conds[i].value];
+      if (s->rank == 1) same = (x->p->kinds[k] >> i & 1) == (v[row] != 0);
+      if (s->rank == 2 && s->d[1] == x->proof->n_places) same = (x->p->kinds[k] >> i & 1) == (v[row * x->places + place] != 0);
+    }
     if (same) return (int)k;
   }
   return -1;
+}
+
+/* Whether a row has a position of the kind. */
+static bool has_kind(const Case *x, const int *kinds, int64_t row, int kind) {
+  for (int64_t t = 0; t < x->places; t++)
+    if (kinds[row * x->places + t] == kind) return true;
+  return false;
 }
 
 static void copy_row(const Case *x, double **to, int64_t at, double **from, int64_t row) {
@@ -136,6 +149,14 @@ static void set_inputs(Case *x) {
   }
 }
 
+/* Other weights, where all that is random is small. */
+static void redraw_params(Case *x) {
+  for (uint32_t i = 0; i < x->p->n_params; i++) {
+    double *v = (double *)x->in.params[i];
+    for (int64_t k = 0, n = shape_count(&x->p->params[i].shape, 1); k < n; k++) v[k] = uniform(&x->state, -0.7, 0.7);
+  }
+}
+
 static uint32_t cell_of(const Proof *f, uint32_t param, int64_t at) {
   const ProofParam *p = &f->params[param];
   const Shape *s = &f->program->params[param].shape;
@@ -168,25 +189,60 @@ static bool compare(Case *x, EvalResult a, EvalResult b, uint32_t kind, int orig
   return true;
 }
 
-/* A batch whose conditions hold as in x->batch, with other content in rows of the kind; false if none is found. */
+/* From a row of the pool for which the same holds: all of it, or what has no positions. */
+static bool take_row(Case *x, int64_t row, uint64_t wanted) {
+  const uint64_t first = next(&x->state);
+  for (uint64_t i = 0; i < POOL; i++) {
+    const int64_t from = (int64_t)((first + i) % POOL);
+    if (x->proof->n_places == 0 && x->pool_bits[from] != wanted) continue;
+    for (uint32_t c = 0; c < x->p->n_columns; c++) {
+      const int64_t n = per_row(&x->p->columns[c]);
+      if (!x->proof->n_places || !x->proof->column_stride[c])
+        memcpy(x->other[c] + row * n, x->pool[c] + from * n, (size_t)n * sizeof(double));
+    }
+    return true;
+  }
+  return false;
+}
+
+/* From a position of the pool that is of the same kind. */
+static bool take_place(Case *x, int64_t row, int64_t place, int kind) {
+  const uint64_t first = next(&x->state), n_all = (uint64_t)(POOL * x->places);
+  for (uint64_t i = 0; i < n_all; i++) {
+    const int64_t from = (int64_t)((first + i) % n_all);
+    if (x->pool_kind[from] != kind) continue;
+    for (uint32_t c = 0; c < x->p->n_columns; c++) {
+      const int64_t n = x->proof->column_stride[c] ? per_row(&x->p->columns[c]) / x->places : 0;
+      memcpy(x->other[c] + (row * x->places + place) * n, x->pool[c] + from * n, (size_t)n * sizeof(double));
+    }
+    return true;
+  }
+  return false;
+}
+
+/* Other real numbers at positions of the kind, or in all of the row where a column has none. */
+static bool redraw_row(Case *x, const int *kinds, int64_t row, int kind) {
+  bool changed = false;
+  for (uint32_t c = 0; c < x->p->n_columns; c++) {
+    const int64_t n = per_row(&x->p->columns[c]);
+    const bool placed = x->proof->n_places && x->proof->column_stride[c];
+    for (int64_t k = 0; x->p->columns[c].dtype == DT_F32 && k < n; k++)
+      if (!placed || kinds[row * x->places + k * x->places / n] == kind) x->other[c][row * n + k] = uniform(&x->state, -2, 2), changed = true;
+  }
+  return changed;
+}
+
+/* A batch whose conditions hold as in x->batch, with other content of the kind; false if none is found. */
 static bool exchange(Case *x, EvalResult before, const int *kinds, int kind, EvalResult *after) {
   for (int turn = 0; turn < 6; turn++) {
     bool changed = false, same = true;
     for (int64_t row = 0; row < ROWS; row++) {
       copy_row(x, x->other, row, x->batch, row);
-      if (kinds[row] != kind) continue;
-      const uint64_t wanted = row_bits(x, before, row);
-      const uint64_t first = next(&x->state);
-      for (uint64_t i = 0; i < POOL && turn < 3; i++) {
-        const int64_t from = (int64_t)((first + i) % POOL);
-        if (x->pool_bits[from] != wanted) continue;
-        copy_row(x, x->other, row, x->pool, from);
-        changed = true;
-        break;
-      }
-      for (uint32_t c = 0; c < x->p->n_columns && turn >= 3; c++) /* only what is no integer */
-        for (int64_t k = 0; x->p->columns[c].dtype == DT_F32 && k < per_row(&x->p->columns[c]); k++)
-          x->other[c][row * per_row(&x->p->columns[c]) + k] = uniform(&x->state, -2, 2), changed = true;
+      if (!has_kind(x, kinds, row, kind)) continue;
+      if (turn >= 3) changed |= redraw_row(x, kinds, row, kind);
+      else if (!x->proof->n_places || turn != 1) changed |= take_row(x, row, row_bits(x, before, row)); /* turn 1: positions alone */
+      for (int64_t t = 0; t < x->places && x->proof->n_places && turn < 2; t++) /* turn 2: what has none alone */
+        if (kinds[row * x->places + t] == kind) changed |= take_place(x, row, t, kind);
     }
     if (!changed) continue;
     *after = evaluate(x, x->other, ROWS);
@@ -219,20 +275,38 @@ static bool compare_origins(Case *x, uint32_t kind) {
   return ok;
 }
 
-static bool trials(Case *x, int n, uint32_t kind, bool **moved) {
-  for (int t = 0; t < n; t++) {
-    int kinds[ROWS];
-    for (int64_t row = 0; row < ROWS; row++) copy_row(x, x->batch, row, x->pool, (int64_t)(next(&x->state) % POOL));
-    EvalResult before = evaluate(x, x->batch, ROWS), after;
-    bool any = false;
-    for (int64_t row = 0; row < ROWS; row++) kinds[row] = row_kind(x, before, row), any |= kinds[row] == (int)kind;
-    for (int64_t row = 0; row < ROWS; row++)
-      if (kinds[row] < 0) any = false; /* labels that no draw gives */
-    if (!any || !exchange(x, before, kinds, (int)kind, &after)) continue;
-    totals.exchanges++;
-    if (!compare(x, before, after, kind, -1, moved) || (t == 0 && !compare_origins(x, kind))) return false;
-  }
+static bool one_trial(Case *x, uint32_t kind, bool first, bool **moved) {
+  int *kinds = ARENA_NEWS(x->scratch, int, ROWS * x->places);
+  for (int64_t row = 0; row < ROWS; row++) copy_row(x, x->batch, row, x->pool, (int64_t)(next(&x->state) % POOL));
+  EvalResult before = evaluate(x, x->batch, ROWS), after;
+  bool any = false;
+  for (int64_t row = 0; row < ROWS; row++)
+    for (int64_t t = 0; t < x->places; t++) kinds[row * x->places + t] = place_kind(x, before, row, t);
+  for (int64_t row = 0; row < ROWS; row++) any |= has_kind(x, kinds, row, (int)kind);
+  for (int64_t row = 0; row < ROWS; row++)
+    if (has_kind(x, kinds, row, -1)) any = false; /* labels that no draw gives */
+  if (!any || !exchange(x, before, kinds, (int)kind, &after)) return true;
+  totals.exchanges++;
+  return compare(x, before, after, kind, -1, moved) && (!first || compare_origins(x, kind));
+}
+
+static bool all_moved(const Case *x, uint32_t kind, bool **moved) {
+  for (uint32_t i = 0; i < x->p->n_params; i++)
+    for (uint32_t c = 0; c < x->proof->params[i].n_cells; c++)
+      if ((x->proof->params[i].reach_strictly[c] >> kind & 1) && !moved[i][c]) return false;
   return true;
+}
+
+static bool trials(Case *x, int n, uint32_t kind, bool **moved) {
+  bool ok = true;
+  for (int t = 0; ok && t < n && (t < SOUND || !all_moved(x, kind, moved)); t++) {
+    x->scratch = arena_create();
+    if (t >= SOUND) redraw_params(x);
+    ok = one_trial(x, kind, t == 0, moved);
+    arena_destroy(x->scratch);
+    x->scratch = NULL;
+  }
+  return ok;
 }
 
 static bool check_kind(Case *x, int n, uint32_t kind) {
@@ -265,7 +339,10 @@ static bool check_spec(const char *path, int n, uint64_t seed) {
     for (uint32_t i = 0; i < x.p->n_conds; i++) graph_root(x.g, ROOT_KEEP, i, 0, x.p->conds[i].value);
     set_inputs(&x);
     EvalResult r = evaluate(&x, x.pool, POOL);
+    x.places = x.proof->n_places ? x.proof->n_places : 1;
+    x.pool_kind = ARENA_NEWS(x.a, int, POOL * x.places);
     for (int64_t row = 0; row < POOL; row++) x.pool_bits[row] = row_bits(&x, r, row);
+    for (int64_t i = 0; i < POOL * x.places; i++) x.pool_kind[i] = place_kind(&x, r, i / x.places, i % x.places);
     for (uint32_t k = 0; ok && k < x.proof->n_kinds; k++) ok = check_kind(&x, n, k);
   }
   arena_destroy(x.a);
