@@ -148,6 +148,10 @@ typedef struct RouteExpr {
   uint32_t reserved;
   const RouteInsn *code; /* ends with ROUTE_X_END */
 } RouteExpr;
+/* To write code with: { ROUTE_ARG(INPUT, 0), ROUTE_DO(ABS), ROUTE_DO(SUM_UNITS), ROUTE_NUMBER(2), ROUTE_DO(MUL), ROUTE_DO(END) } */
+#define ROUTE_DO(op) { ROUTE_X_##op, 0, 0 }
+#define ROUTE_ARG(op, arg) { ROUTE_X_##op, arg, 0 }
+#define ROUTE_NUMBER(imm) { ROUTE_X_CONST, 0, imm }
 
 /* ---- route.span/1: regularizers of one input, a sum over its elements ------------------------------------------------- */
 /* Called once per tile, never per element. The penalty is the sum of the values of the tiles, however the tensor is cut into
@@ -186,7 +190,8 @@ typedef struct RouteKey {
   const int32_t *datum;    /* [row] number of the datum */
   const int32_t *position; /* [row] of the row in its datum */
 } RouteKey;
-/* Rows are independent of one another. */
+/* Rows are independent of one another. An input that is the same for all data comes as one row, in[i].rows == 1; all others
+ * have the rows of the tile, as y and key have. */
 #define ROUTE_EXT_GATE "route.gate/1"
 typedef struct RouteGate {
   uint32_t size;
