@@ -10,7 +10,10 @@ static const RouteParam PARAMS[] = {
     {"branches", "how many", NAN, 1, 65536, ROUTE_PARAM_INT | ROUTE_PARAM_STRUCTURAL, 0},
     {"seed", "another seed, another hash", 0, 0, 4294967295.0, ROUTE_PARAM_INT, 0}};
 
-typedef struct State { uint64_t seed; uint32_t branches; } State;
+typedef struct State {
+  uint64_t seed;
+  uint32_t branches;
+} State;
 
 static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
   State *s = host->alloc(host->ctx, sizeof *s, sizeof(uint64_t));
@@ -49,13 +52,22 @@ static const void *extension(const RouteOp *self, const char *id) {
 }
 
 static const RouteOp OP = {
-    sizeof(RouteOp), ROUTE_GATE, "hash_gate",
+    sizeof(RouteOp),
+    ROUTE_GATE,
+    "hash_gate",
     "1 for the branch that an id's hash says, 0 for the others\n"
     "Formula: branch = floor(h branches / 2^32), h = the upper half of SplitMix64 of seed 2^32 + id\n"
     "Gradient: none\n"
     "Source: Roller, Sukhbaatar, Szlam and Weston 2021 (hash layers); hash: Steele, Lea and Flood 2014\n"
     "Use: branches of equal size without learning: parts of memory for each sequence, a control for a learned gate.",
-    INPUTS, PARAMS, 1, N_PARAMS, sizeof(RouteInput), sizeof(RouteParam), create, extension};
+    INPUTS,
+    PARAMS,
+    1,
+    N_PARAMS,
+    sizeof(RouteInput),
+    sizeof(RouteParam),
+    create,
+    extension};
 static const RouteOp *const OPS[] = {&OP, NULL};
 static const RoutePlugin PLUGIN = {sizeof(RoutePlugin), ROUTE_ABI_INIT, "hash_gate", "1.0.0", "Apache-2.0", OPS};
 

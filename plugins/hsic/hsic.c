@@ -1,25 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0
  * hsic.c -- built-in plugin: dependence of two tensors over the batch, of any kind, not only linear.
  *
- * The biased estimator of Gretton et al. 2005 with Gaussian kernels: tr(K H L H) / (n - 1)^2. Exact: all rows are kept, and
- * time grows with the square of the batch. */
+ * The biased estimator of Gretton et al. 2005 with Gaussian kernels: tr(K H L H) / (n - 1)^2. Exact: all rows are
+ * kept, and time grows with the square of the batch. */
 #include "route_plugin.h"
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
 enum { LAMBDA, SIGMA_A, SIGMA_B, N_PARAMS };
-static const RouteInput INPUTS[] = {{"a", "units", ROUTE_REAL, 0}, {"b", "other units of the same data", ROUTE_REAL, 0}};
+static const RouteInput INPUTS[] = {{"a", "units", ROUTE_REAL, 0},
+                                    {"b", "other units of the same data", ROUTE_REAL, 0}};
 static const RouteParam PARAMS[] = {
     {"lambda", "strength", 1, 0, INFINITY, 0, 0},
     {"sigma_a", "width of a's kernel, in units of sqrt(number of units)", 1, 1e-6, INFINITY, 0, 0},
     {"sigma_b", "width of b's kernel, in units of sqrt(number of units)", 1, 1e-6, INFINITY, 0, 0}};
 
-typedef struct State { double lambda, sigma[2]; } State;
+typedef struct State {
+  double lambda, sigma[2];
+} State;
 
-/* Behind the head: the rows, a's and b's units side by side, each as it comes; and once finish() knows how many rows there
- * are, the means over the batch of the rows of K, then of L. */
-typedef struct Head { size_t rows; double mean[2]; } Head;
+/* Behind the head: the rows, a's and b's units side by side, each as it comes; and once finish() knows how many rows
+ * there are, the means over the batch of the rows of K, then of L. */
+typedef struct Head {
+  size_t rows;
+  double mean[2];
+} Head;
 
 static float *rows_of(void *acc) { return (float *)((Head *)acc + 1); }
 static double *row_means_of(void *acc, size_t width) {
@@ -102,7 +108,11 @@ static double finish(const void *state, const size_t *cols, size_t rows, void *a
  *   2 sum_s (L_rs - mean(L_r) - mean(L_s) + mean(L)) K_rs 2 exponent (a_r - a_s),
  * where mean(L_r) is known only at the end: what it multiplies is summed apart. By b_r with K and L exchanged. */
 enum { BLOCK = 256 };
-typedef struct Row { const float *x[2]; size_t cols[2]; double exponent[2]; } Row;
+typedef struct Row {
+  const float *x[2];
+  size_t cols[2];
+  double exponent[2];
+} Row;
 static void row_grad(const Row *row, void *acc, size_t first, size_t n, double *sum) {
   const Head *h = acc;
   const size_t width = row->cols[0] + row->cols[1];
@@ -127,14 +137,17 @@ static void row_grad(const Row *row, void *acc, size_t first, size_t n, double *
   }
 }
 
-static void grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale, float *const *dx, const size_t *ldd) {
+static void grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale, float *const *dx,
+                 const size_t *ldd) {
   const State *s = state;
   void *a = (void *)(uintptr_t)acc; /* read only */
-  const size_t cols[2] = {in[0].cols, in[1].cols}, begin = dx[0] ? 0 : cols[0], end = dx[1] ? cols[0] + cols[1] : cols[0];
+  const size_t cols[2] = {in[0].cols, in[1].cols}, begin = dx[0] ? 0 : cols[0],
+               end = dx[1] ? cols[0] + cols[1] : cols[0];
   const double size = (double)rows, f = scale * s->lambda / ((size - 1) * (size - 1));
   if (rows < 2) return;
   for (size_t r = 0; r < in[0].rows; r++) {
-    const Row row = {{in[0].x + r * in[0].ld, in[1].x + r * in[1].ld}, {cols[0], cols[1]},
+    const Row row = {{in[0].x + r * in[0].ld, in[1].x + r * in[1].ld},
+                     {cols[0], cols[1]},
                      {exponent_of(s->sigma[0], cols[0]), exponent_of(s->sigma[1], cols[1])}};
     for (size_t first = begin; first < end; first += BLOCK) {
       const size_t n = end - first < BLOCK ? end - first : BLOCK;
@@ -155,15 +168,26 @@ static const void *extension(const RouteOp *self, const char *id) {
 }
 
 static const RouteOp OP = {
-    sizeof(RouteOp), ROUTE_REGULARIZER, "hsic",
+    sizeof(RouteOp),
+    ROUTE_REGULARIZER,
+    "hsic",
     "Hilbert-Schmidt independence criterion of two tensors over the batch\n"
-    "Formula: lambda tr(K H L H) / (n - 1)^2, K_rs = exp(-|a_r - a_s|^2 / (2 sigma_a^2 units)), L of b likewise, H centres; 0 "
+    "Formula: lambda tr(K H L H) / (n - 1)^2, K_rs = exp(-|a_r - a_s|^2 / (2 sigma_a^2 units)), L of b likewise, H "
+    "centres; 0 "
     "for one row\n"
     "Gradient: by a_r: -2 lambda sum_s (H L H)_rs K_rs (a_r - a_s) / (sigma_a^2 units (n - 1)^2); by b likewise\n"
     "Source: Gretton, Bousquet, Smola and Schoelkopf 2005 (biased); widths as in Ma, Lewis and Kleijn 2020\n"
-    "Use: to make two parts of a code independent, where correlation_penalty only sees straight lines. Exact: time grows "
+    "Use: to make two parts of a code independent, where correlation_penalty only sees straight lines. Exact: time "
+    "grows "
     "with rows^2, and all rows are kept; for batches up to some thousands.",
-    INPUTS, PARAMS, 2, N_PARAMS, sizeof(RouteInput), sizeof(RouteParam), create, extension};
+    INPUTS,
+    PARAMS,
+    2,
+    N_PARAMS,
+    sizeof(RouteInput),
+    sizeof(RouteParam),
+    create,
+    extension};
 static const RouteOp *const OPS[] = {&OP, NULL};
 static const RoutePlugin PLUGIN = {sizeof(RoutePlugin), ROUTE_ABI_INIT, "hsic", "1.0.0", "Apache-2.0", OPS};
 

@@ -7,10 +7,10 @@
 static const RouteInput INPUTS[] = {{"x", "what is kept small", ROUTE_REAL, 0}};
 static const RouteParam PARAMS[] = {{"lambda", "strength", 1, 0, INFINITY, 0, 0}};
 
-static const RouteInsn MEAN[] = {ROUTE_ARG(PARAM, 0),  ROUTE_ARG(INPUT, 0),   ROUTE_ARG(INPUT, 0), ROUTE_DO(MUL),
+static const RouteInsn MEAN[] = {ROUTE_ARG(PARAM, 0), ROUTE_ARG(INPUT, 0), ROUTE_ARG(INPUT, 0), ROUTE_DO(MUL),
                                  ROUTE_DO(SUM_UNITS), ROUTE_DO(MEAN_ROWS), ROUTE_DO(MUL),       ROUTE_DO(END)};
-static const RouteInsn SUM[] = {ROUTE_ARG(PARAM, 0),  ROUTE_ARG(INPUT, 0),  ROUTE_ARG(INPUT, 0), ROUTE_DO(MUL),
-                                ROUTE_DO(SUM_UNITS), ROUTE_DO(SUM_ROWS), ROUTE_DO(MUL),       ROUTE_DO(END)};
+static const RouteInsn SUM[] = {ROUTE_ARG(PARAM, 0), ROUTE_ARG(INPUT, 0), ROUTE_ARG(INPUT, 0), ROUTE_DO(MUL),
+                                ROUTE_DO(SUM_UNITS), ROUTE_DO(SUM_ROWS),  ROUTE_DO(MUL),       ROUTE_DO(END)};
 static const RouteExpr MEAN_EXPR = {sizeof(RouteExpr), 0, MEAN}, SUM_EXPR = {sizeof(RouteExpr), 0, SUM};
 
 static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
@@ -51,22 +51,39 @@ static const void *sum_extension(const RouteOp *self, const char *id) {
   return strcmp(id, ROUTE_EXT_EXPR) == 0 ? (const void *)&SUM_EXPR : strcmp(id, ROUTE_EXT_SPAN) == 0 ? &SPAN : NULL;
 }
 
-static const RouteOp OP = {
-    sizeof(RouteOp), ROUTE_REGULARIZER, "l2",
-    "squares, summed over units, mean over rows\n"
-    "Formula: lambda mean_rows sum_units x^2\n"
-    "Gradient: 2 lambda x / rows\n"
-    "Source: Hoerl and Kennard 1970 (ridge)\n"
-    "Use: to keep activations small. l2(x) is l2_norm(x).",
-    INPUTS, PARAMS, 1, 1, sizeof(RouteInput), sizeof(RouteParam), NULL, mean_extension};
+static const RouteOp OP = {sizeof(RouteOp),
+                           ROUTE_REGULARIZER,
+                           "l2",
+                           "squares, summed over units, mean over rows\n"
+                           "Formula: lambda mean_rows sum_units x^2\n"
+                           "Gradient: 2 lambda x / rows\n"
+                           "Source: Hoerl and Kennard 1970 (ridge)\n"
+                           "Use: to keep activations small. Without positions l2(x) is l2_norm(x).",
+                           INPUTS,
+                           PARAMS,
+                           1,
+                           1,
+                           sizeof(RouteInput),
+                           sizeof(RouteParam),
+                           NULL,
+                           mean_extension};
 static const RouteOp OP_SUM = {
-    sizeof(RouteOp), ROUTE_REGULARIZER, "l2_sum",
+    sizeof(RouteOp),
+    ROUTE_REGULARIZER,
+    "l2_sum",
     "squares, summed over everything\n"
     "Formula: lambda sum x^2\n"
     "Gradient: 2 lambda x\n"
     "Source: Hoerl and Kennard 1970 (ridge)\n"
     "Use: to keep parameters small; unlike the optimizer's weight_decay it is an origin that routes can name.",
-    INPUTS, PARAMS, 1, 1, sizeof(RouteInput), sizeof(RouteParam), create, sum_extension};
+    INPUTS,
+    PARAMS,
+    1,
+    1,
+    sizeof(RouteInput),
+    sizeof(RouteParam),
+    create,
+    sum_extension};
 static const RouteOp *const OPS[] = {&OP, &OP_SUM, NULL};
 static const RoutePlugin PLUGIN = {sizeof(RoutePlugin), ROUTE_ABI_INIT, "l2", "1.0.0", "Apache-2.0", OPS};
 

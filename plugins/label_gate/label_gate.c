@@ -10,7 +10,9 @@ static const RouteParam PARAMS[] = {
     {"branches", "how many", NAN, 1, 65536, ROUTE_PARAM_INT | ROUTE_PARAM_STRUCTURAL, 0},
     {"width", "how many labels in a row share a branch", 1, 1, 2147483647, ROUTE_PARAM_INT, 0}};
 
-typedef struct State { int32_t branches, width; } State;
+typedef struct State {
+  int32_t branches, width;
+} State;
 
 static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
   State *s = host->alloc(host->ctx, sizeof *s, sizeof(double));
@@ -40,15 +42,25 @@ static const void *extension(const RouteOp *self, const char *id) {
   return strcmp(id, ROUTE_EXT_GATE) == 0 ? &GATE : NULL;
 }
 
-static const RouteOp OP = {
-    sizeof(RouteOp), ROUTE_GATE, "label_gate",
-    "1 for the branch of a label, 0 for the others\n"
-    "Formula: branch = floor(label / width); a label that is negative or beyond the last branch gives a row of zeros\n"
-    "Gradient: none\n"
-    "Source: Gururangan et al. 2022 (DEMix)\n"
-    "Use: experts for known groups of the data: digits by group, domains. At deployment, where no labels are, let a learned gate "
-    "take over.",
-    INPUTS, PARAMS, 1, N_PARAMS, sizeof(RouteInput), sizeof(RouteParam), create, extension};
+static const RouteOp OP = {sizeof(RouteOp),
+                           ROUTE_GATE,
+                           "label_gate",
+                           "1 for the branch of a label, 0 for the others\n"
+                           "Formula: branch = floor(label / width); a label that is negative or beyond the last "
+                           "branch gives a row of zeros\n"
+                           "Gradient: none\n"
+                           "Source: Gururangan et al. 2022 (DEMix)\n"
+                           "Use: experts for known groups of the data: digits by group, domains. At deployment, "
+                           "where no labels are, let a learned gate "
+                           "take over.",
+                           INPUTS,
+                           PARAMS,
+                           1,
+                           N_PARAMS,
+                           sizeof(RouteInput),
+                           sizeof(RouteParam),
+                           create,
+                           extension};
 static const RouteOp *const OPS[] = {&OP, NULL};
 static const RoutePlugin PLUGIN = {sizeof(RoutePlugin), ROUTE_ABI_INIT, "label_gate", "1.0.0", "Apache-2.0", OPS};
 

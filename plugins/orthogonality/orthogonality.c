@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * orthogonality.c -- built-in plugin: how far the rows of a matrix are from orthonormal, and the units of two tensors from
- * orthogonal over the batch. */
+ * orthogonality.c -- built-in plugin: how far the rows of a matrix are from orthonormal, and the units of two tensors
+ * from orthogonal over the batch. */
 #include "route_plugin.h"
 #include <math.h>
 #include <string.h>
@@ -8,11 +8,15 @@
 enum { LAMBDA, OFF_DIAGONAL };
 static const RouteInput W[] = {{"w", "matrix [out, in], as the weight of a layer is", ROUTE_REAL, 0}};
 static const RouteInput AB[] = {{"a", "units", ROUTE_REAL, 0}, {"b", "other units of the same data", ROUTE_REAL, 0}};
-static const RouteParam PARAMS[] = {
-    {"lambda", "strength", 1, 0, INFINITY, 0, 0},
-    {"off_diagonal", "1: rows need only be orthogonal to each other; 0: of length 1 too", 0, 0, 1, ROUTE_PARAM_INT, 0}};
+static const RouteParam PARAMS[] = {{"lambda", "strength", 1, 0, INFINITY, 0, 0},
+                                    {"off_diagonal",
+                                     "1: rows need only be orthogonal to each other; 0: of length 1 too", 0, 0, 1,
+                                     ROUTE_PARAM_INT, 0}};
 
-typedef struct State { double lambda; bool off_diagonal; } State;
+typedef struct State {
+  double lambda;
+  bool off_diagonal;
+} State;
 
 static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
   State *s = host->alloc(host->ctx, sizeof *s, sizeof(double));
@@ -22,7 +26,8 @@ static void *create(const RouteOp *self, const RouteHost *host, const double *pa
 }
 
 /* ---- one matrix ---- */
-/* |W W'|^2 = |W' W|^2, which is a sum over rows. acc: W' W [cols, cols], then the sums over rows of |w|^4 and (|w|^2 - 1)^2. */
+/* |W W'|^2 = |W' W|^2, which is a sum over rows. acc: W' W [cols, cols], then the sums over rows of |w|^4 and (|w|^2
+ * - 1)^2. */
 static size_t rows_acc_size(const void *state, const size_t *cols, size_t max_rows) {
   (void)state, (void)max_rows;
   return sizeof(double) * (cols[0] * cols[0] + 2);
@@ -67,8 +72,8 @@ static double rows_finish(const void *state, const size_t *cols, size_t rows, vo
 }
 
 /* 4 lambda (W' W w - |w|^2 w), and 4 lambda (|w|^2 - 1) w */
-static void rows_grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale, float *const *dx,
-                      const size_t *ldd) {
+static void rows_grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale,
+                      float *const *dx, const size_t *ldd) {
   const State *s = state;
   const size_t n = in->cols;
   const double *gram = acc;
@@ -83,7 +88,8 @@ static void rows_grad(const void *state, const void *acc, size_t rows, const Rou
     }
   }
 }
-static const RouteReduce ROWS = {sizeof(RouteReduce), 0, rows_acc_size, rows_partial, rows_merge, rows_finish, rows_grad};
+static const RouteReduce ROWS = {sizeof(RouteReduce), 0,           rows_acc_size, rows_partial,
+                                 rows_merge,          rows_finish, rows_grad};
 
 /* ---- two tensors over the batch ---- */
 /* acc: A' B [units of a, units of b]; when finished: / rows */
@@ -118,8 +124,8 @@ static double between_finish(const void *state, const size_t *cols, size_t rows,
   return ((const State *)state)->lambda * sum;
 }
 
-static void between_grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale, float *const *dx,
-                         const size_t *ldd) {
+static void between_grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale,
+                         float *const *dx, const size_t *ldd) {
   const double *product = acc, f = 2 * ((const State *)state)->lambda * scale / (double)rows;
   for (size_t r = 0; r < in[0].rows; r++) {
     const float *a = in[0].x + r * in[0].ld, *b = in[1].x + r * in[1].ld;
@@ -135,7 +141,8 @@ static void between_grad(const void *state, const void *acc, size_t rows, const 
     }
   }
 }
-static const RouteReduce BETWEEN = {sizeof(RouteReduce), 0, between_acc_size, between_partial, between_merge, between_finish, between_grad};
+static const RouteReduce BETWEEN = {
+    sizeof(RouteReduce), 0, between_acc_size, between_partial, between_merge, between_finish, between_grad};
 
 static const void *rows_extension(const RouteOp *self, const char *id) {
   (void)self;
@@ -147,22 +154,40 @@ static const void *between_extension(const RouteOp *self, const char *id) {
 }
 
 static const RouteOp OP = {
-    sizeof(RouteOp), ROUTE_REGULARIZER, "orthogonality",
+    sizeof(RouteOp),
+    ROUTE_REGULARIZER,
+    "orthogonality",
     "how far the rows of a matrix are from orthonormal\n"
     "Formula: lambda |W W' - 1|^2, the sum of squares; with off_diagonal without the diagonal\n"
     "Gradient: 4 lambda (W W' - 1) W; with off_diagonal the diagonal of W W' - 1 counts as 0\n"
     "Source: Brock, Lim, Ritchie and Weston 2017, 2019\n"
     "Use: on weights whose units should look at different things. Computed as |W' W|^2, in memory columns^2.",
-    W, PARAMS, 1, 2, sizeof(RouteInput), sizeof(RouteParam), create, rows_extension};
-static const RouteOp OP_BETWEEN = {
-    sizeof(RouteOp), ROUTE_REGULARIZER, "orthogonality_between",
-    "how far the units of two tensors are from orthogonal over the batch\n"
-    "Formula: lambda sum_ij (mean_rows a_i b_j)^2\n"
-    "Gradient: by a_i: 2 lambda sum_j (mean_rows a_i b_j) b_j / rows; by b likewise\n"
-    "Source: Bousmalis et al. 2016 (difference loss), over rows\n"
-    "Use: to keep what is private of two encoders apart. Without centring and scale, unlike correlation_penalty: it is also made "
-    "smaller by smaller values.",
-    AB, PARAMS, 2, 1, sizeof(RouteInput), sizeof(RouteParam), create, between_extension};
+    W,
+    PARAMS,
+    1,
+    2,
+    sizeof(RouteInput),
+    sizeof(RouteParam),
+    create,
+    rows_extension};
+static const RouteOp OP_BETWEEN = {sizeof(RouteOp),
+                                   ROUTE_REGULARIZER,
+                                   "orthogonality_between",
+                                   "how far the units of two tensors are from orthogonal over the batch\n"
+                                   "Formula: lambda sum_ij (mean_rows a_i b_j)^2\n"
+                                   "Gradient: by a_i: 2 lambda sum_j (mean_rows a_i b_j) b_j / rows; by b likewise\n"
+                                   "Source: Bousmalis et al. 2016 (difference loss), over rows\n"
+                                   "Use: to keep what is private of two encoders apart. Without centring and scale, "
+                                   "unlike correlation_penalty: it is also made "
+                                   "smaller by smaller values.",
+                                   AB,
+                                   PARAMS,
+                                   2,
+                                   1,
+                                   sizeof(RouteInput),
+                                   sizeof(RouteParam),
+                                   create,
+                                   between_extension};
 static const RouteOp *const OPS[] = {&OP, &OP_BETWEEN, NULL};
 static const RoutePlugin PLUGIN = {sizeof(RoutePlugin), ROUTE_ABI_INIT, "orthogonality", "1.0.0", "Apache-2.0", OPS};
 

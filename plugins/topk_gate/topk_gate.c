@@ -12,12 +12,18 @@ static const RouteParam PARAMS[] = {
     {"dense", "1: the gradient of a softmax over all branches; 0: over the chosen", 0, 0, 1, ROUTE_PARAM_INT, 0},
     {"temperature", "of the softmax", 1, 1e-6, INFINITY, 0, 0}};
 
-typedef struct State { size_t k; bool hard, dense; double temperature; } State;
+typedef struct State {
+  size_t k;
+  bool hard, dense;
+  double temperature;
+} State;
 
 static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
   State *s = host->alloc(host->ctx, sizeof *s, sizeof(double));
   (void)self;
-  if (s) *s = (State){params[K] < 1e9 ? (size_t)params[K] : (size_t)1e9, params[HARD] != 0, params[DENSE] != 0, params[TEMPERATURE]};
+  if (s)
+    *s = (State){params[K] < 1e9 ? (size_t)params[K] : (size_t)1e9, params[HARD] != 0, params[DENSE] != 0,
+                 params[TEMPERATURE]};
   else host->fail(host->ctx, "no memory");
   return s;
 }
@@ -28,7 +34,10 @@ static size_t units(const double *params, const size_t *cols) {
 }
 
 /* The smallest score that is chosen, and how many of its equals are: the first ones. Rank by rank, without memory. */
-typedef struct Chosen { float bound; size_t ties; } Chosen;
+typedef struct Chosen {
+  float bound;
+  size_t ties;
+} Chosen;
 static Chosen chosen_of(const float *x, size_t n, size_t k) {
   float bound = 0;
   size_t above = 0;
@@ -78,13 +87,13 @@ static void value(const void *state, const RouteView *in, const RouteKey *key, f
 }
 
 /* dx += p (dy - sum p dy) / temperature, p the softmax over the chosen or over all */
-static void grad(const void *state, const RouteView *in, const RouteKey *key, const RouteView *y, const RouteView *dy, float *const *dx,
-                 const size_t *ldd) {
+static void grad(const void *state, const RouteView *in, const RouteKey *key, const RouteView *y, const RouteView *dy,
+                 float *const *dx, const size_t *ldd) {
   const State *s = state;
   const size_t n = in->cols;
-  (void)key;
+  (void)key, (void)y;
   for (size_t r = 0; dx[0] && r < in->rows; r++) {
-    const float *x = in->x + r * in->ld, *d = dy->x + r * dy->ld, *w = y->x + r * y->ld, top = largest(x, n);
+    const float *x = in->x + r * in->ld, *d = dy->x + r * dy->ld, top = largest(x, n);
     const Chosen all = chosen_of(x, n, s->dense || s->k > n ? n : s->k);
     double sum = 0, mean = 0;
     for (int pass = 0; pass < 2; pass++) {
@@ -96,7 +105,6 @@ static void grad(const void *state, const RouteView *in, const RouteKey *key, co
         else dx[0][r * ldd[0] + c] += (float)(p / sum * (d[c] - mean / sum) / s->temperature);
       }
     }
-    (void)w;
   }
 }
 static const RouteGate GATE = {sizeof(RouteGate), 0, units, value, grad};
@@ -107,14 +115,26 @@ static const void *extension(const RouteOp *self, const char *id) {
 }
 
 static const RouteOp OP = {
-    sizeof(RouteOp), ROUTE_GATE, "topk_gate",
+    sizeof(RouteOp),
+    ROUTE_GATE,
+    "topk_gate",
     "weights for the k branches with the largest scores, 0 for the others\n"
-    "Formula: y = exp(x / temperature) / sum over the k largest (of equal ones the first), 0 elsewhere; with hard: 1 / k and 0\n"
-    "Gradient: p (dy - sum p dy) / temperature, p = the soft y; with dense: p = softmax(x / temperature) over all branches\n"
+    "Formula: y = exp(x / temperature) / sum over the k largest (of equal ones the first), 0 elsewhere; with hard: 1 "
+    "/ k and 0\n"
+    "Gradient: p (dy - sum p dy) / temperature, p = the soft y; with dense: p = softmax(x / temperature) over all "
+    "branches\n"
     "Source: Shazeer et al. 2017\n"
-    "Use: sparse mixtures, in `select`: a branch with weight 0 is not computed. Without dense only the chosen learn; add "
+    "Use: sparse mixtures, in `select`: a branch with weight 0 is not computed. Without dense only the chosen learn; "
+    "add "
     "load_balance(softmax_gate(scores)), so that no branch starves. A NaN score gives a row of NaN.",
-    INPUTS, PARAMS, 1, N_PARAMS, sizeof(RouteInput), sizeof(RouteParam), create, extension};
+    INPUTS,
+    PARAMS,
+    1,
+    N_PARAMS,
+    sizeof(RouteInput),
+    sizeof(RouteParam),
+    create,
+    extension};
 static const RouteOp *const OPS[] = {&OP, NULL};
 static const RoutePlugin PLUGIN = {sizeof(RoutePlugin), ROUTE_ABI_INIT, "topk_gate", "1.0.0", "Apache-2.0", OPS};
 

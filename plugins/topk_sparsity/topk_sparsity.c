@@ -9,7 +9,10 @@ static const RouteInput INPUTS[] = {{"x", "activations", ROUTE_REAL, 0}};
 static const RouteParam PARAMS[] = {{"lambda", "strength", 1, 0, INFINITY, 0, 0},
                                     {"k", "units of each row that are free", NAN, 1, INFINITY, ROUTE_PARAM_INT, 0}};
 
-typedef struct State { double lambda; size_t k; } State;
+typedef struct State {
+  double lambda;
+  size_t k;
+} State;
 
 static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
   State *s = host->alloc(host->ctx, sizeof *s, sizeof(double));
@@ -19,10 +22,13 @@ static void *create(const RouteOp *self, const RouteHost *host, const double *pa
   return s;
 }
 
-/* The magnitude of the k-th largest unit, and how many units of just this magnitude are among the k. What is larger than
- * `bound` is free, and the first `ties` that equal it. Rank by rank, without memory: the next smaller magnitude each time.
- * A row with a NaN has the bound infinity: nothing of it is free. */
-typedef struct Free { float bound; size_t ties; } Free;
+/* The magnitude of the k-th largest unit, and how many units of just this magnitude are among the k. What is larger
+ * than `bound` is free, and the first `ties` that equal it. Rank by rank, without memory: the next smaller magnitude
+ * each time. A row with a NaN has the bound infinity: nothing of it is free. */
+typedef struct Free {
+  float bound;
+  size_t ties;
+} Free;
 static Free free_of(const float *x, size_t n, size_t k) {
   float bound = INFINITY;
   size_t above = 0;
@@ -74,7 +80,8 @@ static double finish(const void *state, const size_t *cols, size_t rows, void *a
   return rows ? ((const State *)state)->lambda * *(double *)acc / (double)rows : 0;
 }
 
-static void grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale, float *const *dx, const size_t *ldd) {
+static void grad(const void *state, const void *acc, size_t rows, const RouteView *in, float scale, float *const *dx,
+                 const size_t *ldd) {
   const State *s = state;
   const float f = (float)(scale * s->lambda / (double)rows);
   (void)acc;
@@ -92,14 +99,24 @@ static const void *extension(const RouteOp *self, const char *id) {
   return strcmp(id, ROUTE_EXT_REDUCE) == 0 ? &REDUCE : NULL;
 }
 
-static const RouteOp OP = {
-    sizeof(RouteOp), ROUTE_REGULARIZER, "topk_sparsity",
-    "absolute values of all but the k largest units of each row, mean over rows\n"
-    "Formula: lambda mean_rows sum |x| over the units that are not among the k of largest |x|; of equal ones the first are\n"
-    "Gradient: lambda sign(x) / rows outside of the k largest, 0 at them; NaN at a NaN\n"
-    "Source: Makhzani and Frey 2014 (k-sparse), as a penalty\n"
-    "Use: to have k units carry each datum without making those smaller, as l1 does. 0 where there are no more than k units.",
-    INPUTS, PARAMS, 1, N_PARAMS, sizeof(RouteInput), sizeof(RouteParam), create, extension};
+static const RouteOp OP = {sizeof(RouteOp),
+                           ROUTE_REGULARIZER,
+                           "topk_sparsity",
+                           "absolute values of all but the k largest units of each row, mean over rows\n"
+                           "Formula: lambda mean_rows sum |x| over the units that are not among the k of largest "
+                           "|x|; of equal ones the first are\n"
+                           "Gradient: lambda sign(x) / rows outside of the k largest, 0 at them; NaN at a NaN\n"
+                           "Source: Makhzani and Frey 2014 (k-sparse), as a penalty\n"
+                           "Use: to have k units carry each datum without making those smaller, as l1 does. 0 where "
+                           "there are no more than k units.",
+                           INPUTS,
+                           PARAMS,
+                           1,
+                           N_PARAMS,
+                           sizeof(RouteInput),
+                           sizeof(RouteParam),
+                           create,
+                           extension};
 static const RouteOp *const OPS[] = {&OP, NULL};
 static const RoutePlugin PLUGIN = {sizeof(RoutePlugin), ROUTE_ABI_INIT, "topk_sparsity", "1.0.0", "Apache-2.0", OPS};
 
