@@ -9,11 +9,15 @@ static const RouteParam PARAMS[] = {{"lambda", "strength", 1, 0, INFINITY, 0, 0}
 
 #define N_UNITS ROUTE_ARG(UNIT, 0), ROUTE_DO(MAX_UNITS), ROUTE_NUMBER(1), ROUTE_DO(ADD)
 
-static const RouteInsn LOAD[] = {
-    ROUTE_ARG(PARAM, 0),    N_UNITS,        ROUTE_DO(MUL),       ROUTE_ARG(UNIT, 0),  ROUTE_ARG(INPUT, 0),
-    ROUTE_DO(ARGMAX_UNITS), ROUTE_DO(EQ),   ROUTE_NUMBER(1),     ROUTE_NUMBER(0),     ROUTE_DO(SELECT),
-    ROUTE_DO(MEAN_ROWS),    ROUTE_ARG(INPUT, 0), ROUTE_DO(MEAN_ROWS), ROUTE_DO(MUL),
-    ROUTE_DO(SUM_UNITS),    ROUTE_DO(MUL),  ROUTE_DO(END)};
+static const RouteInsn LOAD[] = {ROUTE_ARG(PARAM, 0), N_UNITS,
+                                 ROUTE_DO(MUL),       ROUTE_ARG(UNIT, 0),
+                                 ROUTE_ARG(INPUT, 0), ROUTE_DO(ARGMAX_UNITS),
+                                 ROUTE_DO(EQ),        ROUTE_NUMBER(1),
+                                 ROUTE_NUMBER(0),     ROUTE_DO(SELECT),
+                                 ROUTE_DO(MEAN_ROWS), ROUTE_ARG(INPUT, 0),
+                                 ROUTE_DO(MEAN_ROWS), ROUTE_DO(MUL),
+                                 ROUTE_DO(SUM_UNITS), ROUTE_DO(MUL),
+                                 ROUTE_DO(END)};
 /* mean over units of the squared distance of P from its mean, over the mean's square */
 static const RouteInsn IMPORTANCE[] = {
     ROUTE_ARG(PARAM, 0),  ROUTE_ARG(INPUT, 0), ROUTE_DO(MEAN_ROWS), ROUTE_ARG(SET, 0), ROUTE_ARG(GET, 0),

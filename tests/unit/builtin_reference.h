@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * builtin_reference.h -- what the built-in regularizers and gates compute, straight from their definitions, in double. */
+ * builtin_reference.h -- what the built-in regularizers and gates compute, straight from their definitions, in double.
+ */
 #ifndef BUILTIN_REFERENCE_H
 #define BUILTIN_REFERENCE_H
 #include "route_plugin.h"
@@ -70,7 +71,8 @@ static double ref_correlation_penalty(const RefArgs *a) {
   for (size_t i = 0; i < a->cols[0]; i++)
     for (size_t j = 0; j < a->cols[1]; j++) {
       const double ma = ref_mean(a->x[0], a->rows, a->cols[0], i), mb = ref_mean(a->x[1], a->rows, a->cols[1], j);
-      const double da = ref_deviation(a->x[0], a->rows, a->cols[0], i), db = ref_deviation(a->x[1], a->rows, a->cols[1], j);
+      const double da = ref_deviation(a->x[0], a->rows, a->cols[0], i),
+                   db = ref_deviation(a->x[1], a->rows, a->cols[1], j);
       double cov = 0;
       for (size_t r = 0; r < a->rows; r++)
         cov += (a->x[0][r * a->cols[0] + i] - ma) * (a->x[1][r * a->cols[1] + j] - mb) / (double)a->rows;
@@ -121,7 +123,8 @@ static double *ref_kernel(const double *x, size_t n, size_t cols, double sigma) 
 static double ref_hsic(const RefArgs *a) {
   const size_t n = a->rows;
   if (n < 2) return 0;
-  double *k = ref_kernel(a->x[0], n, a->cols[0], a->params[1]), *l = ref_kernel(a->x[1], n, a->cols[1], a->params[2]), sum = 0;
+  double *k = ref_kernel(a->x[0], n, a->cols[0], a->params[1]), *l = ref_kernel(a->x[1], n, a->cols[1], a->params[2]),
+         sum = 0;
   for (size_t i = 0; i < n * n; i++) sum += k[i] * l[i % n * n + i / n];
   free(k), free(l);
   return a->params[0] * sum / (double)((n - 1) * (n - 1));
@@ -161,7 +164,8 @@ static size_t ref_rank(const double *x, size_t n, size_t u, bool magnitude) {
 static double ref_topk_sparsity(const RefArgs *a) {
   double sum = 0;
   for (size_t i = 0; i < a->rows * a->cols[0]; i++)
-    if (ref_rank(a->x[0] + i / a->cols[0] * a->cols[0], a->cols[0], i % a->cols[0], true) >= a->params[1]) sum += fabs(a->x[0][i]);
+    if (ref_rank(a->x[0] + i / a->cols[0] * a->cols[0], a->cols[0], i % a->cols[0], true) >= a->params[1])
+      sum += fabs(a->x[0][i]);
   return a->params[0] * sum / (double)a->rows;
 }
 
@@ -194,7 +198,9 @@ static void ref_softmax(const double *x, size_t n, double temperature, const boo
 static void ref_largest(const double *x, size_t n, double *y) {
   for (size_t u = 0; u < n; u++) y[u] = ref_rank(x, n, u, false) == 0;
 }
-static void ref_constant_gate(const RefArgs *a, size_t row, bool soft, double *y) { (void)row, (void)soft, y[0] = a->params[0]; }
+static void ref_constant_gate(const RefArgs *a, size_t row, bool soft, double *y) {
+  (void)row, (void)soft, y[0] = a->params[0];
+}
 static void ref_uniform_gate(const RefArgs *a, size_t row, bool soft, double *y) {
   (void)row, (void)soft;
   for (size_t u = 0; u < a->cols[0]; u++) y[u] = 1 / (double)a->cols[0];

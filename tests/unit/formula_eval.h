@@ -44,10 +44,13 @@ static FVal fval_number(double x) {
   return a;
 }
 /* Where entry (r, u) of a stretched value is. */
-static size_t fval_at(const FVal *a, size_t r, size_t u) { return (a->rows ? r : 0) * (a->units ? a->units : 1) + (a->units ? u : 0); }
+static size_t fval_at(const FVal *a, size_t r, size_t u) {
+  return (a->rows ? r : 0) * (a->units ? a->units : 1) + (a->units ? u : 0);
+}
 
 static FVal formula_leaf(const RouteInsn *i, const FormulaArgs *args) {
-  const size_t cols = i->op == ROUTE_X_INPUT || i->op == ROUTE_X_UNIT || i->op == ROUTE_X_RANDOM ? args->cols[i->arg] : 0;
+  const size_t cols =
+      i->op == ROUTE_X_INPUT || i->op == ROUTE_X_UNIT || i->op == ROUTE_X_RANDOM ? args->cols[i->arg] : 0;
   FVal a;
   switch (i->op) {
   case ROUTE_X_INPUT:
@@ -185,7 +188,8 @@ static FVal formula_eval(const RouteExpr *x, const FormulaArgs *args) {
     if (i->op == ROUTE_X_GET) stack[n++] = slot[i->arg];
     else if (i->op < ROUTE_X_SET) stack[n++] = formula_leaf(i, args);
     else if (i->op == ROUTE_X_SET) slot[i->arg] = stack[--n];
-    else if (i->op >= ROUTE_X_SUM_UNITS && i->op <= ROUTE_X_ARGMAX_UNITS) stack[n - 1] = formula_units(i->op, stack[n - 1]);
+    else if (i->op >= ROUTE_X_SUM_UNITS && i->op <= ROUTE_X_ARGMAX_UNITS)
+      stack[n - 1] = formula_units(i->op, stack[n - 1]);
     else if (i->op == ROUTE_X_SUM_ROWS || i->op == ROUTE_X_MEAN_ROWS) stack[n - 1] = formula_rows(i->op, stack[n - 1]);
     else {
       const size_t pops = i->op == ROUTE_X_SELECT ? 3 : i->op >= ROUTE_X_ADD ? 2 : 1;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * rt_builtin_ops.c -- every built-in regularizer and gate, in every ability that it offers: values against the definition,
- * gradients against finite differences of it, however the data are cut, with NaN, with one row and with none. */
+ * rt_builtin_ops.c -- every built-in regularizer and gate, in every ability that it offers: values against the
+ * definition, gradients against finite differences of it, however the data are cut, with NaN, with one row and with
+ * none. */
 #include "builtin.h"
 #include "builtin_reference.h"
 #include "formula_eval.h"
@@ -15,7 +16,7 @@ typedef struct OpCase {
   RefRegularizer *regularizer;
   RefGate *gate;
   double params[4];
-  bool weights; /* the input is not negative, as a gate's weights are */
+  bool weights;  /* the input is not negative, as a gate's weights are */
   bool nan_free; /* a NaN in the input does not matter */
 } OpCase;
 
@@ -110,14 +111,16 @@ static void data_begin(Data *d, const OpCase *c, size_t rows, size_t cols) {
       }
   }
   for (size_t k = 0; k < MAX_N; k++) d->uniform[k] = floor(draw() * 16777216) / 16777216;
-  for (size_t r = 0; r < MAX_ROWS; r++) d->label[r] = (int32_t)(draw() * 20) - 3, d->datum[r] = (int32_t)r * 7, d->position[r] = 0;
+  for (size_t r = 0; r < MAX_ROWS; r++)
+    d->label[r] = (int32_t)(draw() * 20) - 3, d->datum[r] = (int32_t)r * 7, d->position[r] = 0;
 }
 static void data_end(Data *d) {
   if (d->state) test_free(d->state);
 }
 
 static RefArgs ref_args(const Data *d) {
-  return (RefArgs){{d->wide[0], d->wide[1]}, d->label, d->rows, {d->cols[0], d->cols[1]}, d->c->params, d->uniform, true};
+  return (RefArgs){
+      {d->wide[0], d->wide[1]}, d->label, d->rows, {d->cols[0], d->cols[1]}, d->c->params, d->uniform, true};
 }
 static size_t n_units(const Data *d) {
   if (!d->c->gate) return 1;
@@ -136,20 +139,23 @@ static double reference(const Data *d, bool soft, double *y) {
 
 static void assert_close(const Data *d, const char *what, double got, double want, double bound) {
   if (fabs(got - want) <= bound * fmax(1, fabs(want))) return;
-  fail_msg("%s (%g, %g, %g, %g), %zu rows, %zu units, %s: %.9g, not %.9g", d->op->name, d->c->params[0], d->c->params[1], d->c->params[2],
-           d->c->params[3], d->rows, d->cols[0], what, got, want);
+  fail_msg("%s (%g, %g, %g, %g), %zu rows, %zu units, %s: %.9g, not %.9g", d->op->name, d->c->params[0],
+           d->c->params[1], d->c->params[2], d->c->params[3], d->rows, d->cols[0], what, got, want);
 }
 
 /* ---- abilities, each run over tiles of rows ---- */
 static RouteView view(const Data *d, uint32_t input, size_t first, size_t rows) {
-  const RouteView v = {.size = sizeof v, .rows = one_row(d, input) ? 1 : rows, .cols = d->cols[input], .ld = d->cols[input] + PAD};
+  const RouteView v = {
+      .size = sizeof v, .rows = one_row(d, input) ? 1 : rows, .cols = d->cols[input], .ld = d->cols[input] + PAD};
   RouteView w = v;
   if (d->op->inputs[input].kind == ROUTE_LABEL) w.label = d->label + first, w.cols = 1, w.ld = 1;
   else w.x = d->x[input] + (one_row(d, input) ? 0 : first * v.ld);
   return w;
 }
 
-typedef struct Grads { float dx[2][MAX_ROWS * (REF_UNITS + PAD)]; } Grads;
+typedef struct Grads {
+  float dx[2][MAX_ROWS * (REF_UNITS + PAD)];
+} Grads;
 static Grads grads;
 static const float GUARD = -7.5f;
 /* What lies in dx before: 1, and the guard between the rows. */
@@ -160,7 +166,9 @@ static void grads_begin(const Data *d, Grads *g) {
       g->dx[i][k] = k / ld < rows_of(d, i) && k % ld < d->cols[i] ? 1 : GUARD;
     }
 }
-static double grad_at(const Data *d, const Grads *g, uint32_t i, size_t r, size_t u) { return (double)g->dx[i][r * (d->cols[i] + PAD) + u] - 1; }
+static double grad_at(const Data *d, const Grads *g, uint32_t i, size_t r, size_t u) {
+  return (double)g->dx[i][r * (d->cols[i] + PAD) + u] - 1;
+}
 static void grads_guarded(const Data *d, const Grads *g) {
   for (uint32_t i = 0; i < 2; i++)
     for (size_t k = 0; k < MAX_ROWS * (REF_UNITS + PAD); k++) {
@@ -221,8 +229,13 @@ static void gate_run(const Data *d, const RouteGate *f, size_t tile, const float
 }
 
 static FVal formula_run(const Data *d, const RouteExpr *x, const double *direction, uint32_t input) {
-  FormulaArgs a = {.x = {d->wide[0], d->wide[1]}, .cols = {d->cols[0], d->cols[1]}, .rows = d->rows, .params = d->c->params,
-                   .one_row = {false, one_row(d, 1)}, .uniform = d->uniform, .training = true};
+  FormulaArgs a = {.x = {d->wide[0], d->wide[1]},
+                   .cols = {d->cols[0], d->cols[1]},
+                   .rows = d->rows,
+                   .params = d->c->params,
+                   .one_row = {false, one_row(d, 1)},
+                   .uniform = d->uniform,
+                   .training = true};
   if (direction) a.dx[input] = direction;
   return formula_eval(x, &a);
 }
@@ -253,12 +266,15 @@ static void check_values(Data *d) {
     if (zeros) /* ties, zeros, a row of zeros */
       for (uint32_t i = 0; i < d->op->n_inputs && !has_label(d); i++)
         for (size_t r = 0; r < rows_of(d, i); r++)
-          for (size_t u = 0; u < d->cols[i]; u++) data_put(d, i, r, u, r == 0 && d->rows > 1 && !d->c->weights ? 0 : floor(draw() * 3) / 2);
+          for (size_t u = 0; u < d->cols[i]; u++)
+            data_put(d, i, r, u, r == 0 && d->rows > 1 && !d->c->weights ? 0 : floor(draw() * 3) / 2);
     if (zeros && !strcmp(d->op->name, "importance_balance")) data_put(d, 0, 0, 0, 1); /* 0 / 0 else */
     reference(d, false, want);
     if (x) {
       const FVal y = formula_run(d, x, NULL, 0);
-      assert_int_equal(y.units, d->c->gate && units > 1 ? units : d->c->gate && strcmp(d->op->name, "constant_gate") && strcmp(d->op->name, "threshold_gate"));
+      assert_int_equal(y.units, d->c->gate && units > 1 ? units
+                                                        : d->c->gate && strcmp(d->op->name, "constant_gate") &&
+                                                              strcmp(d->op->name, "threshold_gate"));
       for (size_t k = 0; k < fval_n(&y); k++) assert_close(d, "formula", y.v[k], want[k], 1e-9);
     }
     for (size_t t = 0; t < sizeof tiles / sizeof *tiles; t++) {
@@ -319,7 +335,8 @@ static void check_gradients(Data *d) {
         for (size_t u = 0; u < d->cols[i]; u++) {
           const double slope = difference(d, i, r, u, dy);
           if (s || f || g) assert_close(d, "gradient", grad_at(d, all, i, r, u), slope, 2e-6);
-          if (x && tile == 3) assert_close(d, "derivative of the formula", formula_slope(d, x, i, r, u, dy), slope, 2e-6);
+          if (x && tile == 3)
+            assert_close(d, "derivative of the formula", formula_slope(d, x, i, r, u, dy), slope, 2e-6);
         }
   }
 }
@@ -345,7 +362,8 @@ static void test_scale_and_unwanted(void **state) {
           assert_close(&data, "scale", grad_at(&data, &two, i, r, u), -2 * grad_at(&data, &one, i, r, u), 2e-6);
     if (f) {
       void *acc = test_calloc(1, f->acc_size(data.state, data.cols, data.rows));
-      const RouteView in[2] = {view(&data, 0, 0, data.rows), data.op->n_inputs > 1 ? view(&data, 1, 0, data.rows) : (RouteView){0}};
+      const RouteView in[2] = {view(&data, 0, 0, data.rows),
+                               data.op->n_inputs > 1 ? view(&data, 1, 0, data.rows) : (RouteView){0}};
       const size_t ld[2] = {data.cols[0] + PAD, data.cols[1] + PAD};
       f->partial(data.state, in, acc), f->finish(data.state, data.cols, data.rows, acc);
       for (uint32_t wanted = 0; wanted < data.op->n_inputs; wanted++) { /* the same bits whatever else is wanted */
@@ -442,7 +460,8 @@ static void test_rows_exchanged(void **state) {
     }
     if (s || f) assert_close(&data, "rows exchanged", value[1], value[0], 1e-12);
     const size_t ldy = n_units(&data) + PAD;
-    for (size_t r = 0; g && r < 13; r++) assert_memory_equal(gate_y + r * ldy, before + (12 - r) * ldy, n_units(&data) * sizeof(float));
+    for (size_t r = 0; g && r < 13; r++)
+      assert_memory_equal(gate_y + r * ldy, before + (12 - r) * ldy, n_units(&data) * sizeof(float));
     data_end(&data);
   }
 }
@@ -486,7 +505,8 @@ static void test_topk_ties(void **state) {
   (void)state;
   const OpCase c = {.name = "topk_gate", .gate = ref_topk_gate, .params = {3, 1, 0, 1}};
   data_begin(&data, &c, 3, 6);
-  const double rows[3][6] = {{1, 2, 2, 2, 2, 0}, {-INFINITY, -INFINITY, -INFINITY, 1, -INFINITY, -INFINITY}, {5, 5, 5, 5, 5, 5}};
+  const double rows[3][6] = {
+      {1, 2, 2, 2, 2, 0}, {-INFINITY, -INFINITY, -INFINITY, 1, -INFINITY, -INFINITY}, {5, 5, 5, 5, 5, 5}};
   const float chosen[3][6] = {{0, 1, 1, 1, 0, 0}, {1, 1, 0, 1, 0, 0}, {1, 1, 1, 0, 0, 0}};
   for (size_t r = 0; r < 3; r++)
     for (size_t u = 0; u < 6; u++) data_put(&data, 0, r, u, rows[r][u]);
@@ -539,8 +559,10 @@ static void test_gumbel_frequencies(void **state) {
   for (size_t u = 0; u < 4; u++) chi += pow(count[u] - 20000 * p[u], 2) / (20000 * p[u]);
   assert_true(chi < 16.3); /* 3 degrees of freedom: 1 in 1000 */
   data_begin(&data, &c, 1, 4);
-  for (size_t u = 0; u < 4; u++) data_put(&data, 0, 0, u, scores[u]), data.uniform[u] = 0; /* the extreme draw is finite */
-  const FormulaArgs a = {.x = {data.wide[0]}, .cols = {4}, .rows = 1, .params = c.params, .uniform = data.uniform, .training = false};
+  for (size_t u = 0; u < 4; u++)
+    data_put(&data, 0, 0, u, scores[u]), data.uniform[u] = 0; /* the extreme draw is finite */
+  const FormulaArgs a = {
+      .x = {data.wide[0]}, .cols = {4}, .rows = 1, .params = c.params, .uniform = data.uniform, .training = false};
   FVal y = formula_eval(data.op->extension(data.op, ROUTE_EXT_EXPR), &a);
   for (size_t u = 0; u < 4; u++) assert_true(y.v[u] == (u == 2));
   y = formula_run(&data, data.op->extension(data.op, ROUTE_EXT_EXPR), NULL, 0);
@@ -565,10 +587,17 @@ static void test_all_are_here(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_all_are_here), cmocka_unit_test(test_values),        cmocka_unit_test(test_gradients),
-      cmocka_unit_test(test_scale_and_unwanted), cmocka_unit_test(test_nan),     cmocka_unit_test(test_empty),
-      cmocka_unit_test(test_rows_exchanged), cmocka_unit_test(test_dead_units),  cmocka_unit_test(test_correlation_far_from_zero),
-      cmocka_unit_test(test_topk_ties),    cmocka_unit_test(test_hash),          cmocka_unit_test(test_gumbel_frequencies)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_are_here),
+                                     cmocka_unit_test(test_values),
+                                     cmocka_unit_test(test_gradients),
+                                     cmocka_unit_test(test_scale_and_unwanted),
+                                     cmocka_unit_test(test_nan),
+                                     cmocka_unit_test(test_empty),
+                                     cmocka_unit_test(test_rows_exchanged),
+                                     cmocka_unit_test(test_dead_units),
+                                     cmocka_unit_test(test_correlation_far_from_zero),
+                                     cmocka_unit_test(test_topk_ties),
+                                     cmocka_unit_test(test_hash),
+                                     cmocka_unit_test(test_gumbel_frequencies)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
