@@ -4,6 +4,7 @@
 #include "driver.h"
 #include "driver_prove.h"
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,11 +22,40 @@ double driver_now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+const char *driver_own_folder(Arena *a) {
+  char exe[PATH_MAX];
+  const ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
+  if (len <= 0) return NULL;
+  exe[len] = 0;
+  char *slash = strrchr(exe, '/');
+  if (slash) *slash = 0;
+  return arena_strdup(a, exe);
+}
+
+/* Where plugins are looked for, behind the folder of the file that declares them. */
+static const char *const *plugin_folders(Arena *a, const char *option) {
+  const char *environment = getenv("ROUTEC_PLUGIN_PATH"), *own = driver_own_folder(a);
+  const char *lists[] = {option, environment, own ? arena_printf(a, "%s/../" ROUTEC_LIBDIR "/routec/plugins", own) : NULL,
+                         own && strcmp(ROUTEC_LIBDIR, "lib") != 0 ? arena_printf(a, "%s/../lib/routec/plugins", own) : NULL};
+  size_t n = 0, room = 2;
+  for (size_t i = 0; i < 4; i++) room += lists[i] ? strlen(lists[i]) + 1 : 0;
+  const char **folders = ARENA_NEWS(a, const char *, room);
+  for (size_t i = 0; i < 4; i++) {
+    for (const char *s = lists[i]; s && *s; s += strspn(s, ":")) {
+      const size_t len = strcspn(s, ":");
+      if (len) folders[n++] = arena_strndup(a, s, len);
+      s += len;
+    }
+  }
+  return folders;
+}
+
 void driver_open(Compilation *c, const Options *o) {
   memset(c, 0, sizeof *c);
   c->o = o;
   c->arena = arena_create();
   c->sources = sources_create(c->arena);
+  c->sources->plugin_folders = plugin_folders(c->arena, o->plugin_path);
   c->diags = diags_create(c->arena, c->sources);
   c->clock = driver_now();
 }
@@ -126,11 +156,18 @@ static bool stage_done(Compilation *c, Stage s, Stage last) {
   return s >= last || s >= c->o->last;
 }
 
+/* Some plugin of the spec is not to be had, or not as it should be. */
+static bool plugin_refused(const Diags *d) {
+  for (uint32_t i = 0; i < d->n; i++)
+    if (d->items[i]->code >= E0530 && d->items[i]->code <= E0533) return true;
+  return false;
+}
+
 static int column_end(Compilation *c, bool *stopped) {
-  const bool failed = c->diags->n_errors > 0;
+  const bool failed = c->diags->n_errors > 0, refused = plugin_refused(c->diags);
   *stopped = failed || c->o->last < N_STAGES;
   driver_print_diags(c);
-  return failed ? RT_DIAGNOSTICS : RT_OK;
+  return refused ? RT_PLUGIN_REFUSED : failed ? RT_DIAGNOSTICS : RT_OK;
 }
 
 static void simplify_all(Compilation *c) {

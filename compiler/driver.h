@@ -54,6 +54,7 @@ typedef struct Options {
   uint32_t dump;                /* bit set of Stage */
   Stage last;                   /* --stop-after, or N_STAGES */
   const char *target, *output, *sweep;
+  const char *plugin_path;      /* folders, `:` between them, or NULL */
   bool no_fuse, blas, in_place;
   bool prove;                   /* the proof is asked for */
   const char *region, *svg; bool strictly; /* `routec prove` */
@@ -79,6 +80,8 @@ typedef struct Compilation {
   double seconds[N_STAGES], clock; /* per stage; clock: when the last one ended */
 } Compilation;
 
+/* The folder of this executable, or NULL. */
+const char *driver_own_folder(Arena *a);
 double driver_now(void);        /* CLOCK_MONOTONIC, seconds */
 void driver_open(Compilation *c, const Options *o);
 void driver_close(Compilation *c);

@@ -3,7 +3,6 @@
  * compiled and linked with the runtime library by `cc`. The trainer holds no LLVM. */
 #include "driver.h"
 #include <errno.h>
-#include <limits.h>
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +13,8 @@ extern char **environ;
 
 /* First of `places` below the folder of this executable where `file` can be read; NULL if none. */
 static const char *find_beside(Arena *a, const char *const *places, uint32_t n, const char *file) {
-  char exe[PATH_MAX];
-  const ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
-  if (len <= 0) return NULL;
-  exe[len] = 0;
-  char *slash = strrchr(exe, '/');
-  if (slash) *slash = 0;
+  const char *exe = driver_own_folder(a);
+  if (!exe) return NULL;
   for (uint32_t i = 0; i < n; i++) {
     const char *folder = arena_printf(a, "%s/%s", exe, places[i]);
     if (access(arena_printf(a, "%s/%s", folder, file), R_OK) == 0) return folder;

@@ -48,7 +48,7 @@ typedef enum OptionKey {
   OPT_SET = 256, OPT_SEED, OPT_THREADS, OPT_INIT, OPT_DATA, OPT_RUN_DIR, OPT_CHECKPOINT, OPT_SWEEP, OPT_JSON, OPT_DUMP,
   OPT_STOP_AFTER, OPT_NO_FUSE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
   OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE,
-  OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT
+  OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT, OPT_PLUGIN_PATH
 } OptionKey;
 
 typedef struct OptionRow { const char *name, *value; int key, on; const char *doc; } OptionRow;
@@ -75,6 +75,7 @@ static const OptionRow options[] = {
     {"oracle", NULL, OPT_ORACLE, ON_GRAD, "compute with the compiler's interpreter in double: slow, to compare with"},
     {"output", "FILE", OPT_OUTPUT, ON_BUILD | ON_GRAD, "-o: the trainer (default: the spec's name); grad: a safetensors file"},
     {"in-place", NULL, OPT_IN_PLACE, ON_FMT, "-i: write the formatted text back to the file"},
+    {"plugin-path", "DIRS", OPT_PLUGIN_PATH, ON_COMPILE, "folders with plugins, `:` between them; before $ROUTEC_PLUGIN_PATH"},
     {"target", "CPU", OPT_TARGET, ON_COMPILE | ON_DOCTOR, "native, x86-64-v3 or x86-64-v4"},
     {"blas", NULL, OPT_BLAS, ON_COMPILE, "use the BLAS for every matrix product"},
     {"no-fuse", NULL, OPT_NO_FUSE, ON_COMPILE, "store every value: slower, for looking at the plan"},
@@ -209,6 +210,7 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_STRICTLY: o->strictly = true; return RT_OK;
   case OPT_IN_PLACE: o->in_place = true; return RT_OK;
   case OPT_TARGET: o->target = strcmp(value, "native") == 0 ? NULL : value; return RT_OK;
+  case OPT_PLUGIN_PATH: o->plugin_path = value; return RT_OK;
   case OPT_BLAS: o->blas = true; return RT_OK;
   case OPT_NO_FUSE: o->no_fuse = true; return RT_OK;
   case OPT_DUMP: return parse_stage(o, "--dump", value, true);

@@ -38,6 +38,21 @@ target_link_libraries(prove_exchange PRIVATE routec_compiler routec_dsl)
 routec_script_test(prove.exchange 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/prove/exchange.sh 100)
 set_property(TEST prove.exchange APPEND PROPERTY ENVIRONMENT "PROVE_EXCHANGE=$<TARGET_FILE:prove_exchange>")
 
+# Plugins for tests; those of bad/ must be refused.
+foreach(folder good bad)
+  file(GLOB SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/plugins/${folder}/*.c)
+  foreach(source ${SOURCES})
+    get_filename_component(name ${source} NAME_WE)
+    add_library(${folder}_${name} MODULE ${source})
+    target_include_directories(${folder}_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/plugins ${PROJECT_SOURCE_DIR}/plugins/abi)
+    set_target_properties(${folder}_${name} PROPERTIES PREFIX "" OUTPUT_NAME ${name}
+                          LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/${folder}_plugins)
+  endforeach()
+endforeach()
+add_dependencies(test_check_plugin good_formulas)
+routec_script_test(plugins.refused 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/refused.sh)
+set_property(TEST plugins.refused APPEND PROPERTY ENVIRONMENT "BAD_PLUGINS=${PROJECT_BINARY_DIR}/tests/bad_plugins")
+
 if(ROUTEC_FAULTS)
   routec_script_test(faults 1800 bash ${CMAKE_CURRENT_SOURCE_DIR}/faults.sh)
   set_property(TEST faults APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")

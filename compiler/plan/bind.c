@@ -310,9 +310,13 @@ static void bind_claims(const Bind *b, Job *j) {
   j->sweeps = s, j->n_sweeps = p->n_sweeps;
 }
 
-static uint64_t sources_hash(const Sources *s) {
+/* Of all that a run depends on beside its data: the texts, and the plugins' files. */
+static uint64_t sources_hash(const Program *p) {
+  const Sources *s = p->sources;
   uint64_t hash = 0;
   for (uint32_t i = 1; s && i < s->n; i++) hash = XXH64(s->files[i]->text, s->files[i]->len, hash);
+  for (uint32_t i = 0; i < p->n_plugins; i++)
+    if (p->plugins[i].sha256) hash = XXH64(p->plugins[i].sha256, strlen(p->plugins[i].sha256), hash);
   return hash;
 }
 
@@ -328,7 +332,7 @@ Job *plan_bind(Arena *a, const Plan *plan) {
              .compiler = "routec " ROUTEC_VERSION,
              .target_cpu = plan->target.cpu,
              .target_features = plan->target.features,
-             .sources_hash = sources_hash(p->sources),
+             .sources_hash = sources_hash(p),
              .seed = p->seed,
              .plan_hash = plan->hash};
   bind_settings(&b, j);

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Plugins that must be refused: bad/NAME.route is checked (run, if its third line says so), the exit code is 5, and what is said is
+# bad/NAME.out. BLESS=1 rewrites the expectations. BAD_PLUGINS is the folder of the shared objects that bad/*.c become.
+. "$(dirname "$0")/../lib/cli.sh"
+bad=$ROUTEC_ROOT/tests/plugins/bad
+cp "$bad"/*.route "$BAD_PLUGINS"/*.so .
+echo "this is no shared object" >text.so
+"$python" -c 'for i in range(32): print(",".join(str((i * 7 + j * 3) % 5 / 5) for j in range(6)), i % 4, sep=",")' >points.csv
+unset ROUTEC_PLUGIN_PATH
+n=0
+for out in *.route; do
+  name=${out%.route}
+  [ "$name" = base ] && continue
+  command=check
+  [ "$(sed -n 3p "$name.route")" = "# run" ] && command="run --quiet --run-dir run-$name"
+  # shellcheck disable=SC2086
+  expect 5 $command "$name.route"
+  cat .out .err | sed -E "s#$PWD#HERE#g; s#[^ \`]*/routec/plugins#LIB#g; s/SHA-256 [0-9a-f]{64}/SHA-256 .../" | uniq >"$name.got"
+  if [ -n "${BLESS:-}" ]; then cp "$name.got" "$bad/$name.out"; fi
+  diff -u "$bad/$name.out" "$name.got" || fail "$name is not refused as expected"
+  n=$((n + 1))
+done
+[ "$n" -ge 25 ] || fail "too few refusals were tried"
+# what is sound is loaded, by every way of finding it
+printf 'edition 1\nextend "base.route"\nplugin bad { version = "^1.2"; sha256 = "%s" }\nregularize r = bad(z)\n' \
+  "$(sha256sum <sound.so | cut -c1-64)" >good.route
+expect 5 check good.route
+says "cannot find the plugin"
+mkdir -p here there && cp sound.so here/bad.so
+expect 0 check good.route --plugin-path "there:here"
+ROUTEC_PLUGIN_PATH=there:$PWD/here expect 0 check good.route
+mv here/bad.so libbad.so
+expect 0 check good.route
+echo >>libbad.so # the same program, another file
+expect 5 check good.route
+says "E0532"
+echo "$n_checks checks"
