@@ -163,9 +163,9 @@ static Op binary_op(uint32_t op) {
   return ops[op];
 }
 
-/* hard + (soft - stop(soft)) */
+/* stop(hard) + (soft - stop(soft)) */
 static ValueId straight(const Formula *f, ValueId hard, ValueId soft) {
-  return ir_bin(f->g, OP_ADD, hard, ir_bin(f->g, OP_SUB, soft, ir_un(f->g, OP_STOP, soft)));
+  return ir_bin(f->g, OP_ADD, ir_un(f->g, OP_STOP, hard), ir_bin(f->g, OP_SUB, soft, ir_un(f->g, OP_STOP, soft)));
 }
 
 /* x: the operands; the result takes the first one's place. false after an error. */
