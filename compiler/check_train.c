@@ -243,7 +243,7 @@ static bool flag_setting(Elab *e, const Ast *block, const char *key, bool def) {
 
 void check_train(Elab *e) {
   static const char *const keys[] = {"batch", "for",      "on",      "checkpoint",
-                                     "log",   "evaluate", "shuffle", "drop_last", "group"};
+                                     "log",   "evaluate", "shuffle", "drop_last", "group", "pack"};
   Model *m = e->m;
   ProgTrain *t = &m->p->train;
   if (!m->train) return;
@@ -255,7 +255,7 @@ void check_train(Elab *e) {
   bool ok = block_check_keys(m, block, "`train`", keys, sizeof keys / sizeof *keys); /* else a missing one may just be misspelt */
   if (!any_data && !m->raw_params.n) err(m, E0404, at, "train");
   else if (!any_data) {
-    static const char *const idle[] = {"batch", "on", "shuffle", "drop_last", "group"};
+    static const char *const idle[] = {"batch", "on", "shuffle", "drop_last", "group", "pack"};
     for (uint32_t i = 0; i < sizeof idle / sizeof *idle; i++)
       if (block_setting(block, idle[i])) err(m, E0422, block_setting(block, idle[i])->span, idle[i]);
     t->batch = 1;
@@ -280,4 +280,5 @@ void check_train(Elab *e) {
   t->shuffle = flag_setting(e, block, "shuffle", any_data);
   t->drop_last = flag_setting(e, block, "drop_last", false);
   t->group_rows = block_setting(block, "group") ? flag_setting(e, block, "group", false) : -1;
+  t->pack_rows = block_setting(block, "pack") ? flag_setting(e, block, "pack", false) : -1;
 }

@@ -39,6 +39,15 @@ void proof_report(const Proof *f, Diags *diags);
 /* Removes what is masked to 0 for all data and, where it pays, sorts the rows of a batch by class so that products are only
  * as large as what is not masked (Program.groups). Behind it the tables' values no longer name values of the step. */
 void pass_group(Program *p);
+typedef struct PackOptions {
+  int64_t batch;       /* rows that gains are estimated for */
+  uint32_t n_sets;     /* row sets that there are, set 0 included; 0: none */
+  const double *share; /* of each */
+  int32_t asked;       /* 1: pack whatever can be, 0: nothing, -1: where it pays */
+  bool blas;           /* products go to the BLAS */
+} PackOptions;
+/* Rows that take a branch of a `select`, packed: a new graph, without ROOT_SELECTIONs, and what is told of it. */
+Graph *pass_pack(Graph *g, Arena *a, const PackOptions *o, ProgPacking *out);
 /* The kinds of data (bits of Program.kinds, where there are at most 64) that may belong to it. */
 uint64_t program_kinds_of(const Program *p, const ProgDataClass *c);
 /* Constant folding, algebra that changes no bit of a finite result, common subexpressions, dead code. Renumbers. */

@@ -170,6 +170,23 @@ static int column_end(Compilation *c, bool *stopped) {
   return refused ? RT_PLUGIN_REFUSED : failed ? RT_DIAGNOSTICS : RT_OK;
 }
 
+/* Rows that take a branch, packed: in the step, and in evaluations. */
+static void pack_all(Compilation *c) {
+  Program *p = c->program;
+  const bool blas = c->o->blas || c->target.vector_floats < 8 || !c->target.fma; /* as plan_gemm_choose() says */
+  const int64_t batch = p->train.present && p->train.batch > 0 ? p->train.batch : 1;
+  PackOptions o = {.batch = batch, .n_sets = p->groups.n_sets, .share = p->groups.share, .blas = blas};
+  o.asked = p->train.present ? p->train.pack_rows : -1;
+  if (p->step) p->step = pass_pack(p->step, c->arena, &o, &p->packing);
+  for (uint32_t i = 0; i < p->n_evals; i++) {
+    ProgEval *e = &p->evals[i];
+    const PackOptions of = {.batch = plan_eval_rows(p), .asked = o.asked, .blas = blas};
+    e->graph = pass_pack(e->graph, c->arena, &of, &e->packing);
+  }
+  ProgPacking unused;
+  for (uint32_t i = 0; i < p->n_derived; i++) p->derived[i].graph = pass_pack(p->derived[i].graph, c->arena, &(PackOptions){0}, &unused);
+}
+
 static void simplify_all(Compilation *c) {
   Program *p = c->program;
   if (p->step) p->step = pass_simplify(p->step, c->arena);
@@ -290,10 +307,11 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_PROVE, last)) return column_end(c, stopped);
 
   if (c->program->train.present && c->program->step && c->program->optim.lr) pass_group(c->program);
+  if (!backend_target(o->target, &c->target)) return driver_fail(o, RT_USAGE, E0510, o->target ? o->target : "native", NULL);
+  pack_all(c);
   simplify_all(c);
   if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
 
-  if (!backend_target(o->target, &c->target)) return driver_fail(o, RT_USAGE, E0510, o->target ? o->target : "native", NULL);
   const PlanOptions plan = {.reuse_memory = true, .force_blas = o->blas, .no_fuse = o->no_fuse, .only_gradient = o->grad.on};
   c->plan = plan_make(c->arena, c->program, &c->target, &plan);
   if (stage_done(c, STAGE_PLAN, last)) return column_end(c, stopped);

@@ -179,10 +179,11 @@ static void print_gemms(const Compilation *c, const PlanFn *fn, FILE *f) {
 }
 
 static void print_function(const Compilation *c, const PlanFn *fn, const char *title, FILE *f) {
-  uint32_t kinds[5] = {0};
+  uint32_t kinds[STEP_CHECK + 1] = {0};
   for (uint32_t i = 0; i < fn->n_steps; i++) kinds[fn->steps[i].kind]++;
-  fprintf(f, "\n%s: %u steps (%u matrix products, %u maps, %u reductions, %u scatters) at %" PRId64 " rows\n", title,
-          fn->n_steps, kinds[STEP_GEMM], kinds[STEP_MAP], kinds[STEP_REDUCE], kinds[STEP_SCATTER], fn->max_rows);
+  fprintf(f, "\n%s: %u steps (%u matrix products, %u maps, %u reductions, %u scatters%s) at %" PRId64 " rows\n", title,
+          fn->n_steps, kinds[STEP_GEMM], kinds[STEP_MAP], kinds[STEP_REDUCE], kinds[STEP_SCATTER],
+          kinds[STEP_PACK] ? arena_printf(c->arena, ", %u packings", kinds[STEP_PACK]) : "", fn->max_rows);
   fprintf(f, "  memory: %" PRId64 " bytes of work, %" PRId64 " of them for partial sums (%" PRId64 " without reuse)\n",
           backend_work_bytes(fn), backend_scratch_bytes(fn), fn->work_unshared + backend_scratch_bytes(fn));
   static const char *const phases[] = {"forward", "backward", "update"};

@@ -192,6 +192,16 @@ typedef struct ProgCall {
   Span span;
 } ProgCall;
 
+/* Rows that take a branch of a `select`, apart (pass/pack.c). Row sets number `first` and on are found while the step runs. */
+typedef struct ProgPacking {
+  bool present;              /* the graph has branches that not every datum takes */
+  const char *why;           /* nothing is packed because of this; NULL: n_sets is not 0 */
+  uint32_t first, n_sets;
+  double *share;             /* [row set] expected share of the rows, those below `first` included */
+  const char **name;         /* [row set - first] "y.one taken" */
+  double operations, dense;  /* of a step; if all branches were computed for all data */
+} ProgPacking;
+
 typedef enum OptimKind { OPTIM_SGD, OPTIM_ADAM, OPTIM_ADAMW } OptimKind;
 typedef struct ProgOptim {
   OptimKind kind;
@@ -229,6 +239,7 @@ typedef struct ProgTrain {
   uint32_t filter;           /* 1 + derived column: only data where it is not 0; 0: all */
   ProgBatches batches;
   int32_t group_rows;        /* 1 yes, 0 no, -1: where it pays */
+  int32_t pack_rows;         /* likewise; of evaluations too */
   Span span;
 } ProgTrain;
 
@@ -239,6 +250,7 @@ typedef struct ProgEval {
   uint32_t source; const char *part;  /* "train" or "test" */
   uint32_t filter;   /* 1 + derived column, or 0 */
   Graph *graph;
+  ProgPacking packing;
   const char *key_name; int64_t key_lo, key_hi; /* closed; key_name NULL = no groups */
   const char **key_names; /* [key]: of a class, `low` and `not low`; of its labels; NULL: numbers */
   ProgMetric *metrics; uint32_t n_metrics;
@@ -280,6 +292,7 @@ typedef struct Program {
   ProgForbid *forbids; uint32_t n_forbids;
   ProgMonitor monitor;
   ProgGroups groups;                      /* n_sets 0: rows are not grouped */
+  ProgPacking packing;                    /* of the training step */
   ValueId *cuts; uint32_t n_cuts;         /* values of the step that only `strictly` counts as ways in: clip scales, denominators */
   ProgPlugin *plugins; uint32_t n_plugins;
   ProgCall *calls; uint32_t n_calls;

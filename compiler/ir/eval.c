@@ -31,12 +31,24 @@ static void round_by_chance(double *v, int64_t n, uint64_t seed) {
   }
 }
 
+/* The row sets of the input; those that the graph packs itself are written while it runs. */
+static int64_t (*own_sets(const Graph *g, Arena *a, const EvalInput *in))[2] {
+  int64_t(*sets)[2] = (int64_t(*)[2])arena_array(a, IR_MAX_SETS, sizeof *sets);
+  for (ValueId id = 1; id < g->n; id++)
+    if (g->v[id].op == OP_RSLICE)
+      for (int k = 0; k < 2; k++) sets[g->v[id].ints[0]][k] = in->sets[g->v[id].ints[0]][k];
+  return sets;
+}
+
 EvalResult graph_eval(const Graph *g, Arena *a, const EvalInput *in) {
   bool *wanted = ARENA_NEWS(a, bool, g->n);
   for (uint32_t i = 0; i < g->n_roots; i++) wanted[g->roots[i].value] = true;
   for (ValueId id = g->n; id-- > 1;)
     for (uint32_t k = 0; wanted[id] && k < g->v[id].n_args; k++) wanted[g->v[id].args[k]] = true;
-  EvalCtx c = {g, a, in, ARENA_NEWS(a, double *, g->n)};
+  EvalInput own = *in;
+  int64_t(*sets)[2] = own_sets(g, a, in);
+  own.sets = (const int64_t(*)[2])sets;
+  EvalCtx c = {g, a, &own, ARENA_NEWS(a, double *, g->n), sets};
   for (ValueId id = 1; id < g->n; id++) {
     if (!wanted[id]) continue;
     const Value *v = &g->v[id];

@@ -24,8 +24,9 @@ typedef enum Dtype { DT_NONE, DT_F32, DT_F64, DT_I32, DT_U8, DT_BOOL } Dtype; /*
 
 #define IR_MAX_RANK 8
 #define DIM_ROWS (-1) /* the datum axis: a run-time extent */
-/* Row set k >= 1 is the extent DIM_ROWS - k: consecutive rows of the batch, from a start and of a count (it may be 0)
- * that are known at run time. Set 0 is all rows. */
+/* Row set k >= 1 is the extent DIM_ROWS - k: rows of the batch whose count (it may be 0) is known at run time. Set 0 is all
+ * rows. Those of a set that RSLICE cuts are consecutive, from a start that the runtime gives with the count; those of a packed
+ * set are found while the step runs (ROWLIST). */
 #define IR_MAX_SETS 64
 static inline bool dim_is_rows(int64_t d) { return d < 0; }
 static inline int64_t dim_of_set(int64_t set) { return DIM_ROWS - set; }
@@ -177,7 +178,7 @@ typedef struct EvalInput {
   const double *const *const *states; /* [param][k] */
   const double *const *columns; /* [column] row-major: row r of the batch first; already this batch's rows */
   const int32_t *datum;         /* [rows] datum numbers; NULL = 0,1,2.. */
-  const int64_t (*sets)[2];     /* [set] start and count in the batch, [0] unread; NULL: the graph has none */
+  const int64_t (*sets)[2];     /* [set] start and count in the batch, [0] and packed sets unread; NULL: the graph has no others */
   const double *scalars;        /* [scalar] */
   double step, total_steps, steps_per_epoch;
   uint64_t seed;

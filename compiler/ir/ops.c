@@ -81,6 +81,9 @@ static const OpParts parts[OP_COUNT] = {
     REST(DOT, "nb nc", rule_dot, eval_dot, vjp_dot),
     REST(GATHER, "", rule_gather, eval_gather, vjp_gather),
     REST(SCATTER, "", rule_scatter, eval_scatter, vjp_scatter),
+    REST(ROWLIST, "set", rule_rowlist, eval_rowlist, NULL),
+    REST(ROWPLACE, "", rule_rowplace, eval_rowplace, NULL),
+    REST(ROWPICK, "", rule_rowpick, eval_rowpick, NULL),
     REST(FOLD, UNFOLD_INTS, rule_fold, eval_fold, vjp_fold),
     REST(CALL, "call what ability training", rule_call, eval_call, vjp_call),
 };

@@ -27,6 +27,7 @@ typedef struct EvalCtx {
   Arena *arena;
   const EvalInput *in;
   double **value;
+  int64_t (*sets)[2]; /* [set] start and count: in->sets; a packed set's from its ROWLIST on */
 } EvalCtx;
 
 typedef struct OpInfo {

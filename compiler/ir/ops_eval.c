@@ -130,7 +130,7 @@ void eval_rslice(const EvalCtx *c, const Value *v, double *out) {
   int64_t stride[IR_MAX_RANK], at[IR_MAX_RANK] = {0}, n = shape_count(&part, 0), first = 0;
   row_major(&whole, stride);
   for (int32_t i = 0; i < part.rank; i++)
-    if (dim_is_rows(v->shape.d[i])) first = c->in->sets[v->ints[0]][0] * stride[i];
+    if (dim_is_rows(v->shape.d[i])) first = c->sets[v->ints[0]][0] * stride[i];
   const double *x = arg_data(c, v, 0) + first;
   for (int64_t i = 0; i < n; i++, next_index(&part, at)) out[i] = x[offset_of(at, stride, part.rank)];
 }
@@ -303,4 +303,32 @@ void eval_scatter(const EvalCtx *c, const Value *v, double *out) {
   for (int64_t i = 0; i < n; i++)
     if (at[i] >= 0 && at[i] < (double)table.d[0])
       for (int64_t j = 0; j < row; j++) out[(int64_t)at[i] * row + j] += dy[i * row + j];
+}
+
+/* ---- packed rows -------------------------------------------------------------------------------- */
+void eval_rowlist(const EvalCtx *c, const Value *v, double *out) {
+  const double *s = arg_data(c, v, 0);
+  int64_t n = 0;
+  for (int64_t r = 0; r < c->in->rows; r++)
+    if (s[r] != 0) out[n++] = (double)r;
+  c->sets[v->ints[0]][0] = 0, c->sets[v->ints[0]][1] = n;
+}
+
+void eval_rowplace(const EvalCtx *c, const Value *v, double *out) {
+  const double *s = arg_data(c, v, 0);
+  double n = 0;
+  for (int64_t r = 0; r < c->in->rows; r++) out[r] = s[r] != 0 ? n++ : -1;
+}
+
+void eval_rowpick(const EvalCtx *c, const Value *v, double *out) {
+  Shape to = eval_shape(c, &v->shape), from = arg_shape(c, v, 0);
+  int64_t stride[IR_MAX_RANK], at[IR_MAX_RANK] = {0}, n = shape_count(&to, 0);
+  int32_t rows = 0;
+  while (!dim_is_rows(v->shape.d[rows])) rows++;
+  row_major(&from, stride);
+  const double *x = arg_data(c, v, 0), *idx = arg_data(c, v, 1);
+  for (int64_t i = 0; i < n; i++, next_index(&to, at)) {
+    int64_t row = (int64_t)idx[at[rows]];
+    out[i] = row < 0 ? 0 : x[offset_of(at, stride, to.rank) + (row - at[rows]) * stride[rows]];
+  }
 }

@@ -8,12 +8,13 @@ typedef const char *OpRule(OpUse *u);
 OpRule rule_column, rule_stored, rule_rank0_f64, rule_const, rule_iota, rule_datum, rule_random;
 OpRule rule_float, rule_bool, rule_any, rule_cast, rule_tap, rule_number, rule_compare, rule_mask, rule_where;
 OpRule rule_bcast, rule_reshape, rule_transpose, rule_slice, rule_pad, rule_take, rule_put, rule_concat, rule_rslice, rule_unfold;
-OpRule rule_reduce, rule_argmax, rule_dot, rule_gather, rule_scatter, rule_fold, rule_call;
+OpRule rule_reduce, rule_argmax, rule_dot, rule_gather, rule_scatter, rule_fold, rule_call, rule_rowlist, rule_rowplace, rule_rowpick;
 
 typedef void OpEval(const EvalCtx *c, const Value *v, double *out);
 OpEval eval_column, eval_param, eval_state, eval_scalar, eval_clock, eval_const, eval_iota, eval_datum, eval_random;
 OpEval eval_elt, eval_bcast, eval_reshape, eval_transpose, eval_slice, eval_pad, eval_take, eval_put, eval_concat;
 OpEval eval_rslice, eval_unfold, eval_reduce, eval_argmax, eval_dot, eval_gather, eval_scatter, eval_fold, eval_call;
+OpEval eval_rowlist, eval_rowplace, eval_rowpick;
 
 typedef double OpScalar(const double *x, Dtype dtype);
 OpScalar scalar_neg, scalar_abs, scalar_sign, scalar_exp, scalar_log, scalar_sqrt, scalar_tanh, scalar_erf;

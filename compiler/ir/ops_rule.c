@@ -489,3 +489,39 @@ const char *rule_scatter(OpUse *u) {
   if (!is_float(arg(u, 0)->dtype)) return fail(u, "needs a float type, not %s", type_of(u, 0));
   return done(u, arg(u, 0)->dtype, u->shape);
 }
+
+/* ---- packed rows -------------------------------------------------------------------------------- */
+static const char *rows_of_numbers(OpUse *u) {
+  const Value *s = arg(u, 0);
+  if (s->dtype != DT_F32 || s->shape.rank != 1 || s->shape.d[0] != DIM_ROWS)
+    return fail(u, "needs f32[ROWS], not %s", type_of(u, 0));
+  return NULL;
+}
+
+const char *rule_rowlist(OpUse *u) {
+  TRY(count_ints(u, 1));
+  TRY(rows_of_numbers(u));
+  if (u->ints[0] < 1 || u->ints[0] >= IR_MAX_SETS) return fail(u, "row set %lld", (long long)u->ints[0]);
+  Shape to = shape_of(1, dim_of_set(u->ints[0]));
+  return done(u, DT_I32, &to);
+}
+
+const char *rule_rowplace(OpUse *u) {
+  TRY(count_ints(u, 0));
+  TRY(rows_of_numbers(u));
+  if (arg(u, 1)->op != OP_ROWLIST) return fail(u, "needs the list of its rows, not %s", op_name(arg(u, 1)->op));
+  return done(u, DT_I32, &arg(u, 0)->shape);
+}
+
+const char *rule_rowpick(OpUse *u) {
+  TRY(count_ints(u, 0));
+  const Value *idx = arg(u, 1);
+  Shape to = arg(u, 0)->shape;
+  if (idx->dtype != DT_I32 || idx->shape.rank != 1 || !dim_is_rows(idx->shape.d[0]))
+    return fail(u, "needs the numbers of rows, not %s", type_of(u, 1));
+  bool any = false;
+  for (int32_t i = 0; i < to.rank; i++)
+    if (dim_is_rows(to.d[i])) to.d[i] = idx->shape.d[0], any = true;
+  if (!any) return fail(u, "%s has no rows", type_of(u, 0));
+  return done(u, arg(u, 0)->dtype, &to);
+}

@@ -75,6 +75,25 @@ static const char *sources_fault(Graph *g) {
   return NULL;
 }
 
+/* A packed set has one list, before its rows, and is not cut out of the batch as well. */
+static const char *packed_fault(Graph *g) {
+  ValueId list[IR_MAX_SETS] = {0};
+  bool cut[IR_MAX_SETS] = {false};
+  for (ValueId id = 1; id < g->n; id++) {
+    const Value *v = &g->v[id];
+    if (v->op == OP_RSLICE) cut[v->ints[0]] = true;
+    if (v->op == OP_ROWLIST && list[v->ints[0]]) return arena_printf(g->arena, "%%%u lists row set %lld again", id, (long long)v->ints[0]);
+    if (v->op == OP_ROWLIST) list[v->ints[0]] = id;
+  }
+  for (ValueId id = 1; id < g->n; id++)
+    for (int32_t i = 0; i < g->v[id].shape.rank; i++) {
+      const int64_t d = g->v[id].shape.d[i], set = dim_is_rows(d) ? dim_set(d) : 0;
+      if (list[set] > id || (list[set] && cut[set]))
+        return arena_printf(g->arena, "%%%u has rows of set %lld, which is listed by %%%u", id, (long long)set, list[set]);
+    }
+  return NULL;
+}
+
 static const char *root_fault(Graph *g, const Root *r) {
   if ((unsigned)r->kind > ROOT_KEEP) return "no such kind";
   if (!r->value || r->value >= g->n) return "its value does not exist";
@@ -128,6 +147,8 @@ const char *graph_verify(Graph *g) {
                           g->v[id].name ? " " : "", g->v[id].name ? g->v[id].name : "", why);
   }
   const char *why = sources_fault(g);
+  if (why) return arena_printf(g->arena, "graph '%s': %s", g->name, why);
+  why = packed_fault(g);
   if (why) return arena_printf(g->arena, "graph '%s': %s", g->name, why);
   return roots_fault(g);
 }

@@ -16,6 +16,19 @@ static Val emit_gather(Kernel *k, ValueId id, const Idx *c, Guard g) {
   return emit_value(k, v->args[0], at, g);
 }
 
+/* (x, idx): row idx[r] of x; below 0 there is none. */
+static Val emit_rowpick(Kernel *k, ValueId id, const Idx *c, Guard g) {
+  const Value *v = &k->g->v[id];
+  int32_t rows = 0;
+  while (!dim_is_rows(v->shape.d[rows])) rows++;
+  Idx at[IR_MAX_RANK];
+  memcpy(at, c, sizeof *at * (size_t)v->shape.rank);
+  at[rows] = idx_from_val(k, emit_value(k, v->args[1], &c[rows], g));
+  if (k->g->v[v->args[1]].op == OP_ROWLIST) return emit_value(k, v->args[0], at, g);
+  Guard inside = idx_in_range(k, at[rows], (int64_t)INT32_MAX + 1, g);
+  return zero_outside(k, inside, emit_value(k, v->args[0], at, inside));
+}
+
 Idx idx_clamped(Kernel *k, Val i, int64_t n) {
   Emit *e = k->e;
   int old = scope_enter(k, i.depth);
@@ -42,6 +55,7 @@ static Val compute(Kernel *k, ValueId id, const Idx *c, Guard g) {
   default: break;
   }
   if (v->op == OP_GATHER) return emit_gather(k, id, c, g);
+  if (v->op == OP_ROWPICK) return emit_rowpick(k, id, c, g);
   kernel_die(k, id, "a value that the plan should have materialised");
 }
 

@@ -25,7 +25,7 @@ typedef struct Function {
 static LLVMTypeRef kernel_type(Kernel *k) {
   Emit *e = k->e;
   LLVMTypeRef *p = ARENA_NEWS(e->arena, LLVMTypeRef, k->n_leaves + ARG_COMMON);
-  for (uint32_t i = 0; i < k->n_leaves; i++) p[i] = k->leaves[i].kind == LEAF_STREAM ? e->i64 : e->ptr;
+  for (uint32_t i = 0; i < k->n_leaves; i++) p[i] = leaf_is_number(&k->leaves[i]) ? e->i64 : e->ptr;
   for (uint32_t i = 0; i < ARG_COMMON; i++)
     p[k->n_leaves + i] = i == ARG_FRAME || i == ARG_ORDER || i == ARG_SETS ? e->ptr : e->i64;
   return LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, k->n_leaves + ARG_COMMON, 0);
@@ -37,10 +37,12 @@ static void kernel_arguments(Kernel *k, LLVMValueRef fn) {
   for (uint32_t i = 0; i < k->n_leaves; i++) {
     Leaf *l = &k->leaves[i];
     char name[32];
-    snprintf(name, sizeof name, "%s%u", l->kind == LEAF_STREAM ? "stream" : l->written ? "out" : "leaf", i);
+    const char *what = l->kind == LEAF_STREAM ? "stream" : l->kind == LEAF_COUNT ? "count" : l->written ? "out" : "leaf";
+    snprintf(name, sizeof name, "%s%u", what, i);
     l->arg = LLVMGetParam(fn, i);
     LLVMSetValueName2(l->arg, name, strlen(name));
-    if (l->kind == LEAF_STREAM) continue;
+    if (l->kind == LEAF_COUNT) k->rows[l->index] = l->arg;
+    if (leaf_is_number(l)) continue;
     types_attribute(e, fn, i + 1, "nocapture", 0);
     if (!l->shared) types_attribute(e, fn, i + 1, "noalias", 0);
     if (l->aligned) types_attribute(e, fn, i + 1, "align", 64);
@@ -71,6 +73,7 @@ static void kernel_body(Kernel *k) {
   case STEP_REDUCE: emit_reduce(k); break;
   case STEP_GEMM: emit_gemm(k); break;
   case STEP_SCATTER: emit_scatter(k); break;
+  case STEP_PACK: emit_pack(k); break;
   case STEP_CHECK: break;
   }
 }
@@ -78,7 +81,7 @@ static void kernel_body(Kernel *k) {
 static void kernel_emit(Kernel *k, KernelSlot *slot) {
   Emit *e = k->e;
   char name[32];
-  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "check"};
+  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "pack", "check"};
   snprintf(name, sizeof name, "k%u_%s", k->be->n_slots - 1, kinds[k->step->kind]);
   slot->type = kernel_type(k);
   slot->fn = LLVMAddFunction(e->mod, name, slot->type);
@@ -136,8 +139,16 @@ static LLVMValueRef behind_set(Function *f, const Leaf *l, LLVMValueRef p) {
   return em_gep(e, e->i8, p, LLVMBuildNSWMul(e->b, first, em_i64(e, l->row_bytes), "bytes"));
 }
 
+/* Where the count of a packed row set lies: in front of the partial sums. */
+static LLVMValueRef packed_count(Function *f, const Leaf *l) {
+  Emit *e = &f->be->e;
+  LLVMValueRef p = byte_at(f, f->work, f->pf->work_bytes + 8 * (int64_t)l->index);
+  return l->written ? p : LLVMBuildLoad2(e->b, e->i64, p, "packed_rows");
+}
+
 static LLVMValueRef leaf_argument(Function *f, const Leaf *l) {
   Emit *e = &f->be->e;
+  if (l->kind == LEAF_COUNT) return packed_count(f, l);
   if (l->kind == LEAF_STREAM) return em_i64(e, f->pf->graph->v[l->value].ints[0]);
   if (l->kind == LEAF_SCRATCH) return byte_at(f, f->work, f->pf->work_bytes + l->offset);
   const Buffer *b = &f->pf->buffers[l->buffer];
@@ -312,8 +323,10 @@ static void emit_check(Function *f) {
  * ------------------------------------------------------------------------------------------------------------
  */
 
+static int64_t counts_bytes(const PlanFn *f) { return f->packed ? 8 * IR_MAX_SETS : 0; }
+
 int64_t backend_scratch_bytes(const PlanFn *f) {
-  int64_t n = 0;
+  int64_t n = counts_bytes(f);
   for (uint32_t i = 0; i < f->n_steps; i++) n += step_scratch(f, &f->steps[i]);
   return n;
 }
@@ -360,7 +373,7 @@ void function_emit(Backend *be, const PlanFn *pf) {
   function_begin(&f);
   EmLoop l = em_loop_begin(e, "s", em_i64(e, 0), FIELD(&f, n_steps, e->i64), 1);
   step_begin(&f, l.i);
-  int64_t scratch = 0;
+  int64_t scratch = counts_bytes(pf);
   bool met = false; /* whether all threads met behind the last step */
   for (uint32_t i = 0; i < pf->n_steps; i++) {
     const Step *s = &pf->steps[i];

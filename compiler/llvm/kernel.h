@@ -34,9 +34,10 @@ typedef enum LeafKind {
   LEAF_BUFFER,
   LEAF_OPERAND /* of a GEMM: a view's start */,
   LEAF_STREAM,
-  LEAF_SCRATCH
+  LEAF_SCRATCH,
+  LEAF_COUNT /* of a packed row set, `index`; its address in the step that finds it */
 } LeafKind;
-/* An argument of the kernel: memory, or the stream number of a RANDOM. */
+/* An argument of the kernel: memory, the stream number of a RANDOM, or how many rows a packed set has. */
 typedef struct Leaf {
   LeafKind kind;
   Space space;
@@ -49,6 +50,10 @@ typedef struct Leaf {
   bool written, shared, aligned;
   LLVMValueRef arg;
 } Leaf;
+
+static inline bool leaf_is_number(const Leaf *l) {
+  return l->kind == LEAF_STREAM || (l->kind == LEAF_COUNT && !l->written);
+}
 
 typedef struct MemoEntry {
   ValueId v;
@@ -71,7 +76,7 @@ typedef struct Kernel {
   uint32_t n_leaves, cap_leaves;
   bool *inlined; /* [ValueId] computed here although the plan gives it a buffer: the step's outputs */
   LLVMValueRef frame, step_no, order, sets, tid, nt;
-  uint64_t row_sets;                                      /* bit k: the step looks at row set k */
+  uint64_t row_sets;                                      /* bit k: the step looks at row set k, which is not packed */
   LLVMValueRef rows[IR_MAX_SETS], first_row[IR_MAX_SETS]; /* [row set] of this batch; rows[0] always */
   /* scopes */
   int depth, at;         /* deepest open scope; where code goes now */
@@ -213,6 +218,7 @@ void emit_map(Kernel *k);
 void emit_reduce(Kernel *k);
 void emit_gemm(Kernel *k);
 void emit_scatter(Kernel *k);
+void emit_pack(Kernel *k);
 /* How a reduction is divided: n_chunks == 0 not at all. A pure function of extents and the batch planned for.
  */
 typedef struct Split {

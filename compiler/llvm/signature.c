@@ -40,11 +40,6 @@ static void put_ints(Sig *s, char tag, const int64_t *v, int64_t n) {
   put_int(s, tag, n);
   for (int64_t i = 0; i < n; i++) put_int(s, ',', v[i]);
 }
-static void put_shape(Sig *s, const Shape *x) {
-  put_ints(s, 's', x->d, x->rank);
-  for (int32_t i = 0; i < x->rank; i++)
-    if (dim_is_rows(x->d[i])) s->k->row_sets |= (uint64_t)1 << dim_set(x->d[i]);
-}
 static void put_bits(Sig *s, const void *data, size_t n) {
   XXH128_hash_t h = XXH3_128bits(data, n);
   put_int(s, 'h', (int64_t)h.low64);
@@ -64,7 +59,8 @@ static bool same_memory(const Leaf *a, const Leaf *b) {
   switch (a->kind) {
   case LEAF_STREAM: return a->value == b->value;
   case LEAF_SCRATCH: return true;
-  case LEAF_OPERAND: return a->index == b->index;
+  case LEAF_OPERAND:
+  case LEAF_COUNT: return a->index == b->index;
   case LEAF_BUFFER: break;
   }
   switch (a->space) {
@@ -91,6 +87,29 @@ static uint32_t add_leaf(Sig *s, const Leaf *leaf) {
   }
   k->leaves[k->n_leaves] = *leaf;
   return k->n_leaves++;
+}
+
+/* ---- extents ------------------------------------------------------------------------------------------- */
+
+static bool is_packed(const Sig *s, int64_t set) { return s->k->pf->packed >> set & 1; }
+/* A kernel serves any packed row set: their counts are arguments, numbered in order of first visit. */
+static void put_set(Sig *s, int64_t set) {
+  if (is_packed(s, set)) {
+    put_int(s, 'q', add_leaf(s, &(Leaf){.kind = LEAF_COUNT, .index = (uint32_t)set}));
+    return;
+  }
+  put_int(s, 'r', set);
+  s->k->row_sets |= (uint64_t)1 << set;
+}
+static void put_shape(Sig *s, const Shape *x) {
+  put_int(s, 's', x->rank);
+  for (int32_t i = 0; i < x->rank; i++)
+    if (dim_is_rows(x->d[i])) put_set(s, dim_set(x->d[i]));
+    else put_int(s, ',', x->d[i]);
+}
+static void put_extent(Sig *s, Extent e) {
+  put_int(s, 'e', e.n);
+  if (e.rows) put_set(s, e.rows - 1);
 }
 
 static int64_t extent_bytes(const PlanFn *f, Dtype t, const Shape *s, const int64_t *strides) {
@@ -171,12 +190,6 @@ static void put_value(Sig *s, ValueId id) {
 /* ---- steps
  * ------------------------------------------------------------------------------------------------------ */
 
-static void put_extent(Sig *s, Extent e) {
-  put_int(s, 'e', e.n);
-  put_int(s, 'r', e.rows);
-  if (e.rows) s->k->row_sets |= (uint64_t)1 << (e.rows - 1);
-}
-
 static void put_gemm(Sig *s) {
   const Step *t = s->k->step;
   const GemmGeom *g = &t->geom;
@@ -210,9 +223,10 @@ static void put_step(Sig *s, int64_t scratch_offset) {
   if (t->kind == STEP_GEMM) put_gemm(s);
   for (uint32_t i = 0; i < t->n_outs; i++) {
     const Value *v = &k->g->v[t->outs[i].value];
-    if (t->kind == STEP_SCATTER || t->kind == STEP_REDUCE) { /* the output's own op, then its arguments */
+    if (v->op == OP_ROWLIST) add_leaf(s, &(Leaf){.kind = LEAF_COUNT, .index = (uint32_t)v->ints[0], .written = true});
+    if (t->kind == STEP_SCATTER || t->kind == STEP_REDUCE || t->kind == STEP_PACK) { /* the output's own op, then its arguments */
       put_int(s, 'v', v->op);
-      put_ints(s, 'i', v->ints, v->n_ints);
+      if (v->op != OP_ROWLIST) put_ints(s, 'i', v->ints, v->n_ints);
       put_shape(s, &v->shape);
       for (uint32_t a = 0; a < v->n_args; a++) put_value(s, v->args[a]);
     } else {

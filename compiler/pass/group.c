@@ -27,7 +27,7 @@ static double count_of(const Shape *s, int64_t batch, const double *share) {
 }
 
 /* As the plan counts them, before anything is computed twice because it is read twice. */
-static double operations(const Graph *g, int64_t batch, const double *share) {
+double graph_operations(const Graph *g, int64_t batch, const double *share) {
   double sum = 0;
   for (ValueId v = 1; v < g->n; v++) {
     const Value *x = &g->v[v];
@@ -115,7 +115,7 @@ static Candidate candidate(const Program *p, const Graph *g, const Kinds *k, con
   c.share = ARENA_NEWS(p->arena, double, IR_MAX_SETS);
   for (uint32_t s = 0; s < c.sets.n; s++)
     for (uint32_t i = c.sets.lo[s]; i < c.sets.hi[s]; i++) c.share[s] += groups->share[i];
-  c.operations = c.cost = operations(c.graph, batch, c.share);
+  c.operations = c.cost = graph_operations(c.graph, batch, c.share);
   for (ValueId v = 1; v < c.graph->n; v++) {
     OpClass class = op_class(c.graph->v[v].op);
     if (class == OPC_RED || (class == OPC_MIX && c.graph->v[v].op != OP_GATHER)) c.cost += STEP_OPERATIONS;
@@ -192,7 +192,7 @@ void pass_group(Program *p) {
     if (!p->groups.why && !best.graph) p->groups.why = "with the probes there are too many row sets";
   }
   if (p->groups.why) best = plain;
-  p->groups.dense = operations(pass_simplify(p->step, p->arena), batch, NULL);
+  p->groups.dense = graph_operations(pass_simplify(p->step, p->arena), batch, NULL);
   p->groups.operations = best.operations;
   p->step = best.graph;
   if (!p->groups.why) use_groups(p, &k, &best);

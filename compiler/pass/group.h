@@ -23,6 +23,8 @@ typedef enum GroupMode {
 /* Row sets made by a build: ranges of groups [lo, hi); set 0 is all. */
 typedef struct RowSets { uint32_t n, lo[IR_MAX_SETS], hi[IR_MAX_SETS]; } RowSets;
 
+/* Expected operations, by the row sets' shares of the batch; NULL: there is one set. group.c */
+double graph_operations(const Graph *g, int64_t batch, const double *share);
 /* A new graph with the same roots. NULL: more row sets than there can be. */
 Graph *group_build(const Graph *g, const Kinds *k, const Grouping *groups, GroupMode mode, Arena *a, RowSets *sets);
 #endif

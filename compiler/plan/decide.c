@@ -41,13 +41,14 @@ static double op_cost(const Value *v) {
   case OP_PUT:
   case OP_TAKE:
   case OP_CONCAT:
+  case OP_ROWPICK:
   case OP_GATHER: return 2;
   default: return 1;
   }
 }
 
 static bool must_store(const Value *v) {
-  return op_class(v->op) == OPC_RED || v->op == OP_SCATTER || v->op == OP_FOLD;
+  return op_class(v->op) == OPC_RED || v->op == OP_SCATTER || v->op == OP_FOLD || v->op == OP_ROWLIST || v->op == OP_ROWPLACE;
 }
 
 /* Whether u evaluates its argument a many times for one element of a. */
@@ -115,12 +116,32 @@ static bool is_table(const Work *w, ValueId v) {
   return false;
 }
 
+/* One thread asks it of every row. */
+static bool is_scanned(const Work *w, ValueId v) {
+  for (uint32_t i = w->user_at[v]; i < w->user_at[v + 1]; i++)
+    if (w->g->v[w->users[i]].op == OP_ROWLIST) return op_class(w->g->v[v].op) != OPC_LEAF;
+  return false;
+}
+
+/* Read for all rows where it was computed for some: inlined, it would be computed for all. */
+static bool is_put_back(const Work *w, ValueId v) {
+  if (op_is_view(&w->g->v[v]) || op_class(w->g->v[v].op) == OPC_LEAF || w->cost[v] <= 2) return false;
+  for (uint32_t i = w->user_at[v]; i < w->user_at[v + 1]; i++) {
+    const Value *u = &w->g->v[w->users[i]];
+    if (u->op == OP_ROWPICK && u->args[0] == v && w->g->v[u->args[1]].op != OP_ROWLIST) return true;
+  }
+  return false;
+}
+
 static const char *reason_to_keep(const Work *w, ValueId v, const Readers *r) {
   const Value *u = &w->g->v[v];
   double c = w->cost[v];
   if (must_store(u))
-    return u->op == OP_SCATTER ? "rows added up" : u->op == OP_FOLD ? "windows added up" : "reduction";
+    return u->op == OP_SCATTER ? "rows added up" : u->op == OP_FOLD ? "windows added up"
+           : u->op == OP_ROWLIST ? "rows that take a branch" : u->op == OP_ROWPLACE ? "places of rows that take a branch" : "reduction";
   if (is_table(w, v)) return "table of a gather";
+  if (is_scanned(w, v)) return "asked row by row";
+  if (is_put_back(w, v)) return "put back among all rows";
   if (op_class(u->op) == OPC_LEAF) {
     if (u->op != OP_RANDOM || r->n < 2) return NULL;
     return arena_printf(w->arena, "one draw read by %s%u steps", r->n == READERS ? "at least " : "", r->n);
@@ -164,6 +185,8 @@ static void decide_epilogues(Work *w) {
     }
     if (w->force[v]) w->why[v] = w->force[v];
     else if (is_table(w, v)) w->why[v] = "table of a gather";
+    else if (is_scanned(w, v)) w->why[v] = "asked row by row";
+    else if (is_put_back(w, v)) w->why[v] = "put back among all rows";
     else if (outside && !(inlinable && c <= COST_EPILOGUE))
       w->why[v] = u->op == OP_DOT ? "gemm result" : "read after the epilogue";
     avail[v] = w->why[v] || inlinable;

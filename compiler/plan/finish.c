@@ -37,7 +37,7 @@ static void step_order(const Work *w, const Node *n, Step *s) {
   int budget = 100;
   BufferId b = n->outs[0].buffer;
   if (n->kind == STEP_REDUCE) b = main_buffer(w, w->g->v[n->outs[0].value].args[0], &n->space, &budget);
-  if (n->kind == STEP_SCATTER || !b) return;
+  if (n->kind == STEP_SCATTER || n->kind == STEP_PACK || !b) return;
   order_by_strides(&s->space, w->fn->buffers[b].strides, s->order);
 }
 
@@ -51,7 +51,7 @@ static void add_count(const PlanFn *f, Step *s, const Shape *shape, double each)
       n *= (double)shape->d[i];
       continue;
     }
-    if (f->n_sets) n *= f->set_share[dim_set(shape->d[i])];
+    if (f->set_share) n *= f->set_share[dim_set(shape->d[i])];
     if (rows++) n *= (double)f->max_rows;
   }
   if (rows) s->flops_per_row += n;

@@ -121,6 +121,13 @@ static ValueId copy_of_relu(Work *w, const Graph *src, ValueId v, const ValueId 
   return x ? work_put(w, s, &x, 1) : 0;
 }
 
+static uint64_t packed_sets(const Graph *g) {
+  uint64_t packed = 0;
+  for (ValueId v = 1; v < g->n; v++)
+    if (g->v[v].op == OP_ROWLIST) packed |= (uint64_t)1 << g->v[v].ints[0];
+  return packed;
+}
+
 static void copy_values(Work *w, const Graph *src, const bool *live, ValueId *map) {
   ValueId *relu = ARENA_NEWS(w->scratch, ValueId, src->n); /* [source x] the first relu(x) */
   for (ValueId v = 1; v < src->n; v++) {
@@ -179,6 +186,7 @@ void plan_prepare(Work *w, const Graph *src) {
   for (uint32_t i = 0; i < src->n_roots; i++) live[src->roots[i].value] = true;
   for (ValueId v = src->n; v-- > 1;)
     for (uint32_t i = 0; live[v] && i < src->v[v].n_args; i++) live[src->v[v].args[i]] = true;
+  w->fn->packed = packed_sets(src);
   Graph *g = w->g = ARENA_NEW(w->arena, Graph);
   w->cap = src->n + src->n / 4 + 16;
   *g = (Graph){.arena = w->arena,

@@ -106,6 +106,7 @@ static void start_node(Work *w, Node *n, ValueId v) {
     for (uint32_t i = 0; i < u->n_ints; i++) n->reduced |= 1u << u->ints[i];
   }
   if (u->op == OP_SCATTER || u->op == OP_FOLD) n->kind = STEP_SCATTER, n->space = w->g->v[u->args[0]].shape;
+  if (u->op == OP_ROWLIST || u->op == OP_ROWPLACE) n->kind = STEP_PACK, n->space = w->g->v[u->args[0]].shape;
 }
 
 void plan_nodes(Work *w) {
@@ -118,6 +119,7 @@ void plan_nodes(Work *w) {
   bool check = false;
   for (ValueId v = 1; v < g->n; v++) {
     if (!w->live[v]) continue;
+    if (g->v[v].op == OP_ROWLIST) w->lists[g->v[v].ints[0]] = v;
     if (g->v[v].op == OP_DOT) {
       gemm[v] = w->n_nodes;
       start_node(w, &w->nodes[w->n_nodes++], v);
@@ -177,14 +179,26 @@ static void push_args(Walk *k, ValueId v, bool elsewhere) {
   for (uint32_t i = 0; i < u->n_args; i++) walk_push(k, u->args[i], moved);
 }
 
+/* A step that goes over rows of a packed set waits for their count: for the step that lists them. */
+static void add_lists(Walk *k, const Shape *s) {
+  for (int32_t i = 0; i < s->rank; i++) {
+    if (!dim_is_rows(s->d[i]) || !(k->w->fn->packed >> dim_set(s->d[i]) & 1)) continue;
+    const ValueId list = k->w->lists[dim_set(s->d[i])];
+    if (!list) plan_broken(k->w->g, 0, "rows of a packed set that nothing lists");
+    add_read(k, list, true);
+  }
+}
+
 void node_find_reads(Work *w, Node *n) {
   n->n_reads = 0, n->reads = NULL, n->elsewhere = NULL;
   Walk k = {.w = w, .n = n};
   uint32_t self = (uint32_t)(n - w->nodes) + 1;
   w->now++;
+  add_lists(&k, &n->space);
   if (n->kind == STEP_GEMM) {
     add_read(&k, n->base[0], true);
     add_read(&k, n->base[1], true);
+    for (int i = 0; i < 2; i++) add_lists(&k, &w->g->v[w->g->v[n->dot].args[i]].shape);
   }
   for (uint32_t i = 0; i < n->n_outs; i++)
     if (n->outs[i].value != n->dot) push_args(&k, n->outs[i].value, false);
@@ -197,7 +211,7 @@ void node_find_reads(Work *w, Node *n) {
     if (w->producer[v] == self) {
       if (elsewhere) add_read(&k, v, true); /* only in a group that must not be formed */
     } else if (w->producer[v] || value_has_leaf_buffer(u)) add_read(&k, v, elsewhere);
-    else if (op_class(u->op) == OPC_RED || u->op == OP_DOT || u->op == OP_SCATTER || u->op == OP_FOLD)
+    else if (op_class(u->op) == OPC_RED || u->op == OP_DOT || u->op == OP_SCATTER || u->op == OP_FOLD || u->op == OP_ROWLIST)
       plan_broken(w->g, v, "value without a buffer cannot be computed where it is read");
     else push_args(&k, v, elsewhere);
   }

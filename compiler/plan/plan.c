@@ -195,6 +195,11 @@ static uint64_t plan_hash(const Plan *p) {
 /* Data whose derived columns are computed at once. */
 #define DERIVE_ROWS 1024
 
+int64_t plan_eval_rows(const Program *p) {
+  if (!p->train.present || p->train.batch >= 256) return 256;
+  return p->train.batch > 0 ? p->train.batch : 1;
+}
+
 Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptions *o) {
   static const PlanOptions defaults = {.reuse_memory = true};
   if (!o) o = &defaults;
@@ -204,16 +209,16 @@ Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptio
   if (p->train.present && p->step && !o->only_gradient) {
     plan->train.symbol = "routec_train";
     plan->train.max_rows = p->train.batch > 0 ? p->train.batch : 1;
-    plan->train.n_sets = p->groups.n_sets, plan->train.set_share = p->groups.share;
+    plan->train.n_sets = p->groups.n_sets;
+    plan->train.set_share = p->packing.n_sets ? p->packing.share : p->groups.share;
     plan_fn(plan, &plan->train, p->step, o, layouts);
   }
-  int64_t rows = o->eval_rows > 0                           ? o->eval_rows
-                 : p->train.present && p->train.batch < 256 ? p->train.batch
-                                                            : 256;
+  int64_t rows = o->eval_rows > 0 ? o->eval_rows : plan_eval_rows(p);
   plan->evals = ARENA_NEWS(a, PlanFn, p->n_evals);
   for (uint32_t i = 0; i < p->n_evals; i++) {
     plan->evals[i].symbol = arena_printf(a, "routec_eval_%u", i);
-    plan->evals[i].max_rows = rows > 0 ? rows : 1;
+    plan->evals[i].max_rows = rows;
+    plan->evals[i].set_share = p->evals[i].packing.share;
     plan_fn(plan, &plan->evals[i], p->evals[i].graph, o, layouts);
   }
   plan->derived = ARENA_NEWS(a, PlanFn, p->n_derived);

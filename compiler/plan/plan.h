@@ -51,6 +51,7 @@ typedef enum StepKind {
   STEP_REDUCE, /* outputs are SUM/AMAX/ARGMAX values of one argument shape `space`; `axes` are reduced; arguments inlined */
   STEP_GEMM,   /* a DOT; then at every (g.., m, n) the outputs, of which the dot itself may be one, are stored */
   STEP_SCATTER,/* SCATTER or FOLD: zero the output, then add in fixed order */
+  STEP_PACK,   /* ROWLIST or ROWPLACE: one thread goes through the rows in order; a list's count is what later steps find */
   STEP_CHECK   /* leave the block unless all losses are finite; add them up */
 } StepKind;
 
@@ -88,7 +89,8 @@ typedef struct PlanFn {
   const char *symbol;
   int64_t max_rows;
   uint32_t n_sets;             /* row sets in JobFrame.sets, set 0 included; 0: none */
-  const double *set_share;     /* [set] expected share of the batch's rows */
+  uint64_t packed;             /* bit k: row set k is packed: its rows are found by a step, and planned for all rows */
+  const double *set_share;     /* [set] expected share of the batch's rows; NULL: 1 */
   BufferId *buffer_of;         /* [ValueId]; 0 = inlined where used */
   Buffer *buffers; uint32_t n_buffers; /* buffers[1 ..] */
   Step *steps; uint32_t n_steps;
@@ -122,6 +124,7 @@ typedef struct Plan {
 typedef struct PlanOptions { bool reuse_memory; bool force_blas; bool no_fuse; bool only_gradient; int64_t eval_rows; } PlanOptions;
 
 /* Plans all functions of a program whose passes are done. */
+int64_t plan_eval_rows(const Program *p); /* of a batch of an evaluation */
 Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptions *o);
 /* A single graph outside a program's table, for tests: parameters are laid out in p. */
 void plan_print(const Plan *p, FILE *f);

@@ -64,6 +64,7 @@ typedef struct Work {
   double *cost;           /* [value] of computing one element where it is read */
   const char **why;       /* [value] why it has a buffer; NULL: inlined */
   uint32_t *producer;     /* [value] node + 1 that stores it */
+  ValueId lists[IR_MAX_SETS]; /* [packed row set] its ROWLIST */
   Node *nodes; uint32_t n_nodes;
   uint32_t *stack, *stamp, now; /* for walks: 2 * values each */
   uint32_t *schedule, *wave; uint32_t n_order; /* nodes in order of execution; wave of each */

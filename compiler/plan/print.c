@@ -89,7 +89,7 @@ static void print_gemm(const PlanFn *fn, const Step *s, FILE *f) {
 }
 
 static void print_step(const PlanFn *fn, uint32_t i, FILE *f) {
-  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "check"};
+  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "pack", "check"};
   const Step *s = &fn->steps[i];
   char a[256];
   fprintf(f, "  %4u w%-4u %-8s %-20s", i, s->wave, kinds[s->kind],
@@ -139,7 +139,7 @@ static void print_fn(const PlanFn *fn, FILE *f) {
                          s->geom.batch[1], s->geom.batch[2], s->geom.batch[3]};
     for (uint32_t k = 0; k < 3 + s->geom.n_batch; k++) {
       rest *= (double)e[k].n;
-      if (e[k].rows && fn->n_sets) rest *= fn->set_share[e[k].rows - 1];
+      if (e[k].rows && fn->set_share) rest *= fn->set_share[e[k].rows - 1];
       if (e[k].rows && rows++ > 0) rest *= (double)fn->max_rows;
     }
     if (rows > 0) gemm_row += rest;

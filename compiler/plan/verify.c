@@ -182,7 +182,7 @@ static void check_space(Check *c, uint32_t i) {
     const Value *u = &c->g->v[s->outs[k].value];
     const Buffer *b = &c->f->buffers[s->outs[k].buffer];
     const Shape *space =
-        s->kind == STEP_REDUCE || s->kind == STEP_SCATTER ? &c->g->v[u->args[0]].shape : &u->shape;
+        s->kind == STEP_REDUCE || s->kind == STEP_SCATTER || s->kind == STEP_PACK ? &c->g->v[u->args[0]].shape : &u->shape;
     if (!shape_equal(&b->shape, &u->shape) || b->dtype != u->dtype)
       FAIL(c, "buffer %u is not made for output %%%u", s->outs[k].buffer, s->outs[k].value);
     if (!shape_equal(space, &s->space))
@@ -228,6 +228,28 @@ static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
     }
 }
 
+/* How many rows a packed set has is known in waves behind the step that lists them. */
+static void check_count(Check *c, uint32_t i, int64_t set) {
+  if (!(c->f->packed >> set & 1)) return;
+  for (uint32_t k = 0; k < i; k++) {
+    const Step *s = &c->f->steps[k];
+    const Value *u = s->kind == STEP_PACK ? &c->g->v[s->outs[0].value] : NULL;
+    if (u && u->op == OP_ROWLIST && u->ints[0] == set && s->wave < c->f->steps[i].wave) return;
+  }
+  FAIL(c, "step %u goes over row set %" PRId64 " before its rows are listed", i, set);
+}
+
+static void check_counts(Check *c, uint32_t i) {
+  const Step *s = &c->f->steps[i];
+  const Extent e[3] = {s->geom.m, s->geom.n, s->geom.k};
+  for (int k = 0; k < s->space.rank; k++)
+    if (dim_is_rows(s->space.d[k])) check_count(c, i, dim_set(s->space.d[k]));
+  for (int k = 0; s->kind == STEP_GEMM && k < 3; k++)
+    if (e[k].rows) check_count(c, i, e[k].rows - 1);
+  for (uint32_t k = 0; s->kind == STEP_GEMM && k < s->geom.n_batch; k++)
+    if (s->geom.batch[k].rows) check_count(c, i, s->geom.batch[k].rows - 1);
+}
+
 static void check_wave(Check *c, uint32_t i) {
   const PlanFn *f = c->f;
   const Step *s = &f->steps[i];
@@ -253,6 +275,7 @@ static void check_step(Check *c, uint32_t i) {
   const Step *s = &f->steps[i];
   check_wave(c, i);
   check_space(c, i);
+  check_counts(c, i);
   if (c->why) return;
   if (s->kind == STEP_GEMM) check_gemm(c, i);
   step_loads(c, i);

@@ -51,7 +51,7 @@ static void random_graphs_are_sound_and_read_back(void **state) {
     arena_destroy(a);
   }
   for (int op = 1; op < OP_COUNT; op++)
-    if (!seen[op] && op != OP_CALL) fail_msg("no random graph has %s", op_name((Op)op));
+    if (!seen[op] && op < OP_CALL) fail_msg("no random graph has %s", op_name((Op)op));
 }
 
 /* The promises of random_graph.h: finite, within bounds, integers in range; and the same again for the same
