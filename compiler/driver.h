@@ -105,6 +105,9 @@ void driver_report_json(const Compilation *c, FILE *f);
 /* driver_group.c: work that masks make unnecessary. */
 void driver_groups_text(const Compilation *c, FILE *f);
 struct json_t *driver_groups_json(const Compilation *c);
+/* Branches that not every datum takes: what packing their rows saves, or why they are not packed. */
+void driver_packing_text(const Compilation *c, FILE *f);
+struct json_t *driver_packing_json(const Compilation *c);
 
 /* driver_job_c.c: the job as a C translation unit with main(). */
 void driver_job_print_c(const Job *job, FILE *f);

@@ -203,6 +203,7 @@ void driver_report_text(const Compilation *c, FILE *f) {
   print_routes(c, f);
   print_passes(c, f);
   driver_groups_text(c, f);
+  driver_packing_text(c, f);
   if (c->plan->train.graph) print_function(c, &c->plan->train, "training step", f);
   for (uint32_t i = 0; i < p->n_evals; i++)
     print_function(c, &c->plan->evals[i], arena_printf(c->arena, "evaluation %s", p->evals[i].name), f);
@@ -272,8 +273,9 @@ void driver_report_json(const Compilation *c, FILE *f) {
   for (uint32_t i = 0; i < p->n_settings; i++)
     json_object_set_new(settings, p->settings[i].name, json_string(p->settings[i].value));
   json_t *diags = c->json_text ? json_loads(c->json_text, 0, NULL) : NULL;
-  json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "title", p->title, "target", c->plan->target.cpu,
-                           "diagnostics", diags ? diags : json_array(), "params", settings, "parameters", json_params(p), "routes", json_routes(c), "masked_work", driver_groups_json(c), "store_bytes",
+  json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "title", p->title, "target", c->plan->target.cpu,
+                           "diagnostics", diags ? diags : json_array(), "params", settings, "parameters", json_params(p), "routes", json_routes(c), "masked_work", driver_groups_json(c), "branches",
+                           driver_packing_json(c), "store_bytes",
                            (json_int_t)c->plan->store_bytes, "functions", functions);
   json_dumpf(root, f, JSON_INDENT(2));
   fputc('\n', f);
