@@ -58,6 +58,7 @@ class Generator:
         self.no_place = set()  # detached values: a route there would do nothing
         self.places = []       # extra places: insides of modules
         self.between = set()   # values between positions
+        self.selects = random.Random(7919 * seed).random() < 0.2
         self.classes = {}
 
     def chance(self, p):
@@ -136,6 +137,29 @@ class Generator:
         a, b = self.linear(h, d), self.act(self.linear(h, d))
         return self.put('mix', [gate, a, b], self.shape[a], names=['left', 'right'])
 
+    def gate(self, h, n):
+        """Weights of n branches, most of them 0; of each datum, or sometimes of each position."""
+        if self.seq and self.chance(0.8):
+            h = self.put('pool', [h], self.shape[h][1:])
+        kind, lead = self.r.choice(['hard', 'hard', 'open', 'data']), self.shape[h][:-1]
+        if kind == 'data':
+            field = self.r.choice(['label', 'kind'])
+            return self.put('pick', [field], (n,), n=n)
+        return self.put(kind, [self.linear(h, n)], lead + (n,), n=n)
+
+    def block_select(self, h, depth=0):
+        """Branches that some data take: two or three, of layers, of layers called twice, or of a select of their own."""
+        d, names = self.r.randint(3, 8), ['left', 'right', 'third'][:self.r.randint(2, 3)]
+        gate = self.gate(h, len(names)) if depth == 0 or self.chance(0.5) else None
+        operands = []
+        for i, _ in enumerate(names):
+            x = self.act(self.linear(h, self.r.randint(3, 9))) if self.chance(0.6) else h
+            if depth == 0 and i == 0 and self.chance(0.4) and not self.image:
+                x = self.block_select(x, 1)
+            operands.append(self.act(self.linear(x, d)) if self.chance(0.5) else self.linear(x, d))
+        gate = gate or self.gate(h, len(names))
+        return self.put('mix', [gate] + operands, self.shape[operands[0]], names=names, select=True)
+
     def block_attention(self, h):
         t, d = self.r.randint(2, 4), self.r.randint(2, 5)
         x = h
@@ -181,6 +205,9 @@ class Generator:
             h = self.block_dense(h)
         for _ in range(self.r.randint(1, 4)):
             h = self.r.choice(blocks)(h)
+            self.trail.append(h)
+        if self.selects:
+            h = self.block_select(h)
             self.trail.append(h)
         return h
 
@@ -501,6 +528,7 @@ class Generator:
                     regions=self.regions, seen=self.seen, splits=self.splits,
                     routes=routes, losses=self.losses, regs=self.regs, optimizer=self.optimizer(), fixed=self.fixed,
                     group=self.r.choice(['', '', '; group = true', '; group = false']),
+                    pack='; pack = true' if self.selects else '',
                     table=self.table, ints=self.ints)
 
 
@@ -524,7 +552,11 @@ def statement(s):
         'rms_norm': lambda: '%s |> %s: rms_norm(%s)' % (a[0], layer, affine),
         'embedding': lambda: '%s |> %s: embedding(%d, %d)' % (a[0], layer, s['vocab'], s['d']),
         'call': lambda: '%s(%s)' % (s['module'], a[0]),
-        'mix': lambda: 'mix(%s, %s = %s, %s = %s)' % (a[0], s['names'][0], a[1], s['names'][1], a[2]),
+        'mix': lambda: '%s(%s, %s)' % ('select' if s.get('select') else 'mix', a[0],
+                                       ', '.join('%s = %s' % pair for pair in zip(s['names'], a[1:]))),
+        'hard': lambda: 'one_hot(argmax(%s), %d) * softmax(%s)' % (a[0], s['n'], a[0]),
+        'open': lambda: 'where(%s > 0, sigmoid(%s), 0)' % (a[0], a[0]),
+        'pick': lambda: 'one_hot(%s, 6)[0 .. %d]' % (a[0], s['n']),
         'reshape': lambda: 'reshape(%s, [%s])' % (a[0], ', '.join(map(str, s['dims']))),
         'flatten': lambda: 'flatten(%s)' % a[0],
         'matmul': lambda: 'matmul(%s, %s)' % tuple(a),
@@ -631,7 +663,7 @@ def spec_text(p):
         out += 'class seen = observe(c0, recall = %s, no = %s%s, seed = 7)\n' % (p['seen']['recall'], p['seen']['no'], precise)
     out += ''.join(map(route_text, p['routes'])) + ''.join(map(loss_text, p['losses'])) + ''.join(map(reg_text, p['regs']))
     return out + 'optimize %s\ntrain { batch = %d; for = 3 steps; log = 1 steps%s; checkpoint { every = 3 steps } }\n' % (
-        p['optimizer'], p['batch'], p['group'])
+        p['optimizer'], p['batch'], p['group'] + p['pack'])
 
 
 def plain_text(p):
@@ -663,6 +695,9 @@ def write(folder, p):
         f.write(spec_text(p))
     with open(at('.plain.route'), 'w') as f:
         f.write(plain_text(p))
+    if p['pack']:
+        with open(at('.apart.route'), 'w') as f:
+            f.write(spec_text(dict(p, pack='; pack = false')))
     with open(at('.json'), 'w') as f:
         json.dump(p, f)
 

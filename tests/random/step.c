@@ -35,7 +35,7 @@ typedef struct Case {
 } Case;
 
 typedef struct Totals {
-  int64_t programs, failed, gradients, zeros, cancelled, amplified, mixed, plain, vectors, grouped;
+  int64_t programs, failed, gradients, zeros, cancelled, amplified, mixed, plain, vectors, grouped, packed;
   double worst, worst_sum;
 } Totals;
 static Totals totals;
@@ -197,7 +197,7 @@ static Result interpreted(Case *x, const EvalInput *in) {
 
 static const char *root_name(const Case *x, uint32_t i) {
   static const char *const kinds[] = {"loss",   "gradient", "next value", "next state",
-                                      "metric", "key",      "picture",    "kept value"};
+                                      "metric", "key",      "picture",    "selection", "kept value"};
   const Root *r = &x->g->roots[i];
   const char *name = r->kind == ROOT_LOSS    ? x->c.program->origins[r->a].name
                      : r->kind <= ROOT_STATE ? x->c.program->params[r->a].path
@@ -345,6 +345,28 @@ static bool check_vectors(const char *path, const Result *wide, Case *x, const i
   return ok;
 }
 
+/* The same program with branches computed for all data, PATH.apart.route: the same bits (but for the sign of a zero), compiled
+ * and interpreted. */
+static bool check_apart(const char *path, const Result *got, const Result *want, Case *x, const int64_t *pick, int64_t rows) {
+  Case y;
+  char apart[4096];
+  snprintf(apart, sizeof apart, "%.*s.apart.route", (int)(strlen(path) - strlen(".route")), path);
+  bool ok = case_open(&y, apart, NULL, STAGE_LOAD);
+  if (ok) {
+    EvalInput in = case_input(&y, pick, rows);
+    Result oracle = interpreted(&y, &in), r = compiled(&y, &in, 1);
+    if (y.c.program->packing.n_sets) ok = fail(path, "packed although it was switched off", "", 1, 0);
+    for (uint32_t i = 0; ok && i < x->g->n_roots; i++) {
+      const int64_t n = root_count(x, i, rows);
+      const double d = distance(got->root[i], r.root[i], n, 1), e = distance(want->root[i], oracle.root[i], n, 1);
+      if (d != 0 || e != 0) ok = fail(path, d != 0 ? "packed, compiled:" : "packed, interpreted:", root_name(x, i), fmax(d, e), 0);
+    }
+    totals.packed++;
+  }
+  case_close(&y);
+  return ok;
+}
+
 static int find_column(const Case *x, const char *name) {
   for (uint32_t i = 0; i < x->c.program->n_columns; i++)
     if (!strcmp(x->c.program->columns[i].name, name)) return (int)i;
@@ -442,6 +464,7 @@ static bool check_program(Case *x, const char *path, bool fixed, const Wanted *w
     totals.mixed++;
     ok = check_mixed(x, path, &want, pick, rows, false) && check_mixed(x, path, &got, pick, rows, true);
   }
+  if (ok && x->c.program->packing.n_sets) ok = check_apart(path, &got, &want, x, pick, rows);
   ok = ok && check_plain(path, &got, &want, x, pick, rows, w->plain && number % w->plain == 0);
   return ok && (!w->vectors || number % w->vectors || check_vectors(path, &got, x, pick, rows));
 }
@@ -471,8 +494,8 @@ int main(int argc, char **argv) {
          (long long)totals.programs, (long long)totals.failed, (long long)totals.gradients, totals.worst,
          (long long)totals.amplified, (long long)totals.zeros, (long long)totals.cancelled);
   printf("Mixed batches: %lld, worst %.3g. Compiled without routes: %lld. In AVX2: %lld. Rows grouped by "
-         "class: %lld.\n",
+         "class: %lld. Branches packed: %lld.\n",
          (long long)totals.mixed, totals.worst_sum, (long long)totals.plain, (long long)totals.vectors,
-         (long long)totals.grouped);
+         (long long)totals.grouped, (long long)totals.packed);
   return totals.failed || !totals.programs;
 }

@@ -171,6 +171,14 @@ class Twin:
         if op == 'call':
             m = self.modules[s['module']]
             return self.run(m['body'], {'v': a[0]}, s['module'] + '.')['out']
+        if op == 'mix' and s.get('select'):
+            total = 0
+            for i, (x, part) in enumerate(zip(a[1:], s['names'])):
+                w = a[0][..., i]
+                while w.dim() < x.dim():
+                    w = w.unsqueeze(-1)
+                total = total + torch.where(w != 0, w * self.masked(s['out'], x, part), torch.zeros_like(x))
+            return total
         if op == 'mix':
             left, right = (self.masked(s['out'], x, part) for x, part in zip(a[1:], s['names']))
             w = a[0].unsqueeze(-1) if a[0].dim() < left.dim() else a[0]
@@ -178,6 +186,9 @@ class Twin:
         if op == 'reshape':
             return a[0].reshape([self.rows] + s['dims'])
         return {
+            'hard': lambda: F.one_hot(a[0].argmax(-1), s['n']).to(a[0].dtype) * torch.softmax(a[0], -1),
+            'open': lambda: torch.where(a[0] > 0, torch.sigmoid(a[0]), torch.zeros_like(a[0])),
+            'pick': lambda: F.one_hot(a[0].long(), 6)[..., :s['n']].double(),
             'add': lambda: a[0] + a[1], 'scale': lambda: s['by'] * a[0], 'flatten': lambda: a[0].flatten(1),
             'matmul': lambda: a[0] @ a[1], 'matmul_t': lambda: a[0] @ a[1].transpose(1, 2),
             'softmax': lambda: torch.softmax(a[0], -1), 'slice': lambda: a[0][:, s['lo']:s['hi']],
@@ -292,6 +303,8 @@ def shapes_of(p):
                 shape[s['out']] = list(m['gives'])
             elif s['op'] == 'mix':
                 shape[s['out']] = a[1]
+            elif s['op'] == 'pick':
+                shape[s['out']] = [s['n']]
             elif s['op'] == 'reshape':
                 shape[s['out']] = s['dims']
             elif s['op'] == 'flatten':
