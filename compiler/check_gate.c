@@ -339,6 +339,15 @@ void gates_finish(Elab *e) {
   }
 }
 
+void gate_record(Elab *e, const Gate *gate, int32_t origin) {
+  Program *p = e->m->p;
+  for (uint32_t i = 0; i < e->n_gate_uses; i++)
+    if (e->gate_uses[i]->gate == gate) {
+      *PUSH(e->m->a, p->gates, p->n_gates) = (ProgGate){gate->decl->name, e->gate_uses[i]->place->path, origin, gate->decl->ast->span};
+      return;
+    }
+}
+
 /* Every parameter that the gate's value is computed from, through `stop` too: who moves them moves the gate. */
 void gate_region(Elab *e, uint32_t gate, bool *params) {
   for (uint32_t i = 0; i < e->n_gate_uses; i++) {

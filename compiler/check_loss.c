@@ -496,6 +496,10 @@ void check_origins(Elab *e) {
   Model *m = e->m;
   m->p->origins = ARENA_NEWS(m->a, ProgOrigin, 64);
   for (uint32_t i = 0; i < m->origins.n; i++) check_origin(e, m->origins.v[i]);
-  for (uint32_t i = 0; i < m->gates.n; i++) check_gate_loss(e, &m->gate[i]);
+  for (uint32_t i = 0; i < m->gates.n; i++) {
+    const uint32_t before = m->p->n_origins;
+    check_gate_loss(e, &m->gate[i]);
+    gate_record(e, &m->gate[i], m->p->n_origins > before ? (int32_t)before : -1);
+  }
   check_probes(e);
 }

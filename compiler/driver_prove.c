@@ -196,6 +196,7 @@ static const char *path_text(Arena *a, const ProofPath *p) {
 
 static const char *way_text(Arena *a, const ProofPath *p) {
   const char *text = proof_way_text(p->way);
+  if (p->gate) return arena_printf(a, "%s (gate `%s` of `%s`)", text, p->gate, p->place);
   if (p->route && p->way != WAY_DIRECT) text = arena_printf(a, "%s (route `%s` at `%s`)", text, p->route, p->place);
   return text;
 }

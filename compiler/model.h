@@ -473,6 +473,7 @@ void check_gates(Model *m); /* once, before anything is elaborated */
 /* At a value that gets its path: v becomes what stands in its place. NULL: there is no gate. */
 GateUse *gate_begin(Elab *e, const char *path, Val *v, Place *p);
 void gates_finish(Elab *e);
+void gate_record(Elab *e, const Gate *gate, int32_t origin); /* into Program.gates */
 void gate_region(Elab *e, uint32_t gate, bool *params); /* [param] sets those that its value is computed from */
 /* What `mix` and `select` tell of their weights, and ask: is it of a gate that is removed, so that all weigh 1? */
 void gate_note_weight(Elab *e, ValueId weight);

@@ -211,6 +211,11 @@ void program_print(const Program *p, FILE *f) {
   print_derived(p, f);
   print_conds(p, f);
   print_regions(p, f);
+  for (uint32_t i = 0; i < p->n_gates; i++) {
+    fprintf(f, "gate %u %s: %s", i, p->gates[i].name, p->gates[i].value);
+    if (p->gates[i].origin >= 0) fprintf(f, " origin %d", p->gates[i].origin);
+    fputc('\n', f);
+  }
   print_optim(p, f);
   print_train(p, f);
   for (uint32_t i = 0; i < p->n_evals; i++) print_eval(p, &p->evals[i], f);

@@ -144,6 +144,14 @@ typedef struct ProgDataClass {
   bool by_datum;  /* the conditions are properties of the datum, not of its positions */
 } ProgDataClass;
 
+/* A declared gate, for messages: its policies are values, routes and an origin of the program. */
+typedef struct ProgGate {
+  const char *name;
+  const char *value;  /* the place whose value it is, "open"; of a gate at several places the first */
+  int32_t origin;     /* its own loss, or -1 */
+  Span span;
+} ProgGate;
+
 typedef struct ProgForbid {
   uint32_t cond; bool negated; /* the class: data for which the condition holds (does not hold) */
   bool otherwise;     /* instead: data of no declared class */
@@ -289,6 +297,7 @@ typedef struct Program {
   uint32_t kind_column;                   /* 1 + derived column with the condition bits of each training datum; 0: none (conditions at positions).
                                              Made by program_kind_column(): who needs it asks */
   ProgDataClass *data_classes; uint32_t n_data_classes;
+  ProgGate *gates; uint32_t n_gates;
   ProgForbid *forbids; uint32_t n_forbids;
   ProgMonitor monitor;
   ProgGroups groups;                      /* n_sets 0: rows are not grouped */

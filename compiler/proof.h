@@ -47,6 +47,8 @@ typedef enum ProofWay {
   WAY_SECOND_READER, /* another reader of the value goes round the routed place */
   WAY_POSITIONS,     /* content of positions of the class is at other positions of the datum too */
   WAY_MIXING,        /* an operation mixes data in the forward pass: batch statistics, correlation */
+  WAY_GATE,          /* through the weights that mix the routed branches */
+  WAY_TARGET,        /* a gate's own loss */
   WAY_CLIP,          /* a clip scale or a denominator; only for `strictly` */
   N_PROOF_WAYS
 } ProofWay;
@@ -57,6 +59,7 @@ typedef struct ProofPath {
   ProofWay way;
   const char *place;  /* the route's place that the way has to do with, or NULL */
   const char *route;  /* its route, or NULL */
+  const char *gate;   /* GATE, TARGET: which */
   bool unplaced;      /* FACTOR: its condition is at positions that the proof cannot tell apart there */
   ProofStep mixer;    /* MIXING: the operation; name NULL: not found */
   uint32_t param;     /* where it ends */

@@ -60,6 +60,12 @@ static void help_way(const Report *r, Diag *g, const ProgForbid *b, const ProofP
   case WAY_MIXING:
     diag_help(d, g, "the gradients of other data carry content of `%s`: compute the statistic on `stop(...)`, or over data of one class only", cls);
     break;
+  case WAY_GATE:
+    diag_help(d, g, "`%s` weighs what it mixes, and learns from how: `gradient = stop when %s` in gate `%s`", p->place, cls, p->gate);
+    break;
+  case WAY_TARGET:
+    diag_help(d, g, "`%s` has a target: say in gate `%s` of which data, `when = not %s`, or route its value `for %s`", cls, p->gate, cls, p->gate);
+    break;
   case WAY_CLIP:
     diag_help(d, g, "bound the norm region by region (`clip` of a `region`), divide by what no datum decides, or forbid without `strictly`");
     break;

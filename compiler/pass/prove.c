@@ -24,6 +24,8 @@ const char *proof_way_text(ProofWay w) {
       [WAY_SECOND_READER] = "second reader of the value",
       [WAY_POSITIONS] = "other positions of the datum",
       [WAY_MIXING] = "operation that mixes data in the forward pass",
+      [WAY_GATE] = "value of a gate",
+      [WAY_TARGET] = "a gate's own loss",
       [WAY_CLIP] = "clip scale or denominator",
   };
   return w < N_PROOF_WAYS && text[w] ? text[w] : "unknown";

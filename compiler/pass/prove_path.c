@@ -424,6 +424,20 @@ static void name_way(const Search *s, const Visit *const *chain, uint32_t n, Pro
   if (own) out->route = own->name, out->place = p->taps[own->tap].name;
 }
 
+/* A gate's own loss, or the value of a gate that nothing stops: it weighs branches that may be routed each. */
+static void name_gate(const Program *p, ProofPath *out) {
+  if (out->way != WAY_DIRECT && out->way != WAY_SECOND_READER && out->way != WAY_SKIP) return;
+  for (uint32_t i = 0; i < p->n_gates; i++) {
+    const ProgGate *gate = &p->gates[i];
+    bool passes = false;
+    for (uint32_t k = 1; k < out->n_steps; k++) passes = passes || !strcmp(out->steps[k].name, gate->value);
+    if (gate->origin != (int32_t)out->origin && !(passes && out->way == WAY_DIRECT)) continue;
+    out->way = gate->origin == (int32_t)out->origin ? WAY_TARGET : WAY_GATE;
+    out->gate = gate->name, out->place = gate->value, out->route = NULL;
+    return;
+  }
+}
+
 /* ---- the door ------------------------------------------------------------------------------------------------------ */
 /* From one kind through one origin to one piece; false if there is none within what is asked for. */
 static bool path_of(Search *s, const RegionPiece *piece, Reach within, ProofPath *out) {
@@ -434,6 +448,7 @@ static bool path_of(Search *s, const RegionPiece *piece, Reach within, ProofPath
   *out = (ProofPath){.origin = s->origin, .param = piece->param};
   if (n) name_way(s, chain, n, out);
   describe(s, chain, n, out);
+  name_gate(s->f->p, out);
   return true;
 }
 
