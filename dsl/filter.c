@@ -407,7 +407,7 @@ bool filter_begins_statement(Parser *p) {
   const struct Word *w = word_find(p->given.text);
   const Token *next = peek(p, 0);
   if (filter_block(p)->bracket == 0) return w && w->where == DECLARATION && next->kind == NAME;
-  return next->kind == ASSIGN || (w && w->where == ARM);
+  return next->kind == ASSIGN || (w && w->where == ARM && filter_block(p)->arms);
 }
 
 static void hold(Parser *p, Token t) { p->out[p->n_out++] = t; }

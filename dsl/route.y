@@ -209,6 +209,9 @@ setting
 policy
   : expr
   | expr FOR origin_list        { Ast *o = build_list(p, AST_LIST, @3, NULL, 0, NULL, $3); $$ = NODE(POLICY, @$, NULL, $1, NULL, o); }
+  | expr FOR origin_list WHEN list_items
+                                { Ast *o = build_list(p, AST_LIST, @3, NULL, 0, NULL, $3), *w = build_list(p, AST_LIST, @5, NULL, 0, NULL, $5);
+                                  $$ = NODE(POLICY, @$, NULL, $1, w, o); }
   | expr WHEN list_items origins
                                 { Ast *w = build_list(p, AST_LIST, @3, NULL, 0, NULL, $3); $$ = NODE(POLICY, @$, NULL, $1, w, $4); }
   ;

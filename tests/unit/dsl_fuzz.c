@@ -77,6 +77,8 @@ static void token_soup(void **state) {
                                       "region ",
                                       "forbid ",
                                       "strictly ",
+                                      "gate ",
+                                      "set ",
                                       "parameter ",
                                       "monitor ",
                                       "def ",
