@@ -14,7 +14,7 @@ typedef struct Reads {
 
 static bool mixes_rows(const Graph *g, const Value *v) {
   if (v->op == OP_CLOCK) return v->ints[0] == CLOCK_ROWS;
-  if (op_class(v->op) != OPC_RED && v->op != OP_DOT) return false;
+  if (op_class(v->op) != OPC_RED && v->op != OP_DOT && v->op != OP_CALL) return false;
   bool rows = false;
   for (uint32_t i = 0; i < v->n_args; i++)
     for (int k = 0; k < g->v[v->args[i]].shape.rank; k++)
@@ -33,7 +33,7 @@ static Reads reads_of(Elab *e, ValueId id) {
     if (!live[k]) continue;
     if (v->op == OP_PARAM) r.parameters = true;
     if (mixes_rows(e->g, v)) r.other_data = true;
-    if (v->op == OP_RANDOM || (v->op == OP_CLOCK && v->ints[0] != CLOCK_ROWS)) r.steps = true;
+    if (v->op == OP_RANDOM || v->op == OP_CALL || (v->op == OP_CLOCK && v->ints[0] != CLOCK_ROWS)) r.steps = true;
     for (uint32_t i = 0; i < v->n_args; i++) live[v->args[i]] = 1;
   }
   return r;

@@ -54,7 +54,7 @@ typedef enum ProofWay {
 } ProofWay;
 const char *proof_way_text(ProofWay w); /* "second use of a tied weight" */
 
-typedef struct ProofStep { const char *name; Span span; } ProofStep; /* a named value */
+typedef struct ProofStep { const char *name; Span span; bool by_call; } ProofStep; /* a named value; by_call: what a plugin does there */
 typedef struct ProofPath {
   ProofWay way;
   const char *place;  /* the route's place that the way has to do with, or NULL */

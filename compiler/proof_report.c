@@ -134,7 +134,8 @@ static void report_forbid(const Report *r, const ProgForbid *b) {
   diag_label(r->diags, g, "%s: %s", proof_way_text(path.way), hull_text(a, h));
   show_path(r, g, &path);
   if (path.mixer.name && path.way == WAY_POSITIONS) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets to other positions here", cls);
-  else if (path.mixer.name) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets into rows of other data here", cls);
+  else if (path.mixer.name) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets into rows of other data here%s%s", cls,
+                                       path.mixer.by_call ? ": " : "", path.mixer.by_call ? path.mixer.name : "");
   diag_note(r->diags, g, "the way in: %s", path_names(a, &path));
   help_way(r, g, b, &path, cls);
 }

@@ -521,6 +521,15 @@ static ValueId want_plain(Build *b, const Want *w) {
   return make(b, w->v, v->op, args, v->n_args, v->ints, v->n_ints, &s);
 }
 
+/* Statistics are of all rows, so their gradient is made for all; a part of it is cut. Rows of a gate stand for themselves. */
+static ValueId want_call(Build *b, const Want *w) {
+  const Value *v = &b->g->v[w->v];
+  if (v->ints[2] == CALL_GATE || !w->set) return want_plain(b, w);
+  ValueId all = want(b, w->v, 0, -1, 0);
+  b->to->phase = v->phase;
+  return cut(b, w->v, ir_rslice(b->to, all, w->set), w->axis, w->sel);
+}
+
 static ValueId compute(Build *b, const Want *w) {
   const Value *v = &b->g->v[w->v];
   double num;
@@ -542,6 +551,7 @@ static ValueId compute(Build *b, const Want *w) {
   case OPC_VIEW: return want_view(b, w);
   default: break;
   }
+  if (v->op == OP_CALL) return want_call(b, w);
   if (v->op == OP_DOT && !sums_rows(b->g, v)) return want_dot(b, w);
   if (!sums_rows(b->g, v)) {
     ValueId few = v->op == OP_AMAX && !w->sel ? want_amax(b, w->v) : 0;

@@ -300,6 +300,7 @@ static Known of_value(const Kinds *k, const Value *v) {
   }
   if (v->op == OP_SUM) return of_sum(k, v);
   if (v->op == OP_DOT) return of_dot(k, v);
+  if (v->op == OP_CALL) return ir_call_is_gradient(v) ? zeros(k, &k->of[v->args[v->n_args - 1]], -1, v->ints[2] != CALL_GATE) : nothing;
   const Known *x = v->n_args ? &k->of[v->args[0]] : &nothing;
   if (v->op == OP_FOLD && x->num && (x->axis < 0 || x->axis == 3)) return moved(k, x, x->axis < 0 ? -1 : 1, true);
   return nothing;

@@ -465,6 +465,7 @@ static bool is_linear_in(const Value *v, uint32_t arg) {
   case OP_SUB:
   case OP_CONCAT: return true;
   case OP_WHERE: return arg > 0;
+  case OP_CALL: return arg + 1 == v->n_args;
   default: return arg == 0;
   }
 }

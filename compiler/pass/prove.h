@@ -118,6 +118,9 @@ typedef struct Use {
   int8_t loop[3][IR_MAX_RANK];
   uint32_t n_loops;
   const Labels *over[USE_MAX_LOOPS];
+  uint32_t more;                         /* a CALL: next argument that it also is made of, or 0; the others come with it one by one */
+  ValueId call;
+  int64_t index[IR_MAX_RANK];
 } Use;
 void flow_use(ProofFlow *f, ValueId v, const int64_t *index, Use *u);
 /* The labels of a value's axes, from those of its arguments' tables; false: these are too fine to work with. */
@@ -129,7 +132,7 @@ static inline bool is_rows(int64_t extent) { return extent < 0; }
 /* The contribution of one combination of arguments. */
 ElemId flow_apply(ProofFlow *f, ValueId v, const ElemId *x, uint32_t n);
 /* Steps through the loops of a use; turn[] starts as zeros. False at the end. */
-bool use_next(const Use *u, int64_t *turn);
+bool use_next(ProofFlow *f, Use *u, int64_t *turn);
 void use_index(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn, int64_t *index);
 uint32_t use_cell(const ProofFlow *f, ValueId v, const Use *u, uint32_t i, const int64_t *turn);
 uint32_t abs_cell_at(const Abs *x, int32_t rank, const int64_t *index);

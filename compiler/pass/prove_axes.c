@@ -143,6 +143,19 @@ static void table_axes(ProofFlow *f, ValueId v, const Labels **out) {
   }
 }
 
+/* Elements of a sum stay apart; rows of a gate do. */
+static void call_axes(ProofFlow *f, ValueId v, const Labels **out) {
+  const Value *val = ir_value(f->g, v);
+  const bool gate = val->ints[2] == CALL_GATE, span = val->ints[2] == CALL_SPAN;
+  for (int i = 0; i < val->shape.rank; i++) out[i] = span ? flow_arg(f, v, 0)->axis[i] : fresh(f, val->shape.d[i]);
+  for (uint32_t k = 0; gate && k < val->n_args; k++) {
+    const Value *x = ir_value(f->g, val->args[k]);
+    const bool input = k < ir_call_inputs(f->g, val);
+    const int lead = input ? ir_call_lead(x) : x->shape.rank == 1 && x->dtype == DT_I32 ? 1 : x->shape.rank - 1;
+    for (int i = 0; i < lead; i++) out[i] = labels_refine(&f->labels, out[i], flow_arg(f, v, k)->axis[i]);
+  }
+}
+
 bool flow_axes(ProofFlow *f, ValueId v, const Labels **out) {
   const Value *val = ir_value(f->g, v);
   const int rank = val->shape.rank;
@@ -152,6 +165,7 @@ bool flow_axes(ProofFlow *f, ValueId v, const Labels **out) {
   case OP_DOT: dot_axes(f, v, out); return true;
   case OP_UNFOLD: case OP_FOLD: window_axes(f, v, out); return true;
   case OP_GATHER: case OP_SCATTER: table_axes(f, v, out); return true;
+  case OP_CALL: call_axes(f, v, out); return true;
   case OP_SUM: case OP_AMAX: case OP_ARGMAX:
     for (int i = 0, n = 0; n < rank; i++)
       if (!is_reduced(val, i)) out[n++] = x->axis[i];
@@ -278,10 +292,40 @@ static void use_reduced(const ProofFlow *f, ValueId v, const int64_t *index, Use
   }
 }
 
+/* ---- calls ----
+ * A sum over elements: its value is made of all of them, its gradient of the same one. Statistics mix everything. A gate keeps
+ * rows, and mixes units and inputs. A gradient is one product after another of dy with an argument. */
+static void use_call_arg(ProofFlow *f, ValueId v, uint32_t arg, Use *u) {
+  const Value *val = ir_value(f->g, v), *x = ir_value(f->g, val->args[arg]);
+  const bool same = val->ints[2] == CALL_SPAN && shape_equal(&x->shape, &val->shape);
+  const int kept = same ? x->shape.rank : val->ints[2] != CALL_GATE ? 0 : arg < ir_call_inputs(f->g, val) ? ir_call_lead(x) : -1;
+  const uint32_t i = u->n_args;
+  use_add(u, arg);
+  for (int k = 0; k < x->shape.rank; k++) {
+    const bool stays = kept >= 0 ? k < kept : x->shape.rank == 1 || k + 1 < x->shape.rank; /* DATUM; a gate's value and dy */
+    if (stays) u->at[i][k] = u->index[k];
+    else use_loop(u, i, k, flow_arg(f, v, arg)->axis[k]);
+  }
+}
+
+/* The use of argument `arg`, beside dy. Returns true. */
+static bool use_call(ProofFlow *f, ValueId v, const int64_t *index, uint32_t arg, Use *u) {
+  const Value *val = ir_value(f->g, v);
+  const bool gradient = ir_call_is_gradient(val);
+  const uint32_t n = !gradient ? val->n_args : val->ints[2] == CALL_SPAN ? 1 : val->n_args - 1; /* a sum's gradient does not read it */
+  int64_t at[IR_MAX_RANK];
+  memcpy(at, index, (size_t)val->shape.rank * sizeof *at);
+  *u = (Use){.more = arg + 1 < n ? arg + 1 : 0, .call = v};
+  memcpy(u->index, at, (size_t)val->shape.rank * sizeof *at);
+  if (gradient) use_call_arg(f, v, val->n_args - 1, u);
+  use_call_arg(f, v, arg, u);
+  return true;
+}
+
 void flow_use(ProofFlow *f, ValueId v, const int64_t *index, Use *u) {
   const Value *val = ir_value(f->g, v);
   const size_t whole = (size_t)val->shape.rank * sizeof *index;
-  u->n_args = u->n_loops = 0;
+  u->n_args = u->n_loops = u->more = 0;
   memset(u->at, 0, sizeof u->at);
   switch (val->op) {
   case OP_RESHAPE: use_reshape(f, val, index, u); return;
@@ -291,6 +335,7 @@ void flow_use(ProofFlow *f, ValueId v, const int64_t *index, Use *u) {
   case OP_SUM: case OP_AMAX: case OP_ARGMAX: use_reduced(f, v, index, u); return;
   case OP_PAD: case OP_PUT: use_placed(val, index, val->shape.rank, &ir_value(f->g, val->args[0])->shape, u); return;
   case OP_CONCAT: use_concat(f, val, index, u); return;
+  case OP_CALL: use_call(f, v, index, 0, u); return;
   case OP_BCAST: case OP_TRANSPOSE:
     use_add(u, 0);
     for (int i = 0; i < val->shape.rank; i++)
@@ -305,12 +350,12 @@ void flow_use(ProofFlow *f, ValueId v, const int64_t *index, Use *u) {
   }
 }
 
-bool use_next(const Use *u, int64_t *turn) {
+bool use_next(ProofFlow *f, Use *u, int64_t *turn) {
   for (uint32_t i = u->n_loops; i-- > 0;) {
     if (++turn[i] < u->over[i]->n_labels) return true;
     turn[i] = 0;
   }
-  return false;
+  return u->more && use_call(f, u->call, u->index, u->more, u);
 }
 
 uint32_t abs_cell_at(const Abs *x, int32_t rank, const int64_t *index) {

@@ -226,6 +226,16 @@ static ElemId apply_mask(ElemStore *s, const Elem *x, const Elem *f, Range r) {
   return draft_intern(s, (Draft){r.lo, r.hi, x->plain, x->dep | (x->plain ? f->dep : 0)});
 }
 
+/* The gradient of a call: linear in dy, made of b in any way. */
+static ElemId apply_call(ElemStore *s, ElemId dy, const Elem *b) {
+  const Elem *a = elem(s, dy);
+  if (dy == ELEM_ZERO) return ELEM_ZERO;
+  draft_clear(s);
+  add_base(s, a, one), add_base(s, b, one), add_src(s, a, one), add_src(s, b, one);
+  add_cross(s, a, b->dep, one), add_cross(s, b, a->dep, one);
+  return draft_intern(s, (Draft){-INFINITY, INFINITY, a->plain, a->dep | (a->plain ? b->dep : 0)});
+}
+
 static ElemId apply_two(ElemStore *s, Op op, Dtype t, ElemId ia, ElemId ib) {
   const Elem *a = elem(s, ia), *b = elem(s, ib);
   const Range ra = {a->lo, a->hi}, rb = {b->lo, b->hi};
@@ -236,6 +246,7 @@ static ElemId apply_two(ElemStore *s, Op op, Dtype t, ElemId ia, ElemId ib) {
   switch (op) {
   case OP_MUL: case OP_DOT: return apply_product(s, a, b, r, b->plain);
   case OP_DIV: case OP_GATHER: case OP_SCATTER: return apply_product(s, a, b, r, true);
+  case OP_CALL: return apply_call(s, ia, b);
   case OP_MASK: return apply_mask(s, a, b, r);
   case OP_ADD: case OP_SUB:
     draft_clear(s);

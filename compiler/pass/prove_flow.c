@@ -275,7 +275,7 @@ static ElemId entry(ProofFlow *f, ValueId id, const int64_t *index) {
     const ElemId e = flow_apply(f, id, x, u.n_args);
     all = any ? elem_join(&f->elems, all, e) : e;
     any = true;
-  } while (use_next(&u, turn));
+  } while (use_next(f, &u, turn));
   return is_sum(v->op) ? elem_sum(&f->elems, all) : all;
 }
 

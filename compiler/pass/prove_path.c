@@ -7,6 +7,7 @@
  * stays within the kind itself; the second one passes other positions of its rows, and only if that fails too does content
  * pass through other rows: something mixes data. */
 #include "prove.h"
+#include "route_plugin.h"
 #include <string.h>
 
 /* A place in the search: an entry of a value, of which `from` (a place, -1: none) is made. */
@@ -102,7 +103,7 @@ static void expand(Search *s, uint32_t at) {
         reach_read(s, visit.value, u.arg[i], CARRIES, at, index[i]);
       if (base && (visit.mode == ADJOINT || content)) reach_read(s, visit.value, u.arg[i], ADJOINT, at, index[i]);
     }
-  } while (use_next(&u, turn));
+  } while (use_next(s->f, &u, turn));
 }
 
 static bool is_goal(const Search *s, const Visit *v) {
@@ -155,7 +156,7 @@ static const char *plain_name(Arena *a, const char *name) {
 
 static void add_step(ProofPath *out, const char *name, Span span) {
   if (out->n_steps && !strcmp(out->steps[out->n_steps - 1].name, name)) return;
-  out->steps[out->n_steps++] = (ProofStep){name, span};
+  out->steps[out->n_steps++] = (ProofStep){name, span, false};
 }
 
 static void describe(const Search *s, const Visit *const *chain, uint32_t n, ProofPath *out) {
@@ -289,7 +290,7 @@ static bool is_scaled(const Search *s, const Visit *const *chain, uint32_t n, Pr
             scales(s, val->args[k], index, out))
           return true;
       }
-    } while (use_next(&u, turn));
+    } while (use_next(s->f, &u, turn));
   }
   return false;
 }
@@ -341,6 +342,12 @@ static void by_use(const Search *s, ProofPath *out) {
   }
 }
 
+static const char *mixer_name(const Search *s, const Value *v) {
+  if (v->op == OP_CALL && v->ints[0] < (int64_t)s->f->p->n_calls)
+    return arena_printf(s->f->arena, "reduces over the batch in `%s`", s->f->p->calls[v->ints[0]].op->name);
+  return v->name ? v->name : op_name(v->op);
+}
+
 /* Whether a value reads positions joined, and content of the kind only from others than the one at the index. */
 static bool joins_here(const Search *s, ValueId v, uint32_t arg, const int64_t *index) {
   const ProofFlow *f = s->f;
@@ -361,14 +368,14 @@ static ProofStep mixer_of(const Search *s, ValueId v, const int64_t *at) {
     do {
       for (uint32_t i = 0; i < u.n_args && !next; i++) {
         use_index(f, cur, &u, i, turn, arg_index);
-        if (joins_here(s, cur, u.arg[i], arg_index)) return (ProofStep){val->name ? val->name : op_name(val->op), val->span};
+        if (joins_here(s, cur, u.arg[i], arg_index)) return (ProofStep){mixer_name(s, val), val->span, val->op == OP_CALL};
         if (has_dep(s, elem_at(f, val->args[u.arg[i]], arg_index))) next = val->args[u.arg[i]];
       }
-    } while (!next && u.n_args && use_next(&u, turn));
+    } while (!next && u.n_args && use_next(s->f, &u, turn));
     if (!next) break;
     const Shape *shape = &ir_value(f->g, next)->shape;
     for (int32_t i = 0; i < shape->rank; i++)
-      if (is_rows(shape->d[i]) && arg_index[i] == s->kind) return (ProofStep){val->name ? val->name : op_name(val->op), val->span};
+      if (is_rows(shape->d[i]) && arg_index[i] == s->kind) return (ProofStep){mixer_name(s, val), val->span, val->op == OP_CALL};
     memcpy(index, arg_index, sizeof index);
     cur = next;
   }
@@ -382,13 +389,14 @@ static ProofStep find_mixer(const Search *s, const Visit *const *chain, uint32_t
   for (uint32_t i = 1; i < n && s->within == OWN_ROWS; i++) {
     const Value *from = ir_value(f->g, chain[i - 1]->value), *to = ir_value(f->g, chain[i]->value);
     if (!from->shape.rank || !to->shape.rank || !is_rows(from->shape.d[0]) || !is_rows(to->shape.d[0])) continue;
-    if (chain[i - 1]->index[0] != chain[i]->index[0]) return (ProofStep){to->name ? plain_name(f->arena, to->name) : op_name(to->op), to->span};
+    if (chain[i - 1]->index[0] != chain[i]->index[0]) return (ProofStep){to->name ? plain_name(f->arena, to->name) : op_name(to->op), to->span, false};
   }
   for (uint32_t i = 1; i < n; i++) {
     if (chain[i - 1]->mode != ADJOINT || chain[i]->mode != CARRIES) continue;
     const Value *val = ir_value(f->g, chain[i]->value);
     int64_t turn[USE_MAX_LOOPS] = {0}, index[IR_MAX_RANK];
     Use u;
+    if (val->op == OP_CALL && val->ints[2] == CALL_REDUCE) return (ProofStep){mixer_name(s, val), val->span, val->op == OP_CALL};
     flow_use(f, chain[i]->value, chain[i]->index, &u);
     do {
       for (uint32_t k = 0; k < u.n_args; k++) {
@@ -398,7 +406,7 @@ static ProofStep find_mixer(const Search *s, const Visit *const *chain, uint32_t
         const ProofStep m = mixer_of(s, arg, index);
         if (m.name) return m;
       }
-    } while (use_next(&u, turn));
+    } while (use_next(s->f, &u, turn));
   }
   return (ProofStep){0};
 }

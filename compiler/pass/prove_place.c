@@ -179,6 +179,10 @@ Place place_of(const ProofFlow *f, ValueId id, bool *keep) {
     known = v->op == OP_GATHER ? n_rows == 1 : n_rows == 0;
     at = of_table(f, v, keep);
     break;
+  case OP_CALL: /* rows of a gate are positions, elements of a sum stand for themselves */
+    at = of_first(f, v, keep);
+    known = v->ints[2] == CALL_GATE ? at.axis < v->shape.rank : v->ints[2] == CALL_SPAN && ir_call_is_gradient(v);
+    break;
   default: known = false; break;
   }
   if (known) return at;

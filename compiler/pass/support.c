@@ -279,6 +279,13 @@ static Partial of_where(Support *s, const Value *val) {
   return partial_or(s->g, a, b, &val->shape);
 }
 
+/* A row of a gate is reached as a whole; of a number, everything or nothing. */
+static Partial of_call(Support *s, const Value *val) {
+  const Shape dy = ir_value(s->g, val->args[val->n_args - 1])->shape;
+  Partial x = support_of(s, val->args[val->n_args - 1]);
+  return dy.rank ? any_over(s, x, 1u << (dy.rank - 1)) : x;
+}
+
 static Partial compute(Support *s, ValueId v) {
   const Value val = *ir_value(s->g, v);
   if (val.op == OP_CONST && !val.data && val.num == 0) return partial_of(false);
@@ -297,6 +304,7 @@ static Partial compute(Support *s, ValueId v) {
   case OP_DOT: return of_dot(s, &val);
   case OP_SCATTER: return of_scatter(s, &val);
   case OP_FOLD: return of_fold(s, &val);
+  case OP_CALL: return ir_call_is_gradient(&val) ? of_call(s, &val) : partial_of(true);
   default: return partial_of(true);
   }
 }
