@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * driver_grad.c -- `routec grad`: the routed gradient of one batch, of chosen losses and of one class's data. */
+#include "call_eval.h"
 #include "driver.h"
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,9 @@ static void oracle(void *user, const JobFrame *f, int64_t rows, float **values) 
     params[i] = ARENA_NEWS(a, double, n);
     for (int64_t k = 0; k < n; k++) params[i][k] = (double)values[i][k], values[i][k] = 0;
   }
+  RtError error = {0};
+  CallEval *calls = call_eval_open(a, p, f->scalars, &error);
+  if (!calls) fprintf(stderr, "routec: internal error: ops that the run made cannot be made again: %s\n", error.message), abort();
   const EvalInput in = {.rows = rows,
                         .params = (const double *const *)params,
                         .columns = columns,
@@ -111,8 +115,11 @@ static void oracle(void *user, const JobFrame *f, int64_t rows, float **values) 
                         .step = (double)f->step,
                         .total_steps = (double)f->total_steps,
                         .steps_per_epoch = (double)f->steps_per_epoch,
-                        .seed = f->seed};
+                        .seed = f->seed,
+                        .call = call_eval_run,
+                        .call_ctx = calls};
   const EvalResult result = graph_eval(p->gradient, a, &in);
+  call_eval_close(calls);
   for (uint32_t i = 0; i < p->gradient->n_roots; i++) {
     const Root *root = &p->gradient->roots[i];
     const int64_t n = shape_count(&p->params[root->a].shape, 1);

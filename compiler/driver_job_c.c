@@ -600,6 +600,9 @@ static void print_job(FILE *f, const Job *j) {
   print_table_field(f, "sources", "n_sources", "sources", j->n_sources);
   print_table_field(f, "columns", "n_columns", "columns", j->n_columns);
   print_table_field(f, "derived", "n_derived", "derived", j->n_derived);
+  print_table_field(f, "plugins", "n_plugins", "plugins", j->n_plugins);
+  print_table_field(f, "calls", "n_calls", "calls", j->n_calls);
+  print_table_field(f, "call_steps", "n_call_steps", "call_steps", j->n_call_steps);
   print_table_field(f, "classes", "n_classes", "classes", j->n_classes);
   fprintf(f, ".kinds = %u, ", j->kinds);
   print_table_field(f, "params", "n_params", "params", j->n_params);
@@ -652,6 +655,79 @@ static void print_main(FILE *f, const Job *j) {
         f);
 }
 
+/* Plugins that are linked in are named by their entries; others by their paths. */
+static void print_plugins(FILE *f, const Job *j) {
+  for (uint32_t i = 0; i < j->n_plugins; i++)
+    if (!j->plugins[i].path) fprintf(f, "const struct RoutePlugin *route_plugin_%s(void);\n", j->plugins[i].name);
+  if (!table_begin(f, "JobPlugin", "plugins", j->n_plugins)) return;
+  for (uint32_t i = 0; i < j->n_plugins; i++) {
+    const JobPlugin *p = &j->plugins[i];
+    fputs("  {", f);
+    print_string_field(f, "name", p->name);
+    print_string_field(f, "version", p->version);
+    print_string_field(f, "sha256", p->sha256);
+    if (p->path) fputs(".path = ", f), print_path(f, p->path), fputs(", ", f);
+    else fprintf(f, ".entry = route_plugin_%s, ", p->name);
+    print_span(f, p->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_calls(FILE *f, const Job *j) {
+  char name[48];
+  for (uint32_t i = 0; i < j->n_calls; i++) {
+    snprintf(name, sizeof name, "call_params_%u", i);
+    if (!table_begin(f, "const JobShare", name, j->calls[i].n_params)) continue;
+    for (uint32_t k = 0; k < j->calls[i].n_params; k++) {
+      fputs("  {", f);
+      print_double_field(f, "value", j->calls[i].params[k].value);
+      fprintf(f, ".scalar = %d},\n", j->calls[i].params[k].scalar);
+    }
+    table_end(f);
+  }
+  if (!table_begin(f, "const JobCall", "calls", j->n_calls)) return;
+  for (uint32_t i = 0; i < j->n_calls; i++) {
+    const JobCall *c = &j->calls[i];
+    fprintf(f, "  {.plugin = %u, ", c->plugin);
+    print_string_field(f, "op", c->op);
+    fprintf(f, ".ability = %d, ", (int)c->ability);
+    snprintf(name, sizeof name, "call_params_%u", i);
+    print_table_field(f, "params", "n_params", name, c->n_params);
+    print_uint_field(f, "stream", c->stream);
+    print_span(f, c->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
+static void print_call_steps(FILE *f, const Job *j) {
+  char name[48];
+  for (uint32_t i = 0; i < j->n_call_steps; i++) {
+    const JobCallStep *s = &j->call_steps[i];
+    snprintf(name, sizeof name, "call_inputs_%u", i);
+    if (!table_begin(f, "const JobCallInput", name, s->n_inputs)) continue;
+    for (uint32_t k = 0; k < s->n_inputs; k++)
+      fprintf(f, "  {%" PRId64 ", %" PRId64 ", %" PRId64 ", %d},\n", s->inputs[k].cols, s->inputs[k].ld, s->inputs[k].dx_ld, s->inputs[k].label);
+    table_end(f);
+  }
+  if (!table_begin(f, "const JobCallStep", "call_steps", j->n_call_steps)) return;
+  for (uint32_t i = 0; i < j->n_call_steps; i++) {
+    const JobCallStep *s = &j->call_steps[i];
+    fprintf(f, "  {.call = %u, .site = %u, .gradient = %d, .training = %d, .by_datum = %d, ", s->call, s->site, s->gradient, s->training,
+            s->by_datum);
+    print_int_field(f, "per", s->per);
+    print_int_field(f, "max_rows", s->max_rows);
+    snprintf(name, sizeof name, "call_inputs_%u", i);
+    print_table_field(f, "inputs", "n_inputs", name, s->n_inputs);
+    print_int_field(f, "out_cols", s->out_cols);
+    print_int_field(f, "value_ld", s->value_ld);
+    print_int_field(f, "dy_ld", s->dy_ld);
+    fputs("},\n", f);
+  }
+  table_end(f);
+}
+
 static void print_entries(FILE *f, const Job *j) {
   if (j->gradient.fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->gradient.fn.symbol);
   if (j->train.fn.symbol) fprintf(f, "void %s(JobFrame *f, int64_t tid);\n", j->train.fn.symbol);
@@ -678,6 +754,9 @@ void driver_job_print_c(const Job *job, FILE *f) {
   print_audit(f, job);
   print_expects(f, job);
   print_sweeps(f, job);
+  print_plugins(f, job);
+  print_calls(f, job);
+  print_call_steps(f, job);
   print_batch_classes(f, &job->train);
   print_job(f, job);
   print_main(f, job);

@@ -76,6 +76,10 @@ void rt_error_print(const RtError *e, FILE *f, bool json, bool color) {
 
 const char *rt_code_name(RtCode c) { return code_table[c].name; }
 RtLevel rt_code_level(RtCode c) { return code_table[c].level; }
+bool rt_code_is_plugin(RtCode c) {
+  const char *name = c ? code_table[c].name : "";
+  return !strncmp(name, "E075", 4) || !strncmp(name, "E076", 4);
+}
 
 const char *rt_explain(const char *code) {
   for (int i = RT_NO_ERROR + 1; i < RT_N_CODES; i++)

@@ -32,4 +32,5 @@ void rt_error_fill(RtError *e, const JobSpan *span, RtCode code, va_list args);
 void rt_error_print(const RtError *e, FILE *f, bool json, bool color);
 const char *rt_code_name(RtCode c);
 RtLevel rt_code_level(RtCode c);
+bool rt_code_is_plugin(RtCode c); /* a plugin was refused: E0750 to E0769 */
 #endif

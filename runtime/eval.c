@@ -288,12 +288,13 @@ int rt_eval(Job *job, const RtOptions *o) {
   bool ok = run_open(&r, job, o) && run_load(&r) &&
             (from ? checkpoint_load_params(&r, from) : (params_init(job, r.seed, r.store.bytes), true));
   run_scalars(&r);
+  ok = ok && run_calls(&r);
   if (ok && o->run_dir) r.dir = mem_printf("%s", o->run_dir); /* pictures only */
   if (ok && eval_all(&r, true, o->run_dir != NULL, &interrupted)) {
     if (interrupted) code = RT_INTERRUPTED;
     else if (expect_all(&r)) code = r.expects_failed ? RT_EXPECT_FAILED : RT_OK;
   }
-  run_report(&r, code);
+  code = run_report(&r, code);
   run_close(&r);
   signals_release();
   return code;

@@ -153,7 +153,7 @@ static bool grad_begin(Run *r) {
     if (*extra) run_warn(r, RT_W0754, r->init_path, extra);
   } else params_init(r->job, r->seed, r->store.bytes);
   run_scalars(r);
-  return frame_begin(r);
+  return run_calls(r) && frame_begin(r);
 }
 
 int rt_grad(Job *job, const RtOptions *o, const RtGrad *g) {

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOB_ABI 3
+#define JOB_ABI 4
 #define JOB_MAX_RANK 8
 #define JOB_MAX_STATES 4 /* optimizer states of one parameter */
 
@@ -38,6 +38,11 @@ struct JobFrame {
    * Leading dimensions in floats. beta is 0 or 1. */
   void (*sgemm)(int64_t trans_a, int64_t trans_b, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
                 const float *b, int64_t ldb, float *c, int64_t ldc, double beta);
+  /* A plugin's function at one call step of the job, by every thread. `rows`: of the datum axis, in the step's batch or row set.
+   * at[]: its inputs, the numbers of the data (of a gate by datum), then the result; of a gradient: the value, dy, and dx of
+   * each input, NULL where it is not wanted. */
+  void (*call)(JobFrame *f, int64_t tid, int64_t call_step, int64_t rows, int64_t step, void *const *at);
+  void *calls;                /* states and memory of the plugins' functions: runtime/plugin_call.h */
   void *host;                 /* the runtime's own */
 };
 /* Every thread calls it with the same frame and its number; returns when the block is done. */
@@ -99,6 +104,35 @@ typedef struct JobDerived {
   JobOutput out; JobFunction fn; JobSpan span;
 } JobDerived;
 typedef struct JobClass { const char *name; uint32_t cond; /* bit of Job.kinds' column */ int32_t of; /* the class that it labels, or -1 */ } JobClass;
+
+/* ---- functions of plugins ---- */
+struct RoutePlugin;
+typedef struct JobPlugin {
+  const char *name, *version;
+  const char *path, *sha256;                   /* of a shared object; NULL: linked in */
+  const struct RoutePlugin *code;              /* NULL: not loaded yet */
+  const struct RoutePlugin *(*entry)(void);    /* of one that is linked in, where code is NULL */
+  JobSpan span;
+} JobPlugin;
+typedef enum JobAbility { JOB_SPAN, JOB_REDUCE, JOB_GATE, JOB_SCHEDULE } JobAbility; /* values equal ir.h's CallAbility */
+typedef struct JobCall { /* one use of an op, with a state of its own */
+  uint32_t plugin;
+  const char *op;
+  JobAbility ability;
+  const JobShare *params; uint32_t n_params;
+  uint64_t stream;
+  JobSpan span;
+} JobCall;
+typedef struct JobCallInput { int64_t cols, ld, dx_ld; bool label; } JobCallInput; /* ld in elements; dx_ld: of its gradient */
+typedef struct JobCallStep { /* one call of emitted code */
+  uint32_t call;
+  uint32_t site;            /* whose memory it uses: a reduction's gradient that of its value's call step, others their own */
+  bool gradient, training;
+  bool by_datum;            /* rows are `per` for each datum; else they are `per` */
+  int64_t per, max_rows;    /* max_rows: as planned, all rows */
+  uint32_t n_inputs; const JobCallInput *inputs;
+  int64_t out_cols, value_ld, dy_ld; /* of a gate's result */
+} JobCallStep;
 
 typedef enum JobUnit { JOB_STEPS, JOB_EPOCHS, JOB_SECONDS } JobUnit;
 typedef struct JobAmount { double n; JobUnit unit; } JobAmount; /* n == 0: none */
@@ -184,6 +218,9 @@ typedef struct Job {
   const JobSource *sources; uint32_t n_sources;
   const JobColumn *columns; uint32_t n_columns;
   JobDerived *derived; uint32_t n_derived;
+  JobPlugin *plugins; uint32_t n_plugins;
+  const JobCall *calls; uint32_t n_calls;
+  const JobCallStep *call_steps; uint32_t n_call_steps;
   const JobClass *classes; uint32_t n_classes;
   uint32_t kinds;             /* 1 + column: the condition bits of each datum trained on; 0: none */
   const JobParam *params; uint32_t n_params;

@@ -55,7 +55,7 @@ void run_warn(const Run *r, RtCode code, ...) {
 
 int run_report(Run *r, int exit_code) {
   rt_error_print(&r->error, r->o->json ? stdout : stderr, r->o->json, r->o->color);
-  return exit_code;
+  return exit_code == RT_RUN_FAILED && rt_code_is_plugin(r->error.code) ? RT_PLUGIN_REFUSED : exit_code;
 }
 
 json_t *json_number(double v) { return isfinite(v) ? json_real(v) : json_null(); }
@@ -275,12 +275,13 @@ bool run_load(Run *r) {
   if (!params_alloc(r->job, &r->store, &r->error)) return false;
   if (train->present && !slab_alloc(&r->work, train->fn.work_bytes, "activations", &r->error)) return false;
   r->pool = pool_create(r->o->threads, &r->error);
-  return r->pool && derive_columns(r) && eval_alloc(r);
+  return r->pool && run_calls(r) && derive_columns(r) && eval_alloc(r);
 }
 
 void run_close(Run *r) {
   eval_free(r), audit_free(r), monitor_free(r);
   pool_destroy(r->pool);
+  calls_close(r->calls);
   if (r->metrics) fclose(r->metrics);
   if (r->dir_lock >= 0) close(r->dir_lock);
   if (r->data.parts) data_close(&r->data);

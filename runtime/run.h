@@ -7,6 +7,7 @@
 #include "group.h"
 #include "order.h"
 #include "params.h"
+#include "plugin_call.h"
 #include "pool.h"
 #include "rt.h"
 #include <jansson.h>
@@ -58,6 +59,7 @@ typedef struct Run {
   RowGroups groups;
   Slab *eval_work; /* [eval] */
   Pool *pool;
+  PluginCalls *calls;   /* NULL: the job has none */
   JobFrame frame;       /* of training */
   double *losses;       /* [origin] of the last step */
   double *wide_scalars; /* [scalar], and one more: the class that gradient_run() asks for */
@@ -110,6 +112,7 @@ bool frame_at(Run *r, JobFrame *f, int64_t step);
 int64_t amount_next(JobAmount a, int64_t step, int64_t per_epoch);
 double losses_total(const Run *r, const double *losses);
 void run_scalars(Run *r); /* job's scalars to wide_scalars */
+bool run_calls(Run *r);   /* states of plugins' ops, from the job's scalars; anew if there are some */
 
 /* ---- gradient.c ---- */
 /* Computes the gradients of the step's batch at the store's parameters; class -1: of all data. */

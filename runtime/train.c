@@ -19,6 +19,14 @@ void run_scalars(Run *r) {
   for (uint32_t i = 0; i < r->job->n_scalars; i++) r->wide_scalars[i] = r->job->scalars[i].value;
 }
 
+bool run_calls(Run *r) {
+  calls_close(r->calls);
+  r->calls = NULL;
+  if (!r->job->n_calls) return true;
+  r->calls = calls_open(r->job, &r->error);
+  return r->calls != NULL;
+}
+
 void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work) {
   *f = (JobFrame){.store = r->store.bytes,
                   .work = work,
@@ -34,6 +42,8 @@ void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work) {
                   .barrier = frame_barrier,
                   .check_step = check_step,
                   .sgemm = rt_sgemm,
+                  .call = calls_run,
+                  .calls = r->calls,
                   .host = r};
 }
 
@@ -283,6 +293,7 @@ static bool train_begin(Run *r) {
   if (part && !train_lengths(r, part)) return false;
   if (r->o->resume && !checkpoint_resume(r, &found)) return false;
   run_scalars(r);
+  if (!run_calls(r)) return false;
   if (found) {
     progress_note(r, "resuming %s at step %lld", r->dir, (long long)r->state.step);
     return metrics_open(r, r->state.metrics_bytes);

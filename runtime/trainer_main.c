@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * trainer_main.c -- the command line of a built trainer: the same words as routec's. */
 #include "error.h"
+#include "mem.h"
+#include "plugin_call.h"
 #include "rt.h"
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +37,7 @@ enum {
   OPT_SWEEP,
   OPT_STEPS,
   OPT_AUDIT,
+  OPT_PLUGIN_PATH,
   OPT_JSON,
   OPT_VERSION
 };
@@ -54,6 +58,8 @@ static const OptionRow options[] = {
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
     {"audit", "N", OPT_AUDIT, ON_RUN | ON_RESUME,
      "repeat each Nth step with every class's data exchanged: the proof, tried"},
+    {"plugin-path", "DIR", OPT_PLUGIN_PATH, ON_ALL,
+     "where to look for plugins that are not where they were; may be repeated. Then beside the trainer"},
     {"json", NULL, OPT_JSON, ON_ALL, "write progress, errors and tables as JSON lines"},
     {"quiet", NULL, OPT_QUIET, ON_ALL, "-q: no progress; twice: errors only"},
     {"verbose", NULL, OPT_VERBOSE, ON_ALL, "-v: every logged line, and times"},
@@ -62,11 +68,14 @@ static const OptionRow options[] = {
 };
 enum { N_OPTIONS = sizeof options / sizeof *options };
 
+#define MOST_PLUGIN_PATHS 32
 typedef struct Trainer {
   Job *job;
   const Command *command;
   RtOptions o;
   const char *sweep, *name;
+  const char *plugin_path[MOST_PLUGIN_PATHS + 2]; /* then the trainer's folder, then NULL */
+  uint32_t n_plugin_paths;
   RtError error;
   bool done;
 } Trainer;
@@ -94,7 +103,7 @@ static void help_print(const Trainer *t) {
            s->doc ? "  " : "", s->doc ? s->doc : "");
   }
   printf("\nNO_COLOR in the environment switches colours off.\n"
-         "exit codes: 0 success, 2 usage, 3 the run failed, 4 an `expect` failed, 70 internal error, 130 "
+         "exit codes: 0 success, 2 usage, 3 the run failed, 4 an `expect` failed, 5 a plugin was refused, 70 internal error, 130 "
          "interrupted\n");
 }
 
@@ -185,6 +194,9 @@ static bool option_apply(Trainer *t, const OptionRow *row, const char *value) {
   case OPT_DATA: return o->data_dir = value, true;
   case OPT_RUN_DIR: return o->run_dir = value, true;
   case OPT_SWEEP: return t->sweep = value, true;
+  case OPT_PLUGIN_PATH:
+    if (t->n_plugin_paths == MOST_PLUGIN_PATHS) return usage(t, "more than %d times --plugin-path", MOST_PLUGIN_PATHS);
+    return t->plugin_path[t->n_plugin_paths++] = value, true;
   case OPT_JSON: return o->json = true;
   case OPT_QUIET: return o->quiet++, true;
   case OPT_VERBOSE: return o->verbose++, true;
@@ -237,6 +249,18 @@ static int trainer_start(Trainer *t) {
   return RT_USAGE;
 }
 
+/* Their code is what the trainer was built with, or it does not start. */
+static bool trainer_plugins(Trainer *t) {
+  char exe[PATH_MAX];
+  const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+  char *slash = NULL;
+  if (n > 0) exe[n] = 0, slash = strrchr(exe, '/');
+  if (slash) *slash = 0, t->plugin_path[t->n_plugin_paths] = exe;
+  if (plugins_load(t->job, t->plugin_path, &t->error)) return true;
+  rt_error_print(&t->error, t->o.json ? stdout : stderr, t->o.json, t->o.color);
+  return false;
+}
+
 int rt_trainer_main(Job *job, int argc, char **argv) {
   const char *no_color = getenv("NO_COLOR");
   Trainer t = {.job = job, .command = &commands[0], .name = argc > 0 ? argv[0] : "trainer"};
@@ -255,5 +279,5 @@ int rt_trainer_main(Job *job, int argc, char **argv) {
     rt_error_print(&t.error, t.o.json ? stdout : stderr, t.o.json, t.o.color);
     return RT_USAGE;
   }
-  return trainer_start(&t);
+  return trainer_plugins(&t) ? trainer_start(&t) : RT_PLUGIN_REFUSED;
 }

@@ -7,6 +7,13 @@ function(routec_script_test name timeout)
     ENVIRONMENT "ROUTEC=$<TARGET_FILE:routec>;ROUTEC_ROOT=${PROJECT_SOURCE_DIR}")
 endfunction()
 
+# plugins of the tests, where scripts find them: beside the executable, tests/plugins/NAME.so
+add_library(test_plugin_calls MODULE ${CMAKE_CURRENT_SOURCE_DIR}/plugins/calls.c)
+target_include_directories(test_plugin_calls PRIVATE ${PROJECT_SOURCE_DIR}/plugins/abi)
+set_target_properties(test_plugin_calls PROPERTIES PREFIX "" OUTPUT_NAME calls C_VISIBILITY_PRESET hidden
+                      LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/plugins)
+target_link_libraries(test_plugin_calls PRIVATE m)
+
 file(GLOB SCRIPTS CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/cli/*.sh ${CMAKE_CURRENT_SOURCE_DIR}/train/*.sh)
 foreach(script ${SCRIPTS})
   get_filename_component(name ${script} NAME_WE)

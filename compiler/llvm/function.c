@@ -17,6 +17,7 @@ typedef struct Function {
   LLVMValueRef fn, frame, tid, nt, store, work, scalars, columns;
   LLVMValueRef rows, step_no, order, sets; /* of the step at hand */
   LLVMBasicBlockRef leave;
+  LLVMValueRef at; /* addresses for the calls of plugins */
 } Function;
 
 /* ---- kernels
@@ -74,6 +75,7 @@ static void kernel_body(Kernel *k) {
   case STEP_GEMM: emit_gemm(k); break;
   case STEP_SCATTER: emit_scatter(k); break;
   case STEP_PACK: emit_pack(k); break;
+  case STEP_CALL:
   case STEP_CHECK: break;
   }
 }
@@ -81,7 +83,7 @@ static void kernel_body(Kernel *k) {
 static void kernel_emit(Kernel *k, KernelSlot *slot) {
   Emit *e = k->e;
   char name[32];
-  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "pack", "check"};
+  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "pack", "call", "check"};
   snprintf(name, sizeof name, "k%u_%s", k->be->n_slots - 1, kinds[k->step->kind]);
   slot->type = kernel_type(k);
   slot->fn = LLVMAddFunction(e->mod, name, slot->type);
@@ -319,6 +321,59 @@ static void emit_check(Function *f) {
   LLVMPositionBuilderAtEnd(e->b, go_on);
 }
 
+/* ---- STEP_CALL: a plugin's function, by every thread ---- */
+static LLVMValueRef view_address(Function *f, const View *v) {
+  const Buffer *b = &f->pf->buffers[v->buffer];
+  const int64_t size = (int64_t)dtype_size(b->dtype);
+  Leaf l = {.set = v->set, .row_bytes = v->set_stride * size};
+  if (b->space != SPACE_WORK && b->space != SPACE_STORE) {
+    fprintf(stderr, "routec: internal error: %s: a call's argument is neither in work nor in store\n", f->pf->symbol);
+    abort();
+  }
+  return behind_set(f, &l, byte_at(f, b->space == SPACE_STORE ? f->store : f->work, b->offset + v->start * size));
+}
+
+/* Arguments, and an address for the value or for each input's gradient. */
+static uint32_t call_addresses(const PlanFn *pf, const Step *s) {
+  const Value *v = &pf->graph->v[s->outs[0].value];
+  return s->n_args + (ir_call_is_gradient(v) ? ir_call_inputs(pf->graph, v) : 1);
+}
+
+static uint32_t most_addresses(const PlanFn *pf) {
+  uint32_t most = 0;
+  for (uint32_t i = 0; i < pf->n_steps; i++)
+    if (pf->steps[i].kind == STEP_CALL && call_addresses(pf, &pf->steps[i]) > most) most = call_addresses(pf, &pf->steps[i]);
+  return most;
+}
+
+/* Rows of the batch, or of the row set that the first input is of. */
+static LLVMValueRef call_rows(Function *f, const Step *s) {
+  Emit *e = &f->be->e;
+  const Shape *x = &f->pf->graph->v[f->pf->graph->v[s->outs[0].value].args[0]].shape;
+  const int64_t set = x->rank && dim_is_rows(x->d[0]) ? dim_set(x->d[0]) : 0;
+  if (!set) return f->rows;
+  if (f->pf->packed >> set & 1) return packed_count(f, &(Leaf){.index = (uint32_t)set});
+  return LLVMBuildLoad2(e->b, e->i64, em_gep(e, e->i64, f->sets, em_i64(e, 2 * set + 1)), "set_rows");
+}
+
+static void emit_call(Function *f, const Step *s) {
+  Emit *e = &f->be->e;
+  const Graph *g = f->pf->graph;
+  const bool gradient = ir_call_is_gradient(&g->v[s->outs[0].value]);
+  const uint32_t n = call_addresses(f->pf, s);
+  LLVMValueRef *at = ARENA_NEWS(e->arena, LLVMValueRef, n);
+  for (uint32_t i = 0; i < n; i++) at[i] = i < s->n_args ? view_address(f, &s->args[i]) : LLVMConstNull(e->ptr);
+  for (uint32_t i = 0; i < s->n_outs; i++) {
+    const uint32_t k = gradient ? (uint32_t)g->v[s->outs[i].value].ints[1] - 1 : 0;
+    at[s->n_args + k] = view_address(f, &(View){.buffer = s->outs[i].buffer});
+  }
+  for (uint32_t i = 0; i < n; i++) LLVMBuildStore(e->b, at[i], em_gep(e, e->ptr, f->at, em_i64(e, i)));
+  LLVMTypeRef p[6] = {e->ptr, e->i64, e->i64, e->i64, e->i64, e->ptr};
+  LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 6, 0);
+  LLVMValueRef args[6] = {f->frame, f->tid, em_i64(e, s->call_step), call_rows(f, s), f->step_no, f->at};
+  LLVMBuildCall2(e->b, type, FIELD(f, call, e->ptr), args, 6, "");
+}
+
 /* ---- the loop
  * ------------------------------------------------------------------------------------------------------------
  */
@@ -345,6 +400,8 @@ static void function_begin(Function *f) {
   f->store = FIELD(f, store, e->ptr), f->work = FIELD(f, work, e->ptr);
   f->scalars = FIELD(f, scalars, e->ptr), f->columns = FIELD(f, columns, e->ptr);
   f->leave = block(f, "leave");
+  const uint32_t n = most_addresses(f->pf);
+  if (n) f->at = LLVMBuildAlloca(e->b, LLVMArrayType(e->ptr, n), "addresses");
 }
 
 /* Rows, order and number of step s of the block. */
@@ -378,6 +435,7 @@ void function_emit(Backend *be, const PlanFn *pf) {
   for (uint32_t i = 0; i < pf->n_steps; i++) {
     const Step *s = &pf->steps[i];
     if (s->kind == STEP_CHECK) emit_check(&f);
+    else if (s->kind == STEP_CALL) emit_call(&f, s);
     else call_kernel(&f, s, scratch);
     scratch += step_scratch(pf, s);
     after_step(&f, s, i);

@@ -3,6 +3,8 @@
 #include <xxhash.h>
 #include "compiler.h"
 #include "plan_work.h"
+#include "route_plugin.h"
+#include <stdlib.h>
 #include <string.h>
 
 #ifndef ROUTEC_VERSION
@@ -16,6 +18,7 @@ _Static_assert((int)DT_F32 == (int)JOB_F32 && (int)DT_BOOL == (int)JOB_BOOL, "dt
 _Static_assert((int)DRAW_CHECK == (int)JOB_DRAW_CHECK, "draws differ");
 _Static_assert((int)BATCH_HOMOGENEOUS == (int)JOB_BATCH_HOMOGENEOUS && (int)BATCH_BLOCKS == (int)JOB_ORDER_BLOCKS,
                "ways to make batches differ");
+_Static_assert((int)CALL_SCHEDULE == (int)JOB_SCHEDULE, "abilities differ");
 _Static_assert((int)EX_NOT == (int)JX_NOT && (int)EX_METRIC == (int)JX_METRIC, "expect operations differ");
 _Static_assert((int)UNIT_SECONDS == (int)JOB_SECONDS && (int)INIT_NORMAL == (int)JOB_INIT_NORMAL,
                "enumerations differ");
@@ -310,6 +313,90 @@ static void bind_claims(const Bind *b, Job *j) {
   j->sweeps = s, j->n_sweeps = p->n_sweeps;
 }
 
+/* ---- calls of plugins ---- */
+static void bind_plugins(const Bind *b, Job *j) {
+  const Program *p = b->p;
+  JobCall *c = ARENA_NEWS(b->a, JobCall, p->n_calls);
+  j->plugins = ARENA_NEWS(b->a, JobPlugin, p->n_plugins), j->n_plugins = p->n_plugins;
+  for (uint32_t i = 0; i < p->n_plugins; i++) {
+    const ProgPlugin *x = &p->plugins[i];
+    j->plugins[i] = (JobPlugin){x->name, x->version, x->path, x->sha256, x->code, NULL, job_span(b, x->span)};
+  }
+  for (uint32_t i = 0; i < p->n_calls; i++) {
+    const ProgCall *x = &p->calls[i];
+    JobShare *params = ARENA_NEWS(b->a, JobShare, x->n_params);
+    for (uint32_t k = 0; k < x->n_params; k++) params[k] = job_share(x->params[k]);
+    c[i] = (JobCall){x->plugin, x->op->name, (JobAbility)x->ability, params, x->n_params, x->stream, job_span(b, x->span)};
+  }
+  j->calls = c, j->n_calls = p->n_calls;
+  j->call_steps = ARENA_NEWS(b->a, JobCallStep, b->plan->n_call_steps), j->n_call_steps = b->plan->n_call_steps;
+}
+
+static int64_t ld_of(const Bind *b, const View *v, int lead) {
+  int64_t ld;
+  if (plan_call_rows(v, lead, &ld)) return ld;
+  fprintf(stderr, "routec: internal error: %s: rows of a call's argument do not collapse\n", b->p->title ? b->p->title : "?");
+  abort();
+}
+
+static int64_t out_ld(const Bind *b, const PlanFn *f, BufferId id, int lead) {
+  const Buffer *x = &f->buffers[id];
+  View v = {.shape = x->shape};
+  memcpy(v.strides, x->strides, sizeof v.strides);
+  return ld_of(b, &v, lead);
+}
+
+static uint32_t step_of_value(const PlanFn *f, ValueId v) {
+  for (uint32_t i = 0; i < f->n_steps; i++)
+    if (f->steps[i].kind == STEP_CALL && f->steps[i].outs[0].value == v) return f->steps[i].call_step;
+  fprintf(stderr, "routec: internal error: %s: %%%u is the value of no call\n", f->symbol, v);
+  abort();
+}
+
+static JobCallStep call_step(const Bind *b, const PlanFn *f, const Step *s) {
+  const Graph *g = f->graph;
+  const Value *v = &g->v[s->outs[0].value];
+  const bool gradient = ir_call_is_gradient(v), gate = v->ints[2] == CALL_GATE, schedule = v->ints[2] == CALL_SCHEDULE;
+  const uint32_t n = schedule ? v->n_args : ir_call_inputs(g, v);
+  JobCallInput *in = ARENA_NEWS(b->a, JobCallInput, n);
+  JobCallStep c = {.call = (uint32_t)v->ints[0], .site = s->call_step, .gradient = gradient, .training = v->ints[3] != 0, .per = 1,
+                   .n_inputs = n, .inputs = in, .out_cols = 1};
+  for (uint32_t i = 0; i < n; i++) {
+    const Value *x = &g->v[v->args[i]];
+    const int lead = ir_call_lead(x);
+    in[i] = (JobCallInput){.cols = lead < x->shape.rank ? x->shape.d[lead] : 1, .ld = ld_of(b, &s->args[i], lead), .label = x->dtype == DT_I32};
+    for (int k = 0; i == 0 && k < lead; k++) {
+      if (dim_is_rows(x->shape.d[k])) c.by_datum = true;
+      else c.per *= x->shape.d[k];
+    }
+  }
+  c.max_rows = c.by_datum ? c.per * f->max_rows : c.per;
+  const Value *y = gradient ? &g->v[v->args[v->n_args - 2]] : v;
+  const int lead = y->shape.rank - 1;
+  if (gate) c.out_cols = y->shape.d[lead];
+  if (gate && gradient) c.value_ld = ld_of(b, &s->args[v->n_args - 2], lead), c.dy_ld = ld_of(b, &s->args[v->n_args - 1], lead);
+  if (gate && !gradient) c.value_ld = out_ld(b, f, s->outs[0].buffer, lead);
+  for (uint32_t i = 0; gradient && i < s->n_outs; i++) {
+    const Value *dx = &g->v[s->outs[i].value];
+    in[dx->ints[1] - 1].dx_ld = out_ld(b, f, s->outs[i].buffer, ir_call_lead(&g->v[v->args[dx->ints[1] - 1]]));
+  }
+  if (gradient && v->ints[2] == CALL_REDUCE) c.site = step_of_value(f, v->args[v->n_args - 2]);
+  return c;
+}
+
+static void bind_call_steps(const Bind *b, const PlanFn *f, Job *j) {
+  for (uint32_t i = 0; f->graph && i < f->n_steps; i++)
+    if (f->steps[i].kind == STEP_CALL) ((JobCallStep *)(uintptr_t)j->call_steps)[f->steps[i].call_step] = call_step(b, f, &f->steps[i]);
+}
+
+static void bind_calls(const Bind *b, Job *j) {
+  bind_plugins(b, j);
+  bind_call_steps(b, &b->plan->train, j);
+  for (uint32_t i = 0; i < b->p->n_evals; i++) bind_call_steps(b, &b->plan->evals[i], j);
+  for (uint32_t i = 0; i < b->p->n_derived; i++) bind_call_steps(b, &b->plan->derived[i], j);
+  bind_call_steps(b, &b->plan->gradient, j);
+}
+
 /* Of all that a run depends on beside its data: the texts, and the plugins' files. */
 static uint64_t sources_hash(const Program *p) {
   const Sources *s = p->sources;
@@ -346,5 +433,6 @@ Job *plan_bind(Arena *a, const Plan *plan) {
   j->evals = ARENA_NEWS(a, JobEval, p->n_evals);
   for (uint32_t i = 0; i < p->n_evals; i++) j->evals[i] = bind_eval(&b, &p->evals[i], &plan->evals[i]);
   bind_claims(&b, j);
+  bind_calls(&b, j);
   return j;
 }

@@ -48,7 +48,7 @@ static double op_cost(const Value *v) {
 }
 
 static bool must_store(const Value *v) {
-  return op_class(v->op) == OPC_RED || v->op == OP_SCATTER || v->op == OP_FOLD || v->op == OP_ROWLIST || v->op == OP_ROWPLACE;
+  return op_class(v->op) == OPC_RED || v->op == OP_SCATTER || v->op == OP_FOLD || v->op == OP_ROWLIST || v->op == OP_ROWPLACE || v->op == OP_CALL;
 }
 
 /* Whether u evaluates its argument a many times for one element of a. */
@@ -138,7 +138,7 @@ static const char *reason_to_keep(const Work *w, ValueId v, const Readers *r) {
   double c = w->cost[v];
   if (must_store(u))
     return u->op == OP_SCATTER ? "rows added up" : u->op == OP_FOLD ? "windows added up"
-           : u->op == OP_ROWLIST ? "rows that take a branch" : u->op == OP_ROWPLACE ? "places of rows that take a branch" : "reduction";
+           : u->op == OP_ROWLIST ? "rows that take a branch" : u->op == OP_ROWPLACE ? "places of rows that take a branch" : u->op == OP_CALL ? "a plugin's result" : "reduction";
   if (is_table(w, v)) return "table of a gather";
   if (is_scanned(w, v)) return "asked row by row";
   if (is_put_back(w, v)) return "put back among all rows";

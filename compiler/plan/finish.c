@@ -115,6 +115,7 @@ static void finish_gemm(const Work *w, Step *s, const Node *n) {
 static const char *reason_of(const Work *w, const Node *n) {
   if (n->kind == STEP_CHECK) return "no update is stored after a loss that is not finite";
   const char *why = w->why[n->outs[0].value];
+  if (n->kind == STEP_CALL) return call_reason(w, n);
   if (n->n_outs == 1) return why;
   return arena_printf(w->arena, "%s; %u outputs in one pass", why, n->n_outs);
 }
@@ -138,6 +139,7 @@ void plan_finish(Work *w) {
     if (n->kind == STEP_SCATTER) s->dot = n->outs[0].value;
     s->barrier = i + 1 == w->n_order || w->wave[i + 1] != w->wave[i];
     step_order(w, n, s);
+    if (n->kind == STEP_CALL) call_finish(w, n, s);
     if (n->kind == STEP_GEMM) finish_gemm(w, s, n);
     if (fault("gemm-short") && s->kind == STEP_GEMM && !s->geom.k.rows && s->geom.k.n > 1) s->geom.k.n--;
     else s->reason = reason_of(w, n);

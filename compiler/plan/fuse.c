@@ -104,6 +104,7 @@ static ValueId push_reshape(Work *w, ValueId v, const Shape *to) {
 /* The new id of source value s whose arguments are renumbered already. */
 static ValueId prepare_value(Work *w, const Value *s, ValueId *args) {
   if (s->op == OP_DOT) return operand_dot(w, s, args);
+  if (s->op == OP_CALL) return call_prepare(w, s, args);
   int budget = 40;
   bool column = false;
   /* Flattened data: read the column itself in the flat shape, no index arithmetic per element. */

@@ -16,7 +16,7 @@ int64_t root_slot(const Root *r) {
 /* ---- GEMM: which buffers its operands look at ------------------------------------------------------- */
 
 /* The view of v over the buffer that `base`, v itself or a value v is a view of, has. */
-static bool view_over(const Work *w, ValueId v, ValueId base, View *out) {
+bool view_over(const Work *w, ValueId v, ValueId base, View *out) {
   const Value *u = &w->g->v[v];
   if (v != base) return op_is_view(u) && view_over(w, u->args[0], base, out) && view_apply(u, out);
   *out = (View){.shape = u->shape};
@@ -26,7 +26,7 @@ static bool view_over(const Work *w, ValueId v, ValueId base, View *out) {
 }
 
 /* The k-th value with a buffer on v's chain of views, or 0. */
-static ValueId nth_base(const Work *w, ValueId v, uint32_t k) {
+ValueId nth_base(const Work *w, ValueId v, uint32_t k) {
   for (;;) {
     const Value *u = &w->g->v[v];
     if ((w->why[v] && !w->store_root[v]) || value_slot(u) >= 0) {
@@ -105,6 +105,7 @@ static void start_node(Work *w, Node *n, ValueId v) {
     n->space = w->g->v[u->args[0]].shape;
     for (uint32_t i = 0; i < u->n_ints; i++) n->reduced |= 1u << u->ints[i];
   }
+  if (u->op == OP_CALL) n->kind = STEP_CALL, n->space = (Shape){.rank = 0};
   if (u->op == OP_SCATTER || u->op == OP_FOLD) n->kind = STEP_SCATTER, n->space = w->g->v[u->args[0]].shape;
   if (u->op == OP_ROWLIST || u->op == OP_ROWPLACE) n->kind = STEP_PACK, n->space = w->g->v[u->args[0]].shape;
 }
@@ -129,11 +130,14 @@ void plan_nodes(Work *w) {
       node_add_out(w, &w->nodes[gemm[w->region[v]]], v);
       continue;
     }
-    start_node(w, &w->nodes[w->n_nodes], v);
-    node_add_out(w, &w->nodes[w->n_nodes++], v);
+    Node *same = g->v[v].op == OP_CALL ? call_node(w, v) : NULL;
+    if (!same) start_node(w, same = &w->nodes[w->n_nodes++], v);
+    node_add_out(w, same, v);
   }
   for (uint32_t i = 0; i < w->n_nodes; i++)
     if (w->nodes[i].kind == STEP_GEMM) choose_kernel(w, &w->nodes[i]);
+  for (uint32_t i = 0; i < w->n_nodes; i++)
+    if (w->nodes[i].kind == STEP_CALL) call_arguments(w, &w->nodes[i]);
   for (uint32_t i = 0; i < g->n_roots; i++) check |= g->roots[i].kind == ROOT_LOSS;
   if (check) w->nodes[w->n_nodes++] = (Node){.kind = STEP_CHECK};
   for (uint32_t i = 0; i < w->n_nodes; i++) node_find_reads(w, &w->nodes[i]);
@@ -200,8 +204,9 @@ void node_find_reads(Work *w, Node *n) {
     add_read(&k, n->base[1], true);
     for (int i = 0; i < 2; i++) add_lists(&k, &w->g->v[w->g->v[n->dot].args[i]].shape);
   }
+  for (uint32_t i = 0; i < n->n_args; i++) add_read(&k, n->arg_base[i], true), add_lists(&k, &n->args[i].shape);
   for (uint32_t i = 0; i < n->n_outs; i++)
-    if (n->outs[i].value != n->dot) push_args(&k, n->outs[i].value, false);
+    if (n->outs[i].value != n->dot && n->kind != STEP_CALL) push_args(&k, n->outs[i].value, false);
   while (k.top) {
     uint32_t at = w->stack[--k.top];
     ValueId v = at / 2;
@@ -211,7 +216,7 @@ void node_find_reads(Work *w, Node *n) {
     if (w->producer[v] == self) {
       if (elsewhere) add_read(&k, v, true); /* only in a group that must not be formed */
     } else if (w->producer[v] || value_has_leaf_buffer(u)) add_read(&k, v, elsewhere);
-    else if (op_class(u->op) == OPC_RED || u->op == OP_DOT || u->op == OP_SCATTER || u->op == OP_FOLD || u->op == OP_ROWLIST)
+    else if (op_class(u->op) == OPC_RED || u->op == OP_DOT || u->op == OP_SCATTER || u->op == OP_FOLD || u->op == OP_ROWLIST || u->op == OP_CALL)
       plan_broken(w->g, v, "value without a buffer cannot be computed where it is read");
     else push_args(&k, v, elsewhere);
   }

@@ -52,6 +52,7 @@ typedef enum StepKind {
   STEP_GEMM,   /* a DOT; then at every (g.., m, n) the outputs, of which the dot itself may be one, are stored */
   STEP_SCATTER,/* SCATTER or FOLD: zero the output, then add in fixed order */
   STEP_PACK,   /* ROWLIST or ROWPLACE: one thread goes through the rows in order; a list's count is what later steps find */
+  STEP_CALL,   /* a plugin's function: outs are a CALL's value, or gradients of one use */
   STEP_CHECK   /* leave the block unless all losses are finite; add them up */
 } StepKind;
 
@@ -65,6 +66,8 @@ typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
  *    and has the strides of C (c_batch, cm, 1): it may hold partial sums between blocks of K.
  *    The dot's result axes are, in order: geom.batch[i] = axis i (i < n_batch); then the first argument's other free
  *    axes, collapsed row-major to M (swapped: N); then the second argument's free axes, collapsed to N (swapped: M).
+ *  - CALL: one call of JobFrame.call with the addresses of the arguments' views, then of the outputs: the value, or the gradient of
+ *    each input, NULL where outs has none.
  *  - SCATTER: the arguments may be inlined values; `space` is the shape of the first argument.
  *  - A COLUMN buffer is compact: strides[0] is the number of elements of one datum. */
 typedef struct Step {
@@ -80,6 +83,8 @@ typedef struct Step {
   uint32_t wave;               /* steps of one wave do not depend on each other */
   double flops_per_row, flops_fixed; /* counted as 2*m*n*k for GEMM, 1 per element and op otherwise; a row of a row set
                                         counts as the set's expected share */
+  View *args; uint32_t n_args; /* CALL: of the values' arguments. Rows of inputs collapse, units have stride 1 */
+  uint32_t call_step;          /* CALL: in the plan */
   const char *reason;          /* why it is this step: "dot 2048x784 by emitted kernel 8x3: ..." */
   Span span;
 } Step;
@@ -117,6 +122,7 @@ typedef struct Plan {
   PlanFn train;                /* graph NULL if the spec does not train */
   PlanFn *evals;
   PlanFn *derived;             /* [derived column] */
+  uint32_t n_call_steps;       /* numbered through all functions, `gradient` last */
   PlanFn gradient;             /* graph NULL if nobody wants it; changes no other function, and not the hash */
   uint64_t hash;               /* XXH64 of the printed plan */
 } Plan;
@@ -137,6 +143,8 @@ void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, 
 /* Resolves TRANSPOSE/SLICE/RESHAPE/BCAST/STOP/TAP chains above a materialised value into one strided view.
  * false if there is none (a reshape that cuts padding, a take, a pad, an inlined value ...). plan/view.c */
 bool plan_view_of(const PlanFn *f, ValueId v, View *out);
+/* Rows of a call's argument `lead` axes deep: their stride. false: they do not collapse. plan/call.c */
+bool plan_call_rows(const View *v, int lead, int64_t *ld);
 
 #include "job.h"
 /* The constant data of a run. Function entries are NULL until a back end sets them. plan/bind.c */

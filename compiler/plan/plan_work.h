@@ -32,6 +32,7 @@ typedef struct Node {
   Phase phase;
   GemmGeom geom; View a, b; ValueId base[2]; bool swapped; /* GEMM; base: values whose buffers A, B look at */
   GemmImpl impl; GemmTile tile; const char *gemm_why;
+  ValueId *arg_base; View *args; uint32_t n_args; /* CALL */
   ValueId *reads; uint32_t n_reads; /* materialised values and leaves with buffers that are loaded */
   bool *elsewhere;                  /* [read] also at another index than the outputs' */
   uint32_t *deps; uint32_t n_deps;  /* nodes that come before */
@@ -104,6 +105,15 @@ ValueId operand_dot(Work *w, const Value *dot, const ValueId args[2]);
 /* The view of v if v's base is given a buffer of its present layout. */
 void operand_view(const Work *w, ValueId v, View *out, ValueId *base);
 void plan_regions(Work *w);
+/* ---- call.c ---- */
+ValueId call_prepare(Work *w, const Value *call, ValueId *args); /* a CALL of the source graph, arguments renumbered */
+Node *call_node(Work *w, ValueId v);                             /* that v is another gradient of, or NULL */
+void call_arguments(Work *w, Node *n);
+void call_finish(Work *w, const Node *n, Step *s);
+const char *call_reason(const Work *w, const Node *n);
+/* ---- nodes.c ---- */
+bool view_over(const Work *w, ValueId v, ValueId base, View *out);
+ValueId nth_base(const Work *w, ValueId v, uint32_t k);
 
 /* ---- decide.c -------------------------------------------------------------------------------------------- */
 void plan_live(Work *w);    /* live and users */

@@ -63,6 +63,12 @@ static const char *first_row_text(char *to, size_t n, const View *v) {
   return to;
 }
 
+static void print_view(const View *v, FILE *f) {
+  char first[64], shape[256], strides[256];
+  fprintf(f, "        of b%u+%" PRId64 "%s %s %s\n", v->buffer, v->start, first_row_text(first, sizeof first, v),
+          shape_text(shape, sizeof shape, &v->shape), list_text(strides, sizeof strides, v->strides, v->shape.rank));
+}
+
 static void print_gemm(const PlanFn *fn, const Step *s, FILE *f) {
   const GemmGeom *g = &s->geom;
   char a[64], b[64];
@@ -89,7 +95,7 @@ static void print_gemm(const PlanFn *fn, const Step *s, FILE *f) {
 }
 
 static void print_step(const PlanFn *fn, uint32_t i, FILE *f) {
-  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "pack", "check"};
+  static const char *const kinds[] = {"map", "reduce", "gemm", "scatter", "pack", "call", "check"};
   const Step *s = &fn->steps[i];
   char a[256];
   fprintf(f, "  %4u w%-4u %-8s %-20s", i, s->wave, kinds[s->kind],
@@ -106,6 +112,7 @@ static void print_step(const PlanFn *fn, uint32_t i, FILE *f) {
     print_value(fn, s->outs[k].value, f);
     fputc('\n', f);
   }
+  for (uint32_t k = 0; s->kind == STEP_CALL && k < s->n_args; k++) print_view(&s->args[k], f);
   if (s->kind == STEP_GEMM) print_gemm(fn, s, f);
   if (s->reason) fprintf(f, "        because: %s\n", s->reason);
 }

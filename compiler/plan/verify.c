@@ -64,7 +64,7 @@ static void step_loads(Check *c, uint32_t i) {
     } else if (is_out(s, v)) {
       if (at & 1) FAIL(c, "step %u reads its own output %%%u at another index", i, v);
     } else if (c->f->buffer_of[v]) loads(c, v, at & 1);
-    else if (op_class(u->op) == OPC_RED || u->op == OP_DOT || u->op == OP_SCATTER || u->op == OP_FOLD)
+    else if (op_class(u->op) == OPC_RED || u->op == OP_DOT || u->op == OP_SCATTER || u->op == OP_FOLD || u->op == OP_CALL)
       FAIL(c, "step %u would compute %%%u (%s) where it is read", i, v, op_name(u->op));
     else if (u->op == OP_GATHER && !c->f->buffer_of[u->args[0]])
       FAIL(c, "the table of gather %%%u has no buffer", v);
@@ -185,7 +185,7 @@ static void check_space(Check *c, uint32_t i) {
         s->kind == STEP_REDUCE || s->kind == STEP_SCATTER || s->kind == STEP_PACK ? &c->g->v[u->args[0]].shape : &u->shape;
     if (!shape_equal(&b->shape, &u->shape) || b->dtype != u->dtype)
       FAIL(c, "buffer %u is not made for output %%%u", s->outs[k].buffer, s->outs[k].value);
-    if (!shape_equal(space, &s->space))
+    if (s->kind != STEP_CALL && !shape_equal(space, &s->space))
       FAIL(c, "output %%%u of step %u has another space", s->outs[k].value, i);
     if (s->kind == STEP_REDUCE) {
       uint32_t set = 0;
@@ -282,6 +282,10 @@ static void check_step(Check *c, uint32_t i) {
   for (uint32_t k = 0; k < c->n_reads && !c->why; k++) {
     check_read(c, i, c->reads[k], c->elsewhere[k]);
     check_life(c, i, f->buffer_of[c->reads[k]]);
+  }
+  for (uint32_t k = 0; s->kind == STEP_CALL && k < s->n_args && !c->why; k++) {
+    check_read(c, i, f->buffers[s->args[k].buffer].value, true);
+    check_life(c, i, s->args[k].buffer);
   }
   if (s->kind == STEP_GEMM && !c->why) {
     check_read(c, i, f->buffers[s->a.buffer].value, true);
