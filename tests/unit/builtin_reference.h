@@ -111,10 +111,11 @@ static double *ref_kernel(const double *x, size_t n, size_t cols, double sigma) 
     for (size_t u = 0; u < cols; u++) distance += pow(x[i / n * cols + u] - x[i % n * cols + u], 2);
     k[i] = exp(-distance / (2 * sigma * sigma * (double)cols));
   }
+  double all = 0;
+  for (size_t s = 0; s < n * n; s++) all += k[s];
   for (size_t i = 0; i < n * n; i++) {
-    double row = 0, col = 0, all = 0;
+    double row = 0, col = 0;
     for (size_t s = 0; s < n; s++) row += k[i / n * n + s], col += k[s * n + i % n];
-    for (size_t s = 0; s < n * n; s++) all += k[s];
     centred[i] = k[i] - row / (double)n - col / (double)n + all / (double)(n * n);
   }
   free(k);

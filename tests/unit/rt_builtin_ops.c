@@ -2,7 +2,7 @@
  * rt_builtin_ops.c -- every built-in regularizer and gate, in every ability that it offers: values against the
  * definition, gradients against finite differences of it, however the data are cut, with NaN, with one row and with
  * none. */
-#include "builtin.h"
+#include "builtin_plugins.h"
 #include "builtin_reference.h"
 #include "formula_eval.h"
 #include <setjmp.h>
