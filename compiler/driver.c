@@ -61,7 +61,7 @@ void driver_open(Compilation *c, const Options *o) {
 }
 
 void driver_close(Compilation *c) {
-  if (c->jit) backend_unload(c->jit);
+  loader_close(c->code);
   arena_destroy(c->arena);
   memset(c, 0, sizeof *c);
 }
@@ -329,8 +329,8 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_ASM, last) || o->last == STAGE_LLVM) return column_end(c, stopped);
 
   const char *why = NULL;
-  c->jit = backend_load(&c->object, c->job, &c->backend, &why);
-  if (!c->jit) return driver_fail(o, RT_RUN_FAILED, E0514, why ? why : "no reason was given", NULL);
+  c->code = loader_open(&c->object, c->job, &why);
+  if (!c->code) return driver_fail(o, RT_RUN_FAILED, E0514, why ? why : "no reason was given", NULL);
   stage_done(c, STAGE_LOAD, last);
   return column_end(c, stopped);
 }

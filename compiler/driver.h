@@ -74,7 +74,7 @@ typedef struct Compilation {
   Model *model; Program *program; Plan *plan; Job *job;
   Proof *proof;                 /* NULL: not asked for, and no `forbid` */
   TargetInfo target;
-  ObjectCode object; BackendTimes backend; Jit *jit;
+  ObjectCode object; BackendTimes backend; LoadedCode *code;
   const char *grad_what; int32_t grad_class; /* driver_grad_prepare() */
   char *json_text;              /* JSON_DIAGS_FIELD: the array, in the arena */
   double seconds[N_STAGES], clock; /* per stage; clock: when the last one ended */

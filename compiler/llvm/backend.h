@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * backend.h -- the narrow door to LLVM: a plan goes in, object bytes come out, a loader turns the same bytes
- * into entry points. Only files in this folder include llvm-c. */
+ * backend.h -- the narrow door to LLVM: a plan goes in, object bytes come out (loader.h
+ * turns them into entry points). Only files in this folder include llvm-c. */
 #ifndef ROUTEC_BACKEND_H
 #define ROUTEC_BACKEND_H
+#include "loader.h"
 #include "plan.h"
 
 typedef struct BackendOptions {
@@ -11,26 +12,21 @@ typedef struct BackendOptions {
   int32_t opt_level;
 } BackendOptions;
 
-typedef struct BackendTimes { double init, build, optimize, codegen, link; uint32_t kernels, kernel_uses; } BackendTimes; /* seconds */
+typedef struct BackendTimes { double init, build, optimize, codegen; uint32_t kernels, kernel_uses; } BackendTimes; /* seconds */
 
 /* Detects the host (`cpu` NULL) or takes a name of the small table printed by `routec doctor`
  * ("native", "x86-64-v3", "x86-64-v4"). false: unknown name. */
 bool backend_target(const char *cpu, TargetInfo *out);
 
-typedef struct ObjectCode { uint8_t *bytes; size_t size; } ObjectCode; /* in the arena */
 /* Emits one object with every function of the plan. Internal errors abort; *why is set (and false returned)
  * for what the machine cannot do. */
 bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t, const char **why);
 
 /* Reductions that threads share keep partial results behind the plan's own part of the work slab: a size that
- * depends on extents and max_rows only. backend_load() sets JobFunction.work_bytes to the whole; who links the
+ * depends on extents and max_rows only. loader_open() sets JobFunction.work_bytes to the whole; who links the
  * object without loading it sets it to backend_work_bytes(). The object holds it as `<symbol>_work` (int64_t). */
 int64_t backend_scratch_bytes(const PlanFn *f);
 int64_t backend_work_bytes(const PlanFn *f);
 
-typedef struct Jit Jit;
-/* Loads object bytes with ORC LLJIT and sets every entry of the job. Owned by the caller; code lives as long. */
-Jit *backend_load(const ObjectCode *o, Job *job, BackendTimes *t, const char **why);
-void backend_unload(Jit *j);
 const char *backend_version(void); /* "LLVM 19.1.7" */
 #endif

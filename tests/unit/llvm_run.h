@@ -201,7 +201,7 @@ static inline double *run_root(const Run *r, Arena *a, const PlanFn *f, uint32_t
  * ---------------------------------------------------------------------------------------------- */
 typedef struct Code {
   Job job;
-  Jit *jit;
+  LoadedCode *loaded;
   BackendTimes times;
   ObjectCode object;
 } Code;
@@ -220,13 +220,13 @@ static inline void code_open(Code *c, Arena *a, const Plan *p) {
     fprintf(stderr, "compile: %s\n", why);
     abort();
   }
-  c->jit = backend_load(&c->object, &c->job, &c->times, &why);
-  if (!c->jit) {
+  c->loaded = loader_open(&c->object, &c->job, &why);
+  if (!c->loaded) {
     fprintf(stderr, "load: %s\n", why);
     abort();
   }
 }
-static inline void code_close(Code *c) { backend_unload(c->jit); }
+static inline void code_close(Code *c) { loader_close(c->loaded); }
 
 /* ---- the planner by coin
  * ------------------------------------------------------------------------------------------ */
