@@ -215,11 +215,11 @@ static int compile_object(Compilation *c) {
 
 /* The back end keeps partial sums behind the plan's part of the work slabs. */
 static void set_work_bytes(Compilation *c) {
-  if (c->plan->train.graph) c->job->train.fn.work_bytes = backend_work_bytes(&c->plan->train);
-  for (uint32_t i = 0; i < c->job->n_evals; i++) c->job->evals[i].fn.work_bytes = backend_work_bytes(&c->plan->evals[i]);
+  if (c->plan->train.graph) c->job->train.fn.work_bytes = plan_work_bytes(&c->plan->train);
+  for (uint32_t i = 0; i < c->job->n_evals; i++) c->job->evals[i].fn.work_bytes = plan_work_bytes(&c->plan->evals[i]);
   for (uint32_t i = 0; i < c->job->n_derived; i++)
-    c->job->derived[i].fn.work_bytes = backend_work_bytes(&c->plan->derived[i]);
-  if (c->plan->gradient.graph) c->job->gradient.fn.work_bytes = backend_work_bytes(&c->plan->gradient);
+    c->job->derived[i].fn.work_bytes = plan_work_bytes(&c->plan->derived[i]);
+  if (c->plan->gradient.graph) c->job->gradient.fn.work_bytes = plan_work_bytes(&c->plan->gradient);
 }
 
 int driver_compile(Compilation *c, const char *path, Stage last, bool *stopped) {

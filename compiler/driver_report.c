@@ -185,7 +185,7 @@ static void print_function(const Compilation *c, const PlanFn *fn, const char *t
           fn->n_steps, kinds[STEP_GEMM], kinds[STEP_MAP], kinds[STEP_REDUCE], kinds[STEP_SCATTER],
           kinds[STEP_PACK] ? arena_printf(c->arena, ", %u packings", kinds[STEP_PACK]) : "", fn->max_rows);
   fprintf(f, "  memory: %" PRId64 " bytes of work, %" PRId64 " of them for partial sums (%" PRId64 " without reuse)\n",
-          backend_work_bytes(fn), backend_scratch_bytes(fn), fn->work_unshared + backend_scratch_bytes(fn));
+          plan_work_bytes(fn), plan_scratch_bytes(fn), fn->work_unshared + plan_scratch_bytes(fn));
   static const char *const phases[] = {"forward", "backward", "update"};
   for (int k = 0; k < 3; k++) {
     const double gemm = function_flops(fn, (Phase)k, true), rest = function_flops(fn, (Phase)k, false);
@@ -257,8 +257,8 @@ static json_t *json_function(const Compilation *c, const PlanFn *fn, const char 
                                            "at", place(c, s->span)));
   }
   return json_pack("{s:s, s:i, s:I, s:I, s:I, s:f, s:o}", "name", name, "steps", (int)fn->n_steps, "rows",
-                   (json_int_t)fn->max_rows, "work_bytes", (json_int_t)backend_work_bytes(fn),
-                   "work_bytes_without_reuse", (json_int_t)(fn->work_unshared + backend_scratch_bytes(fn)), "flop", flops, "gemms", gemms);
+                   (json_int_t)fn->max_rows, "work_bytes", (json_int_t)plan_work_bytes(fn),
+                   "work_bytes_without_reuse", (json_int_t)(fn->work_unshared + plan_scratch_bytes(fn)), "flop", flops, "gemms", gemms);
 }
 
 void driver_report_json(const Compilation *c, FILE *f) {

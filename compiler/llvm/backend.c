@@ -19,14 +19,12 @@ const char *backend_version(void) {
   return text;
 }
 
-int64_t backend_work_bytes(const PlanFn *f) { return f->work_bytes + backend_scratch_bytes(f); }
-
 /* `routec_train_work`: how large the work slab must be, scratch included; read by the loader. */
 static void work_symbol(Backend *be, const PlanFn *f) {
   char name[128];
   snprintf(name, sizeof name, "%s_work", f->symbol);
   LLVMValueRef g = LLVMAddGlobal(be->e.mod, be->e.i64, name);
-  LLVMSetInitializer(g, em_i64(&be->e, backend_work_bytes(f)));
+  LLVMSetInitializer(g, em_i64(&be->e, plan_work_bytes(f)));
   LLVMSetGlobalConstant(g, 1);
 }
 

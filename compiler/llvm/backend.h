@@ -22,11 +22,6 @@ bool backend_target(const char *cpu, TargetInfo *out);
  * for what the machine cannot do. */
 bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t, const char **why);
 
-/* Reductions that threads share keep partial results behind the plan's own part of the work slab: a size that
- * depends on extents and max_rows only. loader_open() sets JobFunction.work_bytes to the whole; who links the
- * object without loading it sets it to backend_work_bytes(). The object holds it as `<symbol>_work` (int64_t). */
-int64_t backend_scratch_bytes(const PlanFn *f);
-int64_t backend_work_bytes(const PlanFn *f);
-
+/* The object holds how large each function's work slab must be, scratch included: `<symbol>_work` (int64_t). */
 const char *backend_version(void); /* "LLVM 19.1.7" */
 #endif

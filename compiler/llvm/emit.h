@@ -7,7 +7,7 @@
 #include <llvm-c/Core.h>
 #include <llvm-c/TargetMachine.h>
 
-#define EMIT_LANES 16
+#define EMIT_LANES PLAN_LANES
 
 typedef struct Emit {
   LLVMContextRef ctx; LLVMModuleRef mod; LLVMBuilderRef b;

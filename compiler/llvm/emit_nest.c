@@ -10,8 +10,6 @@
 LLVMValueRef axis_extent(Kernel *k, int64_t d) {
   return dim_is_rows(d) ? k->rows[dim_set(d)] : em_i64(k->e, d);
 }
-int64_t max_extent(const PlanFn *f, int64_t d) { return dim_is_rows(d) ? f->max_rows : d; }
-
 static void run(Nest *n, int pos);
 
 static void run_loop(Nest *n, int pos, uint8_t axis) {
@@ -91,7 +89,7 @@ void nest_share(Nest *n) {
   int best = -1;
   int64_t units = 0;
   for (int i = 0; i < n->n; i++) {
-    int64_t d = n->space->d[n->axes[i]], ext = max_extent(k->pf, d);
+    int64_t d = n->space->d[n->axes[i]], ext = plan_max_extent(k->pf, d);
     bool lanes = n->vector && i == n->n - 1 && d != 1;
     int64_t mine = lanes ? (ext + EMIT_LANES - 1) / EMIT_LANES : ext;
     bool enough = lanes ? ext >= SHARE_COLUMNS : ext >= SHARE_ROWS;
@@ -104,7 +102,7 @@ void nest_share(Nest *n) {
   uint8_t axis = n->axes[best];
   bool lanes = n->vector && best == n->n - 1 && n->space->d[axis] != 1;
   int64_t grain = !lanes                                                  ? 1
-                  : max_extent(k->pf, n->space->d[axis]) >= SHARE_COLUMNS ? SHARE_GRAIN
+                  : plan_max_extent(k->pf, n->space->d[axis]) >= SHARE_COLUMNS ? SHARE_GRAIN
                                                                           : EMIT_LANES;
   em_share(k->e, axis_extent(k, n->space->d[axis]), grain, k->tid, k->nt, &n->lo[axis], &n->hi[axis]);
 }

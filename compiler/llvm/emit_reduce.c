@@ -8,10 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-#define SPLIT_CHUNKS   32   /* at most so many partial results */
-#define SPLIT_UNITS    32   /* enough kept vectors (or elements) to feed the threads without splitting */
-#define SPLIT_ELEMENTS 8192 /* smaller reductions are not worth a barrier */
-
 typedef struct Acc {
   Op op;
   Dtype dtype;
@@ -33,37 +29,6 @@ typedef struct Reduce {
 
 static int vector_axis(const Step *s) { return s->order[s->space.rank - 1]; }
 static bool is_reduced(const Step *s, int axis) { return s->reduced >> axis & 1; }
-
-Split reduce_split(const PlanFn *f, const Step *s) {
-  Split none = {0}, r = {.kept = 1};
-  int64_t total = 1, longest = 0;
-  int va = vector_axis(s);
-  bool vector = s->space.d[va] != 1, lanes_kept = vector && !is_reduced(s, va);
-  for (uint32_t i = 0; i < s->n_outs; i++)
-    if (f->graph->v[s->outs[i].value].op == OP_ARGMAX) return none;
-  for (int i = 0; i < s->space.rank; i++) {
-    int axis = s->order[i];
-    int64_t d = max_extent(f, s->space.d[axis]);
-    total *= d;
-    if (!is_reduced(s, axis)) {
-      if (dim_is_rows(s->space.d[axis]) || r.kept > SPLIT_UNITS * EMIT_LANES) return none;
-      r.kept *= axis == va && lanes_kept ? (d + EMIT_LANES - 1) / EMIT_LANES * EMIT_LANES : d;
-    } else if (d > longest) {
-      longest = d, r.axis = (uint8_t)axis;
-    }
-  }
-  if (total < SPLIT_ELEMENTS || r.kept / (lanes_kept ? EMIT_LANES : 1) >= SPLIT_UNITS) return none;
-  int64_t unit = r.axis == va ? EMIT_LANES : 1, units = (longest + unit - 1) / unit;
-  r.chunk = (units + SPLIT_CHUNKS - 1) / SPLIT_CHUNKS * unit;
-  r.n_chunks = (longest + r.chunk - 1) / r.chunk;
-  return r.n_chunks < 2 ? none : r;
-}
-
-int64_t step_scratch(const PlanFn *f, const Step *s) {
-  if (s->kind != STEP_REDUCE || !s->space.rank) return 0;
-  Split p = reduce_split(f, s);
-  return p.n_chunks ? ((int64_t)s->n_outs * p.n_chunks * p.kept * 8 + 63) / 64 * 64 : 0;
-}
 
 /* ---- accumulators
  * --------------------------------------------------------------------------------------------- */
@@ -288,7 +253,7 @@ static void reduce_init(Reduce *r, Kernel *k) {
   int va = vector_axis(s);
   r->vector = s->space.d[va] != 1;
   r->lanes_kept = r->vector && !is_reduced(s, va);
-  r->split = reduce_split(k->pf, s);
+  r->split = plan_reduce_split(k->pf, s);
   r->acc = ARENA_NEWS(k->e->arena, Acc, r->n);
   for (uint32_t i = 0; i < r->n; i++) {
     const Value *v = &k->g->v[s->outs[i].value];

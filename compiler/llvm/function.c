@@ -378,14 +378,6 @@ static void emit_call(Function *f, const Step *s) {
  * ------------------------------------------------------------------------------------------------------------
  */
 
-static int64_t counts_bytes(const PlanFn *f) { return f->packed ? 8 * IR_MAX_SETS : 0; }
-
-int64_t backend_scratch_bytes(const PlanFn *f) {
-  int64_t n = counts_bytes(f);
-  for (uint32_t i = 0; i < f->n_steps; i++) n += step_scratch(f, &f->steps[i]);
-  return n;
-}
-
 static void function_begin(Function *f) {
   Emit *e = &f->be->e;
   LLVMTypeRef p[2] = {e->ptr, e->i64};
@@ -430,14 +422,14 @@ void function_emit(Backend *be, const PlanFn *pf) {
   function_begin(&f);
   EmLoop l = em_loop_begin(e, "s", em_i64(e, 0), FIELD(&f, n_steps, e->i64), 1);
   step_begin(&f, l.i);
-  int64_t scratch = counts_bytes(pf);
+  int64_t scratch = plan_counts_bytes(pf);
   bool met = false; /* whether all threads met behind the last step */
   for (uint32_t i = 0; i < pf->n_steps; i++) {
     const Step *s = &pf->steps[i];
     if (s->kind == STEP_CHECK) emit_check(&f);
     else if (s->kind == STEP_CALL) emit_call(&f, s);
     else call_kernel(&f, s, scratch);
-    scratch += step_scratch(pf, s);
+    scratch += plan_step_scratch(pf, s);
     after_step(&f, s, i);
     met = s->barrier || s->kind == STEP_CHECK;
   }

@@ -210,7 +210,6 @@ void nest_run(Nest *n);
 LLVMValueRef axis_extent(Kernel *k, int64_t d); /* i64 */
 /* Picks the axis that threads share (of `axes`) and sets its lo and hi. */
 void nest_share(Nest *n);
-int64_t max_extent(const PlanFn *f, int64_t d);
 
 /* ---- one per step kind
  * ------------------------------------------------------------------------------------------- */
@@ -219,14 +218,6 @@ void emit_reduce(Kernel *k);
 void emit_gemm(Kernel *k);
 void emit_scatter(Kernel *k);
 void emit_pack(Kernel *k);
-/* How a reduction is divided: n_chunks == 0 not at all. A pure function of extents and the batch planned for.
- */
-typedef struct Split {
-  int64_t chunk, n_chunks, kept;
-  uint8_t axis;
-} Split;
-Split reduce_split(const PlanFn *f, const Step *s);
-int64_t step_scratch(const PlanFn *f, const Step *s); /* bytes */
 void store_outputs(Kernel *k, const Idx *coords);
 
 /* ---- signature.c

@@ -114,7 +114,7 @@ static void put_extent(Sig *s, Extent e) {
 
 static int64_t extent_bytes(const PlanFn *f, Dtype t, const Shape *s, const int64_t *strides) {
   int64_t n = 1;
-  for (int32_t i = 0; i < s->rank; i++) n += (max_extent(f, s->d[i]) - 1) * strides[i];
+  for (int32_t i = 0; i < s->rank; i++) n += (plan_max_extent(f, s->d[i]) - 1) * strides[i];
   return n * (int64_t)dtype_size(t);
 }
 
@@ -236,7 +236,7 @@ static void put_step(Sig *s, int64_t scratch_offset) {
   }
   /* How threads share and how reductions are cut depends on the batch planned for. */
   if (t->kind == STEP_REDUCE) {
-    Split p = reduce_split(k->pf, t);
+    Split p = plan_reduce_split(k->pf, t);
     put_ints(s, 'P', (int64_t[]){p.chunk, p.n_chunks, p.kept, p.axis}, 4);
     if (p.n_chunks)
       add_leaf(s, &(Leaf){.kind = LEAF_SCRATCH,

@@ -113,6 +113,12 @@ typedef struct TargetInfo { /* filled by the back end's detection or by --target
   int64_t l1, l2, l3;          /* bytes */
 } TargetInfo;
 
+/* target.c. The caches of this machine, and one of the targets that have names of ours ("x86-64-v3", "x86-64-v4"); false: none of
+ * that name. */
+bool target_named(const char *name, TargetInfo *out);
+/* What LLVM calls the processor and its features, into what the plan asks for. */
+void target_of_host(TargetInfo *out, const char *cpu, const char *features);
+
 typedef struct Plan {
   Arena *arena;
   const Program *program;
@@ -139,6 +145,18 @@ const char *plan_verify(const Plan *p); /* NULL if sound: no two live buffers ov
 /* Which implementation and tile; a pure function of geometry and target, with its reason. plan/gemm.c */
 void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas, Arena *arena,
                       GemmImpl *impl, GemmTile *tile, const char **reason);
+
+/* ---- split.c ---- */
+#define PLAN_LANES 16 /* floats of a vector in the IR, whatever the machine has */
+int64_t plan_max_extent(const PlanFn *f, int64_t d);
+/* How a reduction is divided: n_chunks == 0 not at all. A pure function of extents and the batch planned for. */
+typedef struct Split { int64_t chunk, n_chunks, kept; uint8_t axis; } Split;
+Split plan_reduce_split(const PlanFn *f, const Step *s);
+/* Bytes behind the plan's own part of the work slab that partial results take: of a step, of a function; and all of the slab. */
+int64_t plan_step_scratch(const PlanFn *f, const Step *s);
+int64_t plan_counts_bytes(const PlanFn *f); /* first of them: the counts of packed row sets */
+int64_t plan_scratch_bytes(const PlanFn *f);
+int64_t plan_work_bytes(const PlanFn *f);
 
 /* Resolves TRANSPOSE/SLICE/RESHAPE/BCAST/STOP/TAP chains above a materialised value into one strided view.
  * false if there is none (a reshape that cuts padding, a take, a pad, an inlined value ...). plan/view.c */

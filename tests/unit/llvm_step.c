@@ -255,8 +255,8 @@ static void large_reductions(void **state) {
   graph_root(b.g, ROOT_KEEP, 6, 0, ir_reduce(b.g, OP_ARGMAX, x, (int64_t[]){0}, 1));
   graph_root(b.g, ROOT_KEEP, 7, 0, ir_reduce(b.g, OP_ARGMAX, x, (int64_t[]){1}, 1));
   bed_compile(&b, 700);
-  assert_true(backend_scratch_bytes(&b.plan->train) > 0);
-  assert_true(b.code.job.train.fn.work_bytes == backend_work_bytes(&b.plan->train));
+  assert_true(plan_scratch_bytes(&b.plan->train) > 0);
+  assert_true(b.code.job.train.fn.work_bytes == plan_work_bytes(&b.plan->train));
   static const int64_t rows[] = {1, 13, 699, 700};
   for (int c = 0; c < 4; c++) {
     bed_input(&b, rows[c], 21);
@@ -404,7 +404,7 @@ static void object_links(void **state) {
     JobEntry entry;
   } linked = {.address = dlsym(lib, "routec_train")};
   const int64_t *work = dlsym(lib, "routec_train_work");
-  assert_true(linked.entry && work && *work == backend_work_bytes(&b.plan->train));
+  assert_true(linked.entry && work && *work == plan_work_bytes(&b.plan->train));
   double *got[2];
   for (int i = 0; i < 2; i++) {
     run_open(&b.run, b.a, b.plan, *work, &b.in);
