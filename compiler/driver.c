@@ -2,6 +2,7 @@
  * driver.c -- the compiler as one column of stages, read top to bottom: each prints itself on request, is checked,
  * and is the last one on request. */
 #include "driver.h"
+#include "driver_cache.h"
 #include "driver_prove.h"
 #include <jansson.h>
 #include <limits.h>
@@ -205,7 +206,11 @@ static int compile_object(Compilation *c) {
   if (c->o->dump & (1u << STAGE_LLVM) && (fd_ir = mkstemp(ir)) >= 0) b.dump_ir_after = ir;
   if (c->o->dump & (1u << STAGE_ASM) && (fd_asm = mkstemp(assembly)) >= 0) b.dump_asm = assembly;
   const char *why = NULL;
-  const bool ok = backend_compile(c->arena, c->plan, &b, &c->object, &c->backend, &why);
+  const CacheKey key = cache_key(c, &b);
+  const bool look = !b.dump_ir_after && !b.dump_asm;
+  c->cached = look && cache_find(c->o, &key, c->arena, &c->object);
+  const bool ok = c->cached || backend_compile(c->arena, c->plan, &b, &c->object, &c->backend, &why);
+  if (ok && !c->cached) cache_keep(c->o, &key, &c->object);
   if (b.dump_ir_after) print_file(ir, stdout);
   if (b.dump_asm) print_file(assembly, stdout);
   if (fd_ir >= 0) close(fd_ir), unlink(ir);
@@ -307,7 +312,10 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_PROVE, last)) return column_end(c, stopped);
 
   if (c->program->train.present && c->program->step && c->program->optim.lr) pass_group(c->program);
-  if (!backend_target(o->target, &c->target)) return driver_fail(o, RT_USAGE, E0510, o->target ? o->target : "native", NULL);
+  const char *why = NULL;
+  if (!driver_host(o, &c->host, &why)) return driver_fail(o, RT_RUN_FAILED, E0525, why, NULL);
+  const int unknown = driver_target(o, &c->host, &c->target);
+  if (unknown) return unknown;
   pack_all(c);
   simplify_all(c);
   if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
@@ -319,7 +327,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   c->job = plan_bind(c->arena, c->plan);
   if (c->proof) plan_bind_audit(c->arena, c->job, c->proof);
   if (stage_done(c, STAGE_BIND, last)) return column_end(c, stopped);
-  c->job->compiler = arena_printf(c->arena, "%s, %s", c->job->compiler, backend_version());
+  c->job->compiler = arena_printf(c->arena, "%s, %s", c->job->compiler, c->host.llvm);
   if (last == STAGE_LOAD && o->last >= N_STAGES) rt_prefetch(c->job, &o->rt); /* data is read while LLVM compiles */
 
   const int failed = compile_object(c);
@@ -328,7 +336,6 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   stage_done(c, STAGE_LLVM, last);
   if (stage_done(c, STAGE_ASM, last) || o->last == STAGE_LLVM) return column_end(c, stopped);
 
-  const char *why = NULL;
   c->code = loader_open(&c->object, c->job, &why);
   if (!c->code) return driver_fail(o, RT_RUN_FAILED, E0514, why ? why : "no reason was given", NULL);
   stage_done(c, STAGE_LOAD, last);
@@ -363,7 +370,8 @@ void driver_print_times(const Compilation *c, FILE *f) {
     total += c->seconds[s];
     if (s == STAGE_ASM) continue; /* written together with llvm */
     fprintf(f, "  %-22s %8.1f", stage_names[s], 1e3 * c->seconds[s]);
-    if (s == STAGE_LLVM)
+    if (s == STAGE_LLVM && c->cached) fprintf(f, "   (from the cache)");
+    else if (s == STAGE_LLVM)
       fprintf(f, "   (start %.1f, build %.1f, optimize %.1f, code %.1f; %u kernels, used %u times)", 1e3 * c->backend.init,
               1e3 * c->backend.build, 1e3 * c->backend.optimize, 1e3 * c->backend.codegen, c->backend.kernels,
               c->backend.kernel_uses);

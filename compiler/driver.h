@@ -55,7 +55,7 @@ typedef struct Options {
   Stage last;                   /* --stop-after, or N_STAGES */
   const char *target, *output, *sweep;
   const char *plugin_path;      /* folders, `:` between them, or NULL */
-  bool no_fuse, blas, in_place;
+  bool no_fuse, blas, in_place, no_cache;
   bool prove;                   /* the proof is asked for */
   const char *region, *svg; bool strictly; /* `routec prove` */
   GradOptions grad;
@@ -65,6 +65,9 @@ typedef struct Options {
   double t_main, t_before_main; /* seconds: clock at main(), and what passed in the process before it */
 } Options;
 
+/* What LLVM says of this machine and of itself. */
+typedef struct HostInfo { char llvm[32]; char cpu[64]; char features[4096]; } HostInfo;
+
 /* All that one compilation owns. Zero it, set arena, sources, diags and options; driver_close() frees it. */
 typedef struct Compilation {
   Arena *arena; Sources *sources; Diags *diags;
@@ -73,7 +76,8 @@ typedef struct Compilation {
   ParseResult parse;
   Model *model; Program *program; Plan *plan; Job *job;
   Proof *proof;                 /* NULL: not asked for, and no `forbid` */
-  TargetInfo target;
+  TargetInfo target; HostInfo host;
+  bool cached;                  /* the object comes from the cache */
   ObjectCode object; BackendTimes backend; LoadedCode *code;
   const char *grad_what; int32_t grad_class; /* driver_grad_prepare() */
   char *json_text;              /* JSON_DIAGS_FIELD: the array, in the arena */
@@ -109,10 +113,18 @@ struct json_t *driver_groups_json(const Compilation *c);
 void driver_packing_text(const Compilation *c, FILE *f);
 struct json_t *driver_packing_json(const Compilation *c);
 
+/* driver_backend.c: LLVM, where it is needed. false: it cannot be loaded, and *why. */
+bool driver_host(const Options *o, HostInfo *out, const char **why);
+void driver_identity(uint64_t id[12]);
+/* `--target`, or this machine. RT_OK, or a message was printed. */
+int driver_target(const Options *o, const HostInfo *h, TargetInfo *out);
+
 /* driver_job_c.c: the job as a C translation unit with main(). */
 void driver_job_print_c(const Job *job, FILE *f);
 /* driver_build.c: compiles and links a trainer from the job and its object code. */
 int driver_build(Compilation *c, const char *output);
+/* First of `places` below the folder of this executable where `file` can be read; NULL if none. */
+const char *driver_find_beside(Arena *a, const char *const *places, uint32_t n, const char *file);
 
 /* driver_run.c: the commands that run something. */
 int driver_command_run(const Options *o);

@@ -11,8 +11,7 @@
 
 extern char **environ;
 
-/* First of `places` below the folder of this executable where `file` can be read; NULL if none. */
-static const char *find_beside(Arena *a, const char *const *places, uint32_t n, const char *file) {
+const char *driver_find_beside(Arena *a, const char *const *places, uint32_t n, const char *file) {
   const char *exe = driver_own_folder(a);
   if (!exe) return NULL;
   for (uint32_t i = 0; i < n; i++) {
@@ -51,8 +50,8 @@ static int link_trainer(Compilation *c, const char *folder, const char *output) 
   static const char *const lib_places[] = {".", "../" ROUTEC_LIBDIR "/routec", "../lib/routec"};
   static const char *const include_places[] = {"include/routec", "../include/routec"};
   Arena *a = c->arena;
-  const char *lib = find_beside(a, lib_places, 3, "libroutec_rt.a");
-  const char *include = find_beside(a, include_places, 2, "rt.h");
+  const char *lib = driver_find_beside(a, lib_places, 3, "libroutec_rt.a");
+  const char *include = driver_find_beside(a, include_places, 2, "rt.h");
   if (!lib) return driver_fail(c->o, RT_RUN_FAILED, E0515, "libroutec_rt.a", NULL);
   if (!include) return driver_fail(c->o, RT_RUN_FAILED, E0515, "rt.h", NULL);
   const char *cc = getenv("CC");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * driver_tell.c -- the commands that only tell something: check, plan, explain, doctor, fmt. */
 #include "driver.h"
+#include "driver_cache.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,10 +113,16 @@ int driver_command_explain(const Options *o) {
 
 int driver_command_doctor(const Options *o) {
   TargetInfo t;
-  printf("routec %s, %s\n", ROUTEC_VERSION, backend_version());
-  if (!backend_target(o->target, &t)) return driver_fail(o, RT_USAGE, E0510, o->target ? o->target : "native", NULL);
+  HostInfo h;
+  const char *why = NULL;
+  if (!driver_host(o, &h, &why)) return driver_fail(o, RT_RUN_FAILED, E0525, why, NULL);
+  printf("routec %s, %s\n", ROUTEC_VERSION, h.llvm);
+  const int unknown = driver_target(o, &h, &t);
+  if (unknown) return unknown;
   printf("cpu %s: %d floats a vector, %s fused multiply-add; caches %lld KiB, %lld KiB, %lld KiB\n", t.cpu,
          t.vector_floats, t.fma ? "with" : "no", (long long)t.l1 >> 10, (long long)t.l2 >> 10, (long long)t.l3 >> 10);
+  const char *folder = cache_folder(o, &why);
+  printf("compiled code is kept in %s%s\n", folder ? folder : "no cache: ", folder ? "" : why);
   printf("targets: native, x86-64-v3, x86-64-v4\n");
   if (rt_doctor(stdout, o->rt.verbose > 0)) return RT_OK;
   return driver_fail(o, RT_RUN_FAILED, E0522, NULL, NULL);

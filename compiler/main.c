@@ -46,7 +46,7 @@ static const Command commands[] = {
 typedef enum OptionKey {
   OPT_HELP = 'h', OPT_OUTPUT = 'o', OPT_QUIET = 'q', OPT_VERBOSE = 'v', OPT_IN_PLACE = 'i',
   OPT_SET = 256, OPT_SEED, OPT_THREADS, OPT_INIT, OPT_DATA, OPT_RUN_DIR, OPT_CHECKPOINT, OPT_SWEEP, OPT_JSON, OPT_DUMP,
-  OPT_STOP_AFTER, OPT_NO_FUSE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
+  OPT_STOP_AFTER, OPT_NO_FUSE, OPT_NO_CACHE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
   OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE,
   OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT, OPT_PLUGIN_PATH
 } OptionKey;
@@ -79,6 +79,7 @@ static const OptionRow options[] = {
     {"target", "CPU", OPT_TARGET, ON_COMPILE | ON_DOCTOR, "native, x86-64-v3 or x86-64-v4"},
     {"blas", NULL, OPT_BLAS, ON_COMPILE, "use the BLAS for every matrix product"},
     {"no-fuse", NULL, OPT_NO_FUSE, ON_COMPILE, "store every value: slower, for looking at the plan"},
+    {"no-cache", NULL, OPT_NO_CACHE, ON_COMPILE | ON_DOCTOR, "compile anew, and keep nothing"},
     {"dump", "STAGE", OPT_DUMP, ON_COMPILE, "print what a stage made; may be repeated"},
     {"stop-after", "STAGE", OPT_STOP_AFTER, ON_COMPILE, "make a stage the last one"},
     {"json", NULL, OPT_JSON, ON_ALL & ~ON_DOCTOR, "write diagnostics, progress and reports as JSON"},
@@ -212,6 +213,7 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_TARGET: o->target = strcmp(value, "native") == 0 ? NULL : value; return RT_OK;
   case OPT_PLUGIN_PATH: o->plugin_path = value; return RT_OK;
   case OPT_BLAS: o->blas = true; return RT_OK;
+  case OPT_NO_CACHE: o->no_cache = true; return RT_OK;
   case OPT_NO_FUSE: o->no_fuse = true; return RT_OK;
   case OPT_DUMP: return parse_stage(o, "--dump", value, true);
   case OPT_STOP_AFTER: return parse_stage(o, "--stop-after", value, false);
@@ -343,7 +345,9 @@ int main(int argc, char **argv) {
     return finish(RT_OK);
   }
   if (!strcmp(word, "--version") || !strcmp(word, "version")) {
-    printf("routec %s (%s)\n", ROUTEC_VERSION, backend_version());
+    HostInfo h;
+    const char *why = NULL;
+    printf("routec %s (%s)\n", ROUTEC_VERSION, driver_host(&(Options){0}, &h, &why) ? h.llvm : why);
     return finish(RT_OK);
   }
   const char *names[N_COMMANDS];

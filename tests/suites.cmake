@@ -4,7 +4,7 @@
 function(routec_script_test name timeout)
   add_test(NAME ${name} COMMAND ${ARGN})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77
-    ENVIRONMENT "ROUTEC=$<TARGET_FILE:routec>;ROUTEC_ROOT=${PROJECT_SOURCE_DIR}")
+    ENVIRONMENT "ROUTEC=$<TARGET_FILE:routec>;ROUTEC_ROOT=${PROJECT_SOURCE_DIR};XDG_CACHE_HOME=${PROJECT_BINARY_DIR}/cache")
 endfunction()
 
 # plugins of the tests, where scripts find them: beside the executable, tests/plugins/NAME.so
@@ -32,8 +32,10 @@ endforeach()
 file(GLOB RANDOM_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/random/*.c ${PROJECT_SOURCE_DIR}/compiler/driver*.c)
 add_executable(random_step ${RANDOM_SOURCES})
 target_include_directories(random_step PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/unit)
-target_link_libraries(random_step PRIVATE routec_llvm routec_compiler routec_dsl routec_rt)
-target_compile_definitions(random_step PRIVATE ROUTEC_LIBDIR="${CMAKE_INSTALL_LIBDIR}")
+target_include_directories(random_step PRIVATE ${PROJECT_SOURCE_DIR}/compiler/llvm)
+target_link_libraries(random_step PRIVATE routec_compiler routec_dsl routec_rt)
+add_dependencies(random_step routec_backend)
+target_compile_definitions(random_step PRIVATE ROUTEC_LIBDIR="${CMAKE_INSTALL_LIBDIR}" ROUTEC_LLVM_LIBRARY="")
 routec_script_test(random.programs 900 bash ${CMAKE_CURRENT_SOURCE_DIR}/random/random.sh 300)
 routec_script_test(random.torch 600 /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/random/torch_check.py 200)
 routec_script_test(random.build 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/random/build.sh 4)

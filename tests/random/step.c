@@ -61,7 +61,7 @@ static bool case_open(Case *x, const char *path, const char *target, Stage last)
   bool stopped;
   memset(x, 0, sizeof *x);
   x->o = (Options){
-      .argument = path, .last = last, .target = target, .keep_grads = true, .json_diags = JSON_DIAGS_FIELD};
+      .argument = path, .last = last, .target = target, .keep_grads = true, .json_diags = JSON_DIAGS_FIELD, .no_cache = true};
   x->o.rt.json = true; /* warnings are not wanted here */
   driver_open(&x->c, &x->o);
   if (driver_compile(&x->c, path, last, &stopped) != RT_OK) return fail(path, "refused", "", 1, 0);
