@@ -3,6 +3,7 @@
  * graph shows them. */
 #include "builtin_impl.h"
 #include "model.h"
+#include "fault.h"
 #include <string.h>
 
 /* Weights without logits are kept this far from 0 and 1 under a logarithm, and have no gradient beyond. */
@@ -101,7 +102,8 @@ static Val *mean_unnamed(Elab *e, Val *v) {
 }
 
 static Val *terms_of(Elab *e, const Gate *gate, const GateUse *use) {
-  Val *v = val_like(e, use->val->span, use->own, use->val), *t = elab(e, e->model, gate->target->kids[0]);
+  const ValueId own = fault("gate-loss-behind-policy") ? use->place->value : use->own;
+  Val *v = val_like(e, use->val->span, own, use->val), *t = elab(e, e->model, gate->target->kids[0]);
   Shape s = *val_shape(e, v);
   if (val_bad(t)) return NULL;
   if (t->kind == VAL_BOOL || t->kind == VAL_NUM) t = as_tensor(e, t, target_text(e, gate));

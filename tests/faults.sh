@@ -35,6 +35,8 @@ count-all-dropouts     train.probes          draws depend on what else is declar
 probes-clip            train.probes          a probe takes part in the clipping of the model
 probes-group           train.probes          a probe has a say in how rows are grouped
 classes-overlap        parity.origins        a term belongs to two origins of its loss
+gate-as-it-is          train.gates_hand      what a gate puts in the place of its weights is not there
+gate-loss-behind-policy train.gates_hand     a gate's own loss is stopped with the others
 ablate-nothing         train.ablate          parts that are ablated stay
 swap-operands          parity.routes         a - b computes b - a
 tail-short             cli.run               the last lane of a run-time tail is lost
