@@ -171,7 +171,7 @@ static int column_end(Compilation *c, bool *stopped) {
   return refused ? RT_PLUGIN_REFUSED : failed ? RT_DIAGNOSTICS : RT_OK;
 }
 
-/* Rows that take a branch, packed: in the step, and in evaluations. */
+/* Rows that take a branch, packed: in the step, in the gradient function and in evaluations. */
 static void pack_all(Compilation *c) {
   Program *p = c->program;
   const bool blas = c->o->blas || c->target.vector_floats < 8 || !c->target.fma; /* as plan_gemm_choose() says */
@@ -185,6 +185,8 @@ static void pack_all(Compilation *c) {
     e->graph = pass_pack(e->graph, c->arena, &of, &e->packing);
   }
   ProgPacking unused;
+  const PackOptions alone = {.batch = batch, .asked = o.asked, .blas = blas};
+  if (p->gradient) p->gradient = pass_pack(p->gradient, c->arena, &alone, &unused);
   for (uint32_t i = 0; i < p->n_derived; i++) p->derived[i].graph = pass_pack(p->derived[i].graph, c->arena, &(PackOptions){0}, &unused);
 }
 

@@ -3,7 +3,7 @@
  * `routec grad` writes and `monitor` measures.
  * requires:  the forward graph of p->step (before autodiff), with its origins' per-datum terms
  * maintains: p and its graph: the work is done on a fork
- * changes:   nothing; the result's roots are ROOT_GRADs
+ * changes:   nothing; the result's roots are ROOT_GRADs, and the selections of branches
  *
  * Whose data contribute is chosen at run time by one number more than p has scalars: the index of a class, or a
  * negative number for all data. A term t of a datum becomes where(chosen, t, stop(t)), which is t forward and blocks
@@ -72,6 +72,10 @@ static void choose(Program *p, OriginSet origins) {
     bool term = false;
     for (uint32_t i = 0; i < p->n_origins; i++) term |= p->origins[i].per_datum == id;
     if (term) r.map[id] = gate(g, chosen, r.map[id]);
+  }
+  for (uint32_t i = 0; i < p->step->n_roots; i++) {
+    const Root *t = &p->step->roots[i];
+    if (t->kind == ROOT_SELECTION) graph_root(g, t->kind, t->a, t->b, r.map[t->value]);
   }
   rewrite_program(&r, p);
   for (uint32_t i = 0; i < p->n_origins; i++) {

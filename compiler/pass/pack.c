@@ -11,12 +11,10 @@
  * (forward walk); and `home`, those with which alone its row is computed (backward walk): some of those without which it is 0
  * or without which no reader looks at it. */
 #include "compiler.h"
-#include "fault.h"
 #include "group.h"
 #include "ops.h"
-#include <string.h>
 
-enum { MAX_SELECTIONS = 64, MAX_CONTEXTS = 256, MAX_ROUNDS = 4 };
+enum { MAX_SELECTIONS = 64, MAX_CONTEXTS = 256 };
 #define WORTH_PACKING   0.98 /* of the operations without: above, nothing is packed */
 #define STEP_OPERATIONS 5e4  /* as in group.c: a step more costs its call and its barrier */
 #define COPY_OPERATIONS 8    /* of a product, in the time that an element is copied in */
