@@ -39,6 +39,8 @@ gate-as-it-is          train.gates_hand      what a gate puts in the place of it
 gate-loss-behind-policy train.gates_hand     a gate's own loss is stopped with the others
 ablate-nothing         train.ablate          parts that are ablated stay
 swap-operands          parity.routes         a - b computes b - a
+pack-sums              train.select_pack     sums over packed rows, whose order depends on which rows they are
+pack-forgets-reader    train.select_pack     a value is computed for the rows of one of its readers only
 tail-short             cli.run               the last lane of a run-time tail is lost
 constant-tail-short    parity.routes         the last lane of a constant tail is lost
 gemm-short             parity.layers         a product leaves out the last of its sum

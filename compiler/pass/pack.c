@@ -11,6 +11,7 @@
  * (forward walk); and `home`, those with which alone its row is computed (backward walk): some of those without which it is 0
  * or without which no reader looks at it. */
 #include "compiler.h"
+#include "fault.h"
 #include "group.h"
 #include "ops.h"
 
@@ -119,6 +120,7 @@ static bool is_anywhere(const Graph *g, const Value *v) {
 
 /* A sum over the rows that is one chain in their order: a product by the emitted kernel, or rows added to a table. */
 static bool is_chain(const Graph *g, const Value *v) {
+  if (fault("pack-sums") && v->op == OP_SUM && !has_rows(v)) return has_all_rows(&g->v[v->args[0]]);
   if (has_rows(v) || v->n_args < 2 || !has_all_rows(&g->v[v->args[0]]) || !has_all_rows(&g->v[v->args[1]])) return false;
   return v->op == OP_SCATTER || (v->op == OP_DOT && v->dtype == DT_F32 && ir_dot_ints(v).nb == 0);
 }
@@ -152,7 +154,7 @@ static void find_homes(Pack *k) {
     const int i = selection_at(k, v);
     if (i >= 0) context = need[v] & (((Taken)1 << i) - 1);
     k->home[v] = best(k, context);
-    for (uint32_t a = 0; a < x->n_args; a++) need[x->args[a]] &= k->home[v];
+    for (uint32_t a = 0; a < x->n_args; a++) need[x->args[a]] = (fault("pack-forgets-reader") ? all : need[x->args[a]]) & k->home[v];
   }
 }
 

@@ -16,7 +16,8 @@ static const Span here = {0, 0, 0};
 static void every_op_has_a_record(void **state) {
   (void)state;
   static const Op flat[] = {OP_SIGN, OP_FLOOR, OP_NOT, OP_STOP, OP_LT,     OP_LE,
-                            OP_EQ,   OP_NE,    OP_AND, OP_OR,   OP_ARGMAX, OP_RSLICE};
+                            OP_EQ,   OP_NE,    OP_AND, OP_OR,   OP_ARGMAX, OP_RSLICE,
+                            OP_ROWLIST, OP_ROWPLACE, OP_ROWPICK};
   for (int i = 1; i < OP_COUNT; i++) {
     const OpInfo *o = op_info((Op)i);
     if (!o->name || !o->rule || !o->eval || !o->ints)
@@ -314,6 +315,38 @@ static void view_values(void **state) {
   for (int64_t i = 0; i < 3 * 5 * 9; i++) sum_put += fabs(v[pt][i]);
   near(sum, sum_pad, "zeros of pad", 0);
   near(sum, sum_put, "zeros of put", 0);
+  arena_destroy(b.a);
+}
+
+/* Rows 1, 3 and 4 of five packed, their sums, and put back; and none of five. */
+static void packed_row_values(void **state) {
+  (void)state;
+  Bench b = bench_open(10);
+  Shape s = shape_of(2, DIM_ROWS, 3), one = shape_of(1, DIM_ROWS);
+  double data[15], taken[5] = {0, -2, 0, 1, (double)NAN}, none[5] = {0};
+  for (int i = 0; i < 15; i++) data[i] = real(&b);
+  ValueId x = ir_make(b.g, OP_COLUMN, here, NULL, 0, (int64_t[]){0}, 1, 0, &s, DT_F32), set[2], back[2], sum[2];
+  for (int64_t k = 0; k < 2; k++) {
+    ValueId t = ir_make(b.g, OP_COLUMN, here, NULL, 0, (int64_t[]){1 + k}, 1, 0, &one, DT_F32);
+    ValueId list = ir_make(b.g, OP_ROWLIST, here, &t, 1, (int64_t[]){3 + k}, 1, 0, NULL, DT_NONE);
+    ValueId place = ir_make(b.g, OP_ROWPLACE, here, (ValueId[]){t, list}, 2, NULL, 0, 0, NULL, DT_NONE);
+    set[k] = ir_make(b.g, OP_ROWPICK, here, (ValueId[]){ir_transpose(b.g, x, (int64_t[]){1, 0}), list}, 2, NULL, 0, 0, NULL, DT_NONE);
+    assert_true(b.g->v[set[k]].shape.d[1] == dim_of_set(3 + k));
+    sum[k] = ir_reduce(b.g, OP_SUM, set[k], (int64_t[]){1}, 1);
+    back[k] = ir_make(b.g, OP_ROWPICK, here, (ValueId[]){set[k], place}, 2, NULL, 0, 0, NULL, DT_NONE);
+  }
+  const double *columns[] = {data, taken, none};
+  double **v = run(&b, (EvalInput){.rows = 5, .columns = columns});
+  static const int64_t row[3] = {1, 3, 4};
+  for (int64_t j = 0; j < 3; j++) {
+    double all = 0;
+    for (int64_t i = 0; i < 3; i++) near(data[row[i] * 3 + j], v[set[0]][j * 3 + i], "packed row", i), all += data[row[i] * 3 + j];
+    for (int64_t i = 0; i < 5; i++) {
+      near(taken[i] != 0 ? data[i * 3 + j] : 0, v[back[0]][j * 5 + i], "row put back", i);
+      near(0, v[back[1]][j * 5 + i], "row of an empty set put back", i);
+    }
+    near(all, v[sum[0]][j], "sum over packed rows", j), near(0, v[sum[1]][j], "sum over no rows", j);
+  }
   arena_destroy(b.a);
 }
 
@@ -618,6 +651,10 @@ static const struct {
     {"rslice %1 {0} f32[ROWS,4]", "row set 0"},
     {"rslice %1 {64} f32[ROWS,4]", "row set 64"},
     {"rslice %1 {2} f32[ROWS1,4]", "the rule gives f32[ROWS2,4]"},
+    {"rowlist %1 {1} i32[ROWS1]", "needs f32[ROWS]"},
+    {"rowplace %1 %2 i32[ROWS]", "needs f32[ROWS]"},
+    {"rowpick %1 %2 f32[ROWS,4]", "needs the numbers of rows"},
+    {"rowpick %2 %3 f32[3,4]", "has no rows"},
     {"random {1} f32[ROWS1,4]", "ROWS is axis 0"},
     {"column {0} f32[ROWS1,4]", "first axis is ROWS"},
     {"fold %6 {1 1 1 1 0 0 1 1} f32[2,3,6,7]", "no unfolding"},
@@ -690,6 +727,7 @@ int main(void) {
                                      cmocka_unit_test(draws_follow_the_datum),
                                      cmocka_unit_test(view_values),
                                      cmocka_unit_test(row_set_values),
+                                     cmocka_unit_test(packed_row_values),
                                      cmocka_unit_test(unfold_and_fold_values),
                                      cmocka_unit_test(reduction_values),
                                      cmocka_unit_test(reduction_ties_and_nan),
