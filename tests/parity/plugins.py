@@ -95,6 +95,50 @@ WEIGHTS = (
 )
 
 
+def topk(x, k):
+    return (x.abs() * (1 - largest(x.abs(), k))).sum(1).mean()
+
+
+def hsic(a, b, wide_a, wide_b):
+    def kernel(x, width):
+        return torch.exp(-(x[:, None] - x[None]).pow(2).sum(-1) / (2 * width ** 2 * x.shape[1]))
+    n = len(a)
+    centre = torch.eye(n).double() - 1 / n
+    return (kernel(a, wide_a) @ centre @ kernel(b, wide_b) @ centre).trace() / (n - 1) ** 2
+
+
+# statistics over the batch: layers h and g for each; tanh, since a bias alone would change neither correlation nor HSIC
+REDUCTIONS = (
+    ('alike', 'correlation_penalty(h, g, lambda = 0.5)', lambda h, g: 0.5 * parity.correlation(h, g).abs().mean()),
+    ('between', 'orthogonality_between(h, g)', lambda h, g: (h.T @ g / len(h)).pow(2).sum()),
+    ('depends', 'hsic(h, g, lambda = 3, sigma_a = 0.5)', lambda h, g: 3 * hsic(h, g, 0.5, 1)),
+    ('sparse', 'topk_sparsity(h, k = 2)', lambda h, g: topk(h, 2)),
+)
+MATRICES = (
+    ('normal', 'orthogonality(v)', lambda v: (v @ v.T - torch.eye(4).double()).pow(2).sum()),
+    ('apart', 'orthogonality(v, off_diagonal = 1)', lambda v: (v @ v.T).fill_diagonal_(0).pow(2).sum()),
+)
+
+
+def reductions():
+    body = 'model {\n'
+    for name, text, _ in REDUCTIONS:
+        body += '  h_%s = x |> f_%s: linear(5) |> tanh\n' % (name, name)
+        body += '  g_%s = x |> q_%s: linear(3) |> tanh\n' % (name, name) if ', g' in text else ''
+    body += '}\n'
+    for name, text, _ in REDUCTIONS:
+        body += 'regularize r_%s = %s\n' % (name, re.sub(r'\b(h|g)\b', r'\1_' + name, text))
+    for name, text, _ in MATRICES:
+        body += 'parameter v_%s: f32[4, 7] = normal(std = 0.5)\nregularize r_%s = %s\n' % (name, name, re.sub(r'\bv\b', 'v_' + name, text))
+
+    def losses(p, x, y, number, u):
+        out = {'r_' + name: of(p['v_' + name]) for name, _, of in MATRICES}
+        for name, text, of in REDUCTIONS:
+            out['r_' + name] = of(linear(p, 'f_' + name, x).tanh(), linear(p, 'q_' + name, x).tanh() if ', g' in text else None)
+        return out
+    return case('statistics over the batch', body, losses)
+
+
 def regularizers():
     body = 'model {\n'
     for name, _, _ in ACTIVATIONS:
@@ -138,6 +182,32 @@ GATES = (
 )
 
 
+def chosen(s, k, t):
+    """Softmax over the k largest."""
+    return F.softmax((s / t).masked_fill(largest(s, k) == 0, -math.inf), 1)
+
+
+def splitmix(seed, number, branches):
+    z = (seed << 32) + number + 0x9E3779B97F4A7C15 & 2 ** 64 - 1
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & 2 ** 64 - 1
+    z = (z ^ z >> 27) * 0x94D049BB133111EB & 2 ** 64 - 1
+    return ((z ^ z >> 31) >> 32) * branches >> 32
+
+
+CALLED = (
+    ('soft2', 'topk_gate(s, k = 2, temperature = 0.4)', lambda s, *_: chosen(s, 2, 0.4)),
+    ('dense2', 'topk_gate(s, k = 2, temperature = 0.4, dense = 1)',
+     lambda s, *_: straight(chosen(s, 2, 0.4).detach(), F.softmax(s / 0.4, 1))),
+    ('hard2', 'topk_gate(s, k = 2, hard = 1)', lambda s, *_: straight(largest(s, 2) / 2, chosen(s, 2, 1))),
+    ('hard1', 'topk_gate(s, k = 1, hard = 1, dense = 1)', lambda s, *_: straight(largest(s), F.softmax(s, 1))),
+)
+GIVEN = (
+    ('labels', 'label_gate(y, branches = 3, width = 2)', lambda s, x, y, *_: F.one_hot(y // 2, 3).double()),
+    ('hashes', 'hash_gate(id, branches = 3, seed = 9)',
+     lambda s, x, y, number, u: F.one_hot(torch.tensor([splitmix(9, int(n), 3) for n in number]), 3).double()),
+)
+
+
 def experts(p, name, x, w, how):
     """`select` has nothing of a branch whose weight is 0, so the gate hears nothing of it either."""
     taken = (w != 0).double().detach() if how == 'select' else torch.ones_like(w)
@@ -147,14 +217,15 @@ def experts(p, name, x, w, how):
 def mixtures(gates, how='mix'):
     body = 'model {\n'
     for name, text, _ in gates:
-        body += '  s_%s = x |> g_%s: linear(3)\n  w_%s = %s\n' % (name, name, name, re.sub(r'\bs\b', 's_' + name, text))
+        body += '  s_%s = x |> g_%s: linear(3)\n' % (name, name) if '(s' in text else ''
+        body += '  w_%s = %s\n' % (name, re.sub(r'\bs\b', 's_' + name, text))
         body += '  y_%s = %s(w_%s, %s)\n' % (name, how, name, ', '.join('b%d = x |> e%d_%s: linear(4)' % (k, k, name) for k in range(3)))
     body += '}\n' + ''.join('loss l_%s = cross_entropy(y_%s, y)\n' % (name, name) for name, _, _ in gates)
 
     def losses(p, x, y, number, u):
         out = {}
-        for name, _, of in gates:
-            w = of(linear(p, 'g_' + name, x), x, y, number, u)
+        for name, text, of in gates:
+            w = of(linear(p, 'g_' + name, x) if '(s' in text else None, x, y, number, u)
             out['l_' + name] = F.cross_entropy(experts(p, name, x, w, how), y)
         return out
     return body, losses
@@ -194,8 +265,10 @@ loss fixed = cross_entropy(y_fixed, y)
 
 def main():
     failed = regularizers()
-    failed |= case('gates in mix', *mixtures(GATES))
-    failed |= case('gates in select', *mixtures(GATES, 'select'))
+    failed |= reductions()
+    for how in ('mix', 'select'):
+        failed |= case('formula gates in ' + how, *mixtures(GATES, how))
+        failed |= case('called gates in ' + how, *mixtures(CALLED + GIVEN, how))
     failed |= gumbel_cases()
     failed |= two_branches()
     return failed
