@@ -87,7 +87,7 @@ static const char *decl_label(Model *m, const Ast *d) {
 
 static bool same_decl(Model *m, const Ast *a, const Ast *b) {
   if (a->kind == AST_FORBID && b->kind == AST_FORBID)
-    return ast_equal(a->kids[0], b->kids[0]) && ast_equal(a->kids[1], b->kids[1]);
+    return (int)a->num == (int)b->num && ast_equal(a->kids[0], b->kids[0]) && ast_equal(a->kids[1], b->kids[1]);
   const char *x = decl_label(m, a), *y = decl_label(m, b);
   return a->kind == b->kind && x && y && !strcmp(x, y);
 }

@@ -89,7 +89,7 @@ static bool is_condition(Elab *e, const Val *v) {
   return (t == DT_BOOL || t == DT_F32) && val_has_rows(e, v);
 }
 
-static const Decl *class_named(const Model *m, const Ast *name) {
+const Decl *class_named(const Model *m, const Ast *name) {
   const Decl *d = ast_is(name, AST_NAME) ? strmap_get(&m->root->names, name->text) : NULL;
   return d && d->kind == DECL_CLASS ? d : NULL;
 }

@@ -385,6 +385,7 @@ const char *ast_source_text(const Model *m, const Ast *n); /* what was written, 
 const char *ast_dotted(const Model *m, const Ast *n);      /* "a.b.c", or NULL if it is no such path */
 void decl_push(Model *m, DeclList *l, Decl *d);
 const Ast *block_setting(const Ast *block, const char *key); /* the SETTING node or NULL */
+const Decl *class_named(const Model *m, const Ast *name); /* the declared class, or NULL */
 /* Reports keys of `block` that are not in `keys`. */
 /* Is a declared name one of the words that mean something where it would stand? E0358. */
 bool name_is_word(Model *m, Span at, const char *name, const char *what, const char *const *words, uint32_t n);

@@ -153,6 +153,7 @@ typedef struct ProgGate {
 } ProgGate;
 
 typedef struct ProgForbid {
+  ForbidAbout about;  /* LOSS: all data, and the origins of the class's terms */
   uint32_t cond; bool negated; /* the class: data for which the condition holds (does not hold) */
   bool otherwise;     /* instead: data of no declared class */
   uint32_t region;

@@ -78,20 +78,24 @@ typedef struct Proof {
   ProofClass *classes; uint32_t n_classes;
   ProofParam *params;                   /* [Program.n_params] */
   struct ProofFlow *loose, *strict;     /* pass/prove.h; equal where the program has no cuts */
+  struct ProofFlow *at, *at_strict;     /* for `forbid at`; NULL: there is none */
   Arena *arena;
 } Proof;
 
 /* pass_prove() is declared in compiler.h. It requires p->step with masks and update in it, before simplify. */
 KindSet proof_kinds_where(const Proof *f, uint32_t cond, bool holds);
+/* What counts: content of data; or AT, of a parameter's gradient as a sum over data and positions, the terms at positions of
+ * the kinds. STRICT: with clip scales and denominators. */
+typedef enum ProofView { PROOF_LOOSE = 0, PROOF_STRICT = 1, PROOF_AT = 2, PROOF_AT_STRICT = 3 } ProofView;
 /* The join over the entries of a piece or region, the kinds and the origins. */
-ProofHull proof_piece(const Proof *f, const RegionPiece *piece, KindSet kinds, OriginSet origins, bool strictly);
-ProofHull proof_region(const Proof *f, uint32_t region, KindSet kinds, OriginSet origins, bool strictly);
+ProofHull proof_piece(const Proof *f, const RegionPiece *piece, KindSet kinds, OriginSet origins, ProofView view);
+ProofHull proof_region(const Proof *f, uint32_t region, KindSet kinds, OriginSet origins, ProofView view);
 ProofHull proof_cell(const Proof *f, uint32_t param, uint32_t cell, KindSet kinds, OriginSet origins, bool strictly);
 /* The origins whose gradient reaches an entry of the region, with or without content of data (a penalty). */
 OriginSet proof_region_origins(const Proof *f, uint32_t region);
 /* A route of gradients whose factor is 1 for all data. */
 bool proof_route_is_idle(const Proof *f, uint32_t route);
 /* The shortest way in of an influence that is not none. False if there is none. */
-bool proof_path(const Proof *f, const RegionPiece *pieces, uint32_t n_pieces, KindSet kinds, OriginSet origins, bool strictly,
+bool proof_path(const Proof *f, const RegionPiece *pieces, uint32_t n_pieces, KindSet kinds, OriginSet origins, ProofView view,
                 ProofPath *out);
 #endif

@@ -10,11 +10,17 @@ typedef struct Report { const Proof *f; const Program *p; Diags *diags; } Report
 
 static KindSet forbid_kinds(const Report *r, const ProgForbid *b) {
   KindSet any = 0;
+  if (b->about == FORBID_LOSS) return r->f->all;
   if (!b->otherwise) return proof_kinds_where(r->f, b->cond, !b->negated);
   for (uint32_t i = 0; i < r->p->n_classes; i++)
     if (r->p->classes[i].declared) any |= proof_kinds_where(r->f, r->p->classes[i].cond, true);
   return r->f->all & ~any;
 }
+
+static ProofView view_of(const ProgForbid *b) {
+  if (b->about == FORBID_AT) return b->strictly ? PROOF_AT_STRICT : PROOF_AT;
+  return b->strictly ? PROOF_STRICT : PROOF_LOOSE;
+ }
 
 static const char *hull_text(Arena *a, ProofHull h) {
   if (h.lo == 1 && h.hi == 1) return "in full";
@@ -54,6 +60,10 @@ static void help_way(const Report *r, Diag *g, const ProgForbid *b, const ProofP
   case WAY_SKIP: diag_help(d, g, "`%s` is on the branch, and the skip goes round it: route the value after the residual sum", p->place); break;
   case WAY_SECOND_READER: diag_help(d, g, "another reader goes round `%s`: route the value that both read", p->place); break;
   case WAY_POSITIONS:
+    if (b->about == FORBID_LOSS) {
+      diag_help(d, g, "a mask at positions leaves open what their loss sends to others: route `gradient of ... for %s`", origin);
+      break;
+    }
     diag_help(d, g, "content of positions where `%s` holds, or of their datum as a whole, is in the gradient of its other positions: close these, "
                     "too, by a condition on the whole datum", cls);
     break;
@@ -101,11 +111,15 @@ static const char *forbid_class_text(const Report *r, const ProgForbid *b) {
 static int32_t blind_class(const Report *r, const ProgForbid *b, KindSet kinds) {
   for (uint32_t i = 0; i < r->p->n_classes; i++) {
     const ProgClass *c = &r->p->classes[i];
-    if (!c->observed || c->of < 0 || b->otherwise || b->negated || r->p->classes[c->of].cond != b->cond) continue;
+    if (!c->observed || c->of < 0 || b->otherwise || b->negated || b->about == FORBID_LOSS || r->p->classes[c->of].cond != b->cond) continue;
     const KindSet seen = kinds & proof_kinds_where(r->f, c->cond, true);
-    if (seen && seen != kinds && proof_is_none(proof_region(r->f, b->region, seen, b->origins, b->strictly))) return (int32_t)i;
+    if (seen && seen != kinds && proof_is_none(proof_region(r->f, b->region, seen, b->origins, view_of(b)))) return (int32_t)i;
   }
   return -1;
+}
+
+static const char *about_text(Arena *a, ForbidAbout about, const char *cls) {
+  return about == FORBID_AT ? arena_printf(a, "at %s", cls) : about == FORBID_LOSS ? arena_printf(a, "loss of %s", cls) : cls;
 }
 
 static void report_forbid(const Report *r, const ProgForbid *b) {
@@ -118,11 +132,16 @@ static void report_forbid(const Report *r, const ProgForbid *b) {
     diag_note(r->diags, g, "over all values of the fields that it reads, its condition is false");
     return;
   }
-  const ProofHull h = proof_region(r->f, b->region, kinds, b->origins, b->strictly);
+  if (b->about == FORBID_AT && !r->f->n_places) {
+    Diag *g = diag_add(r->diags, E0609, b->span);
+    diag_help(r->diags, g, "give the positions that conditions are about one axis of one length");
+    return;
+  }
+  const ProofHull h = proof_region(r->f, b->region, kinds, b->origins, view_of(b));
   if (proof_is_none(h)) return;
   const int32_t blind = blind_class(r, b, kinds);
   ProofPath path;
-  if (!proof_path(r->f, region->pieces, region->n_pieces, kinds, b->origins, b->strictly, &path)) return;
+  if (!proof_path(r->f, region->pieces, region->n_pieces, kinds, b->origins, view_of(b), &path)) return;
   if (blind >= 0) {
     Diag *g = diag_add(r->diags, E0602, b->class_span, cls, r->p->classes[blind].name);
     diag_also(r->diags, g, r->p->classes[blind].span, "with a recall below 1, some data of `%s` are not in `%s`", cls, r->p->classes[blind].name);
@@ -130,7 +149,7 @@ static void report_forbid(const Report *r, const ProgForbid *b) {
     diag_help(r->diags, g, "what can be proved is `forbid %s to %s`", r->p->classes[blind].name, region->name);
     return;
   }
-  Diag *g = diag_add(r->diags, E0601, b->span, cls, region->name);
+  Diag *g = diag_add(r->diags, E0601, b->span, about_text(a, b->about, cls), region->name);
   diag_label(r->diags, g, "%s: %s", proof_way_text(path.way), hull_text(a, h));
   show_path(r, g, &path);
   if (path.mixer.name && path.way == WAY_POSITIONS) diag_also(r->diags, g, path.mixer.span, "content of `%s` gets to other positions here", cls);
@@ -194,7 +213,8 @@ void proof_report(const Proof *f, Diags *diags) {
   for (uint32_t i = 0; i < p->n_forbids; i++) report_forbid(&r, &p->forbids[i]);
   if (diags->n_errors) return;
   for (uint32_t i = 0; i < p->n_regions; i++) lint_untrained(&r, i);
-  for (uint32_t i = 0; i < p->n_forbids; i++) lint_drift(&r, &p->forbids[i]);
+  for (uint32_t i = 0; i < p->n_forbids; i++)
+    if (p->forbids[i].about == FORBID_DATA) lint_drift(&r, &p->forbids[i]);
   for (uint32_t i = 0; i < p->n_routes; i++)
     if (proof_route_is_idle(f, i)) diag_add(diags, W0603, p->routes[i].span, p->routes[i].name);
 }

@@ -41,6 +41,7 @@ static void print_at(const Ast *n, FILE *f, int indent) {
     print_text(n->text, f);
   }
   if (has_num(n->kind) && n->kind != AST_QUANTITY) fprintf(f, " %.17g", n->num);
+  if (n->kind == AST_FORBID && (int)n->num != FORBID_DATA) fprintf(f, "%s", (int)n->num == FORBID_AT ? " at" : " loss of");
   if (n->kind == AST_ROUTE) fprintf(f, " %s%s", primitive[(int)n->num], n->flag ? " ordered" : "");
   fputc('\n', f);
   for (uint32_t i = 0; i < n->n_kids; i++) print_at(n->kids[i], f, indent + 2);

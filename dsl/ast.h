@@ -26,6 +26,8 @@ struct Ast {
   Ast **kids;
 };
 
+/* What a `forbid` speaks of: content of data; what is learnt at positions; the terms of losses. */
+typedef enum ForbidAbout { FORBID_DATA = 0, FORBID_AT = 1, FORBID_LOSS = 2 } ForbidAbout;
 typedef enum RoutePrimitive { ROUTE_GRADIENT = 0, ROUTE_PARAMETERS = 1, ROUTE_VALUE = 2 } RoutePrimitive;
 
 /* A comment, kept for the formatter: its text without the newline, and where it stands. */

@@ -78,6 +78,7 @@ static const struct Word {
     {"ordered", ORDERED, ROUTE_TAIL},
     {"to", TO, ARM_TO},
     {"strictly", STRICTLY, FORBID_HOW},
+    {"at", AT, FORBID_HOW},
     {"set", SET, EVALUATE_SET},
     {"as", AS, USE_AS},
     {"carry", CARRY, REPEAT_CARRY},
@@ -226,6 +227,13 @@ static bool behind_policy(const Level *l, int last) {
   return (l->of == GATE || l->stmt_kw == SET) && l->n_tokens > (l->of == GATE ? 2u : 3u) && (ends_value(last) || last == UNIT);
 }
 
+static bool behind_forbid(const Level *l, int last) { return last == FORBID || (last == STRICTLY && l->stmt_kw == FORBID); }
+
+/* Words that stand behind an operand. */
+static bool goes_on(const char *word) {
+  return !strcmp(word, "to") || !strcmp(word, "in") || !strcmp(word, "is") || !strcmp(word, "and") || !strcmp(word, "or");
+}
+
 /* Whether the keyword `w` is one here; `next` is the raw token after it. Everywhere else it is a plain name.
  */
 static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
@@ -233,6 +241,7 @@ static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
   int last = p->last.kind;
   bool start = !in_paren(p) && l->n_tokens == 0;
   if (last == DOT) return false;
+  if (w->kind == LOSS && behind_forbid(l, last) && next->is_word && !strcmp(next->text, "of")) return true;
   if (w->where == DECLARATION) {
     if (start && l->bracket == 0) return true;
     return l->bracket == 0 && l->n_tokens == 1 && last == REPLACE && next->kind != DOT &&
@@ -246,7 +255,7 @@ static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
   case HARD: return !(start && l->bracket == '{' && next->kind == LBRACE); /* a key of a nested block */
   case BODY_REPEAT: return start && l->bracket == '{' && next->kind == NAME;
   case PRIMITIVE: return l->stmt_kw == ROUTE && last == COLON && !l->saw_primitive;
-  case PLACE_OF: return last == GRADIENT || last == PARAMETERS || last == VALUE;
+  case PLACE_OF: return last == GRADIENT || last == PARAMETERS || last == VALUE || (last == LOSS && l->stmt_kw == FORBID);
   case ROUTE_TAIL:
     if (w->kind == FOR && behind_policy(l, last)) return true;
     if (l->stmt_kw == FORBID && w->kind == FOR) return l->saw_to && ends_value(last);
@@ -261,7 +270,8 @@ static bool is_keyword(Parser *p, const struct Word *w, const Token *next) {
   case REPEAT_CARRY: return l->stmt_kw == REPEAT && last == RBRACKET;
   case UNIT_WORD: return ends_value(last);
   case EVALUATE_SET: return start && l->of == EVALUATE && next->kind == NAME;
-  case FORBID_HOW: return last == FORBID && next->is_word && strcmp(next->text, "to") != 0; /* else a class's name */
+  case FORBID_HOW: /* else a class's name */
+    return (w->kind == STRICTLY ? last == FORBID : behind_forbid(l, last)) && next->is_word && !goes_on(next->text);
   }
   return false;
 }

@@ -410,10 +410,11 @@ static void origins(Formatter *f, const Ast *n) {
   for (uint32_t i = 0; n && i < n->n_kids; i++) put(&f->t, i ? ", " : " for "), put_expr(&f->t, n->kids[i], L_POSTFIX);
 }
 
-/* Parentheses around all that is no class, so that `strictly` stays a word of its own. */
+/* Parentheses around all that is no class, so that `strictly` and `at` stay words of their own. */
 static void forbid(Formatter *f, const Ast *n, uint32_t indent) {
   const Ast *c = n->kids[0];
-  put(&f->t, n->text ? "forbid strictly " : "forbid ");
+  static const char *const about[] = {"", "at ", "loss of "};
+  put(&f->t, n->text ? "forbid strictly " : "forbid "), put(&f->t, about[(int)n->num]);
   value(f, c, level_of(c) == L_NOT ? L_NOT : L_POSTFIX, indent);
   put(&f->t, " to "), put_expr(&f->t, n->kids[1], L_POSTFIX);
   origins(f, n->kids[2]);

@@ -75,6 +75,7 @@ static Ast *quantity(Parser *p, Span s, Ast *amount, const Token *unit) {
 %token REPLACE "`replace`" DROP "`drop`" REPEAT "`repeat`"
 %token <tok> WHEN "`when`" UNLABELLED "`unlabelled`" OTHERWISE "`otherwise`"
 %token <tok> STRICTLY "`strictly`"
+%token AT "`at`"
 %token TO "`to`" CARRY "`carry`" AS "`as`" OF "`of`" FOR "`for`" ORDERED "`ordered`"
 %token GRADIENT "`gradient`" PARAMETERS "`parameters`" VALUE "`value`"
 
@@ -84,7 +85,7 @@ static Ast *quantity(Parser *p, Span s, Ast *amount, const Token *unit) {
 %type <vec> list_items args subs names formal_list body_items setting_items arm_items binds pipe_stages opt_carry origin_list
 %type <tok> cmp_op add_op mul_op dots
 %type <node> name policy
-%type <tok> primitive opt_ordered
+%type <tok> primitive opt_ordered about
 %%
 file: %empty | decls ;
 decls
@@ -111,8 +112,8 @@ simple_decl
   | REGULARIZE NAME ASSIGN expr opt_settings { $$ = NODE(REGULARIZE, @$, &$2, $4, $5); }
   | REGION NAME ASSIGN expr opt_settings     { $$ = NODE(REGION, @$, &$2, $4, $5); }
   | GATE NAME settings          { $$ = NODE(GATE, @$, &$2, $3); }
-  | FORBID expr TO postfix origins           { $$ = NODE(FORBID, @$, NULL, $2, $4, $5); }
-  | FORBID STRICTLY expr TO postfix origins  { $$ = NODE(FORBID, @$, &$2, $3, $5, $6); }
+  | FORBID about expr TO postfix origins          { $$ = with_num(NODE(FORBID, @$, NULL, $3, $5, $6), $2.num); }
+  | FORBID STRICTLY about expr TO postfix origins { $$ = with_num(NODE(FORBID, @$, &$2, $4, $6, $7), $3.num); }
   | PARAMETER NAME COLON type ASSIGN expr opt_settings { $$ = NODE(PARAMETER, @$, &$2, $4, $6, $7); }
   | MONITOR settings            { $$ = NODE(MONITOR, @$, NULL, $2); }
   | PLUGIN NAME opt_settings    { $$ = NODE(PLUGIN, @$, &$2, $3); }
@@ -228,6 +229,11 @@ origin_list
   | origin_list COMMA origin    { $$ = vec_add($1, $3); }
   ;
 origin: name | origin DOT NAME  { $$ = NODE(MEMBER, @$, &$3, $1); } ;
+about
+  : %empty                      { $$ = (Token){.num = FORBID_DATA}; }
+  | AT                          { $$ = (Token){.num = FORBID_AT}; }
+  | LOSS OF                     { $$ = (Token){.num = FORBID_LOSS}; }
+  ;
 opt_ordered: %empty { $$ = (Token){.num = 0}; } | ORDERED { $$ = (Token){.num = 1}; } ;
 arms
   : LBRACE RBRACE               { $$ = LEAF(ARMS, @$, NULL); }

@@ -108,18 +108,27 @@ bool prove_next_cell(const ProofFlow *f, const RegionPiece *piece, uint32_t *roo
   return false;
 }
 
-ProofHull proof_piece(const Proof *p, const RegionPiece *piece, KindSet kinds, OriginSet origins, bool strictly) {
-  const ProofFlow *f = strictly ? p->strict : p->loose;
+ProofFlow *proof_flow(const Proof *p, ProofView view) {
+  switch (view) {
+  case PROOF_STRICT: return p->strict;
+  case PROOF_AT: return p->at;
+  case PROOF_AT_STRICT: return p->at_strict;
+  default: return p->loose;
+  }
+}
+
+ProofHull proof_piece(const Proof *p, const RegionPiece *piece, KindSet kinds, OriginSet origins, ProofView view) {
+  const ProofFlow *f = proof_flow(p, view);
   ProofHull h = none;
   for (uint32_t root = 0, cell = 0; prove_next_cell(f, piece, &root, &cell); cell++)
     h = join(h, cell_hull(f, f->abs[f->g->roots[root].value].cell[cell], kinds, origins));
   return h;
 }
 
-ProofHull proof_region(const Proof *p, uint32_t region, KindSet kinds, OriginSet origins, bool strictly) {
+ProofHull proof_region(const Proof *p, uint32_t region, KindSet kinds, OriginSet origins, ProofView view) {
   const ProgRegion *r = &p->program->regions[region];
   ProofHull h = none;
-  for (uint32_t i = 0; i < r->n_pieces; i++) h = join(h, proof_piece(p, &r->pieces[i], kinds, origins, strictly));
+  for (uint32_t i = 0; i < r->n_pieces; i++) h = join(h, proof_piece(p, &r->pieces[i], kinds, origins, view));
   return h;
 }
 
@@ -209,8 +218,10 @@ Proof *pass_prove(Program *p, Arena *a) {
   if (f->failure) return f;
   f->all = f->n_kinds == 64 ? ~(KindSet)0 : ((KindSet)1 << f->n_kinds) - 1;
   make_classes(f);
-  f->loose = f->strict = flow_run(p, a, false);
-  if (p->n_cuts) f->strict = flow_run(p, a, true);
+  f->loose = f->strict = flow_run(p, a, PROOF_LOOSE);
+  if (p->n_cuts) f->strict = flow_run(p, a, PROOF_STRICT);
+  for (uint32_t i = 0; i < p->n_forbids && !f->at; i++)
+    if (p->forbids[i].about == FORBID_AT) f->at = flow_run(p, a, PROOF_AT), f->at_strict = p->n_cuts ? flow_run(p, a, PROOF_AT_STRICT) : f->at;
   f->n_places = f->loose->n_places, f->column_stride = f->loose->column_stride;
   f->params = ARENA_NEWS(a, ProofParam, p->n_params);
   for (uint32_t i = 0; i < p->n_params; i++) cut_param(f, i);

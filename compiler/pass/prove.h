@@ -63,6 +63,8 @@ ElemId elem_apply(ElemStore *s, Op op, Dtype dtype, const ElemId *args, uint32_t
 ElemId elem_sum(ElemStore *s, ElemId e);
 /* An adjoint that is multiplied by `made`, a forward value times a factor, is scaled by the factor. */
 ElemId elem_scaled(ElemStore *s, ElemId made, ElemId factor);
+/* An adjoint with content of the kind in it. */
+ElemId elem_with_content(ElemStore *s, ElemId e, uint32_t kind);
 /* e as a value that depends on nothing. */
 ElemId elem_without_content(ElemStore *s, ElemId e);
 static inline bool elem_carries(const ElemStore *s, ElemId e, uint32_t kind, uint32_t origin) {
@@ -79,7 +81,7 @@ typedef struct ProofFlow {
   const Program *p;
   const Graph *g;
   Arena *arena;
-  bool strictly;
+  ProofView counts;
   LabelStore labels;
   ElemStore elems;
   const Labels *rows;      /* one label for each kind */
@@ -95,7 +97,10 @@ typedef struct ProofFlow {
   const Abs **joined;      /* [value]: joined over the positions of a row; NULL: not yet */
   int64_t *column_stride;  /* [column]: entries of the first axis for each position; 0: it has no positions */
 } ProofFlow;
-ProofFlow *flow_run(const Program *p, Arena *a, bool strictly);
+ProofFlow *flow_run(const Program *p, Arena *a, ProofView view);
+ProofFlow *proof_flow(const Proof *p, ProofView view);
+/* AT: what a term of a sum over data makes of the position that it is at; `made` unchanged for all else. */
+ElemId flow_marked(ProofFlow *f, ValueId v, ElemId made, uint32_t arg, const int64_t *index);
 
 /* ---- prove_place.c: positions inside of a datum ---- */
 void places_create(ProofFlow *f);

@@ -339,6 +339,15 @@ ElemId elem_sum(ElemStore *s, ElemId e) {
   return r;
 }
 
+ElemId elem_with_content(ElemStore *s, ElemId e, uint32_t kind) {
+  const Elem *x = elem(s, e);
+  if (e == ELEM_ZERO || !x->base) return e;
+  draft_clear(s);
+  add_base(s, x, one), add_src(s, x, one), add_cross(s, x, (KindSet)1 << kind, one);
+  s->scale = x->scale;
+  return draft_intern(s, (Draft){x->lo, x->hi, x->plain, x->dep});
+}
+
 ElemId elem_scaled(ElemStore *s, ElemId made, ElemId factor) {
   const Elem *x = elem(s, made), *f = elem(s, factor);
   if (!x->plain || made == ELEM_ZERO) return made;

@@ -54,7 +54,7 @@ static void mark_values(ProofFlow *f) {
   const Program *p = f->p;
   for (uint32_t i = p->n_conds; i-- > 0;)
     if (p->conds[i].value) f->cond_of[f->same[p->conds[i].value]] = 1 + i;
-  for (uint32_t i = 0; i < p->n_cuts && !f->strictly; i++)
+  for (uint32_t i = 0; i < p->n_cuts && !(f->counts & PROOF_STRICT); i++)
     if (p->cuts[i]) f->is_cut[f->same[p->cuts[i]]] = true;
   /* autodiff makes the seeds before any other adjoint */
   for (uint32_t o = 0; o < p->n_origins; o++)
@@ -187,6 +187,7 @@ static ElemId leaf_elem(ProofFlow *f, const Value *v, uint32_t kind) {
   case OP_COLUMN: {
     const ProgColumn *c = v->ints[0] < (int64_t)f->p->n_columns ? &f->p->columns[v->ints[0]] : NULL;
     dep = c && f->n_places && !f->column_stride[v->ints[0]] ? f->alike[kind] : (KindSet)1 << kind;
+    if (f->counts & PROOF_AT) dep = 0;
     if (c && c->has_range) lo = c->lo, hi = c->hi;
     break;
   }
@@ -259,6 +260,13 @@ ElemId flow_apply(ProofFlow *f, ValueId id, const ElemId *x, uint32_t n) {
   return v->op == OP_MASK && v->phase == PHASE_ADJOINT ? elem_scaled(&f->elems, made, x[1]) : made;
 }
 
+ElemId flow_marked(ProofFlow *f, ValueId id, ElemId made, uint32_t arg, const int64_t *index) {
+  const Value *v = ir_value(f->g, id);
+  const int rows = rows_axis(&ir_value(f->g, v->args[arg])->shape);
+  if (!(f->counts & PROOF_AT) || v->phase != PHASE_ADJOINT || rows < 0 || rows_axis(&v->shape) >= 0) return made;
+  return elem_with_content(&f->elems, made, (uint32_t)index[rows]);
+}
+
 static bool is_sum(Op op) { return op == OP_SUM || op == OP_DOT || op == OP_FOLD || op == OP_SCATTER; }
 
 static ElemId entry(ProofFlow *f, ValueId id, const int64_t *index) {
@@ -272,7 +280,12 @@ static ElemId entry(ProofFlow *f, ValueId id, const int64_t *index) {
   do {
     ElemId x[3];
     for (uint32_t i = 0; i < u.n_args; i++) x[i] = flow_arg(f, id, u.arg[i])->cell[use_cell(f, id, &u, i, turn)];
-    const ElemId e = flow_apply(f, id, x, u.n_args);
+    ElemId e = flow_apply(f, id, x, u.n_args);
+    if (f->counts & PROOF_AT) {
+      int64_t at[IR_MAX_RANK];
+      use_index(f, id, &u, 0, turn, at);
+      e = flow_marked(f, id, e, u.arg[0], at);
+    }
     all = any ? elem_join(&f->elems, all, e) : e;
     any = true;
   } while (use_next(f, &u, turn));
@@ -333,9 +346,9 @@ static void value_table(ProofFlow *f, ValueId id) {
     for (uint32_t c = 0; c < x->n_cells; c++) x->cell[c] = elem_without_content(&f->elems, x->cell[c]);
 }
 
-ProofFlow *flow_run(const Program *p, Arena *a, bool strictly) {
+ProofFlow *flow_run(const Program *p, Arena *a, ProofView view) {
   ProofFlow *f = ARENA_NEW(a, ProofFlow);
-  *f = (ProofFlow){.p = p, .g = p->step, .arena = a, .strictly = strictly, .labels = {.arena = a}};
+  *f = (ProofFlow){.p = p, .g = p->step, .arena = a, .counts = view, .labels = {.arena = a}};
   const uint32_t n = f->g->n, n_kinds = p->n_kinds ? p->n_kinds : 1;
   elems_create(&f->elems, a, n_kinds, p->n_origins);
   f->abs = ARENA_NEWS(a, Abs, n), f->same = ARENA_NEWS(a, ValueId, n), f->cond_of = ARENA_NEWS(a, uint32_t, n);

@@ -95,7 +95,9 @@ static void expand(Search *s, uint32_t at) {
       x[i] = elem_read(f, visit.value, u.arg[i], index[i]);
       content |= has_dep(s, x[i]);
     }
-    const ElemId made = flow_apply(f, visit.value, x, u.n_args);
+    ElemId made = flow_apply(f, visit.value, x, u.n_args);
+    const ElemId marked = flow_marked(f, visit.value, made, u.arg[0], index[0]);
+    if (marked != made && has_src(s, marked)) made = marked, content = true;
     if (visit.mode == ADJOINT ? !elem_has_base(&f->elems, made, s->origin) : !has_src(s, made) && !has_dep(s, made)) continue;
     for (uint32_t i = 0; i < u.n_args; i++) {
       const bool base = elem_has_base(&f->elems, x[i], s->origin);
@@ -460,7 +462,7 @@ static bool path_of(Search *s, const RegionPiece *piece, Reach within, ProofPath
   return true;
 }
 
-bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, KindSet kinds, OriginSet origins, bool strictly,
+bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, KindSet kinds, OriginSet origins, ProofView view,
                 ProofPath *out) {
   bool found = false;
   for (int within = p->loose->n_places ? OWN_PLACES : OWN_ROWS; within >= ANY_ROW && !found; within--)
@@ -469,10 +471,10 @@ bool proof_path(const Proof *p, const RegionPiece *pieces, uint32_t n_pieces, Ki
         for (uint32_t k = 0; (origins >> o & 1) && k < p->n_kinds; k++) {
           const KindSet one = (KindSet)1 << k;
           ProofPath path;
-          if (!(kinds >> k & 1) || proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, strictly))) continue;
-          Search s = {.f = strictly ? p->strict : p->loose, .kind = k, .origin = o, .param = pieces[i].param};
+          if (!(kinds >> k & 1) || proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, view))) continue;
+          Search s = {.f = proof_flow(p, view), .kind = k, .origin = o, .param = pieces[i].param};
           if (!path_of(&s, &pieces[i], (Reach)within, &path)) continue;
-          if (strictly && proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, false))) path.way = WAY_CLIP;
+          if ((view & PROOF_STRICT) && proof_is_none(proof_piece(p, &pieces[i], one, (OriginSet)1 << o, view & PROOF_AT ? PROOF_AT : PROOF_LOOSE))) path.way = WAY_CLIP;
           if (!found || path.n_steps < out->n_steps) *out = path;
           found = true;
           break; /* other kinds of the class differ little */

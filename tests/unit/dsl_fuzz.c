@@ -79,6 +79,8 @@ static void token_soup(void **state) {
                                       "strictly ",
                                       "gate ",
                                       "set ",
+                                      "at ",
+                                      "loss of ",
                                       "parameter ",
                                       "monitor ",
                                       "def ",

@@ -135,6 +135,7 @@ static void shape_proofs(void **state) {
   (void)state;
   Parsed p = parse_text("edition 1\nregion f = a.h[-4 ..] + b { masked = zero_grad; joint }\n"
                         "forbid strictly not low to f for l, next.hit\nforbid otherwise to z.a\n"
+                        "forbid at hit to f\nforbid strictly loss of hit to f for next\nforbid at to f\nforbid loss to f\nforbid at in [1] to f\n"
                         "parameter w: f32[3] = normal(std = 1) { decay = false }\nmonitor { every = 1 epochs }\n");
   assert_int_equal(p.diags->n, 0);
   const Ast *n = decl(&p, 1);
@@ -153,12 +154,20 @@ static void shape_proofs(void **state) {
   assert_null(n->text);
   assert_name(n->kids[0], "otherwise");
   assert_null(n->kids[2]);
-  n = decl(&p, 4);
+  static const struct { const char *name; ForbidAbout about; } about[] = {{"hit", FORBID_AT}, {"hit", FORBID_LOSS}, {"at", FORBID_DATA}, {"loss", FORBID_DATA}};
+  for (uint32_t i = 0; i < 4; i++) { /* `at` and `loss` may be names of classes */
+    n = decl(&p, 4 + i);
+    assert_int_equal((int)n->num, about[i].about);
+    assert_name(n->kids[0], about[i].name);
+  }
+  assert_string_equal(decl(&p, 5)->text, "strictly");
+  assert_int_equal((int)decl(&p, 8)->num, FORBID_DATA);
+  n = decl(&p, 9);
   assert_int_equal(n->kind, AST_PARAMETER);
   assert_int_equal(n->kids[0]->kind, AST_TYPE);
   assert_int_equal(n->kids[1]->kind, AST_CALL);
   assert_int_equal(n->kids[2]->kind, AST_BLOCK);
-  n = decl(&p, 5);
+  n = decl(&p, 10);
   assert_int_equal(n->kind, AST_MONITOR);
   assert_int_equal(n->kids[0]->n_kids, 1);
   parsed_free(&p);
@@ -258,7 +267,7 @@ static void soft_keywords(void **state) {
       "gradient", "parameters", "value",    "of",     "for",      "ordered", "to",         "as",
       "carry",    "steps",      "epochs",   "tokens", "rest",     "and",     "or",         "not",
       "in",       "is",         "if",       "then",   "else",     "region",  "forbid",     "parameter",
-      "monitor",  "strictly"};
+      "monitor",  "strictly", "at"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     const char *w = words[i];
     bool hard = strchr("aonite", w[0]) && (strlen(w) <= 4) &&
