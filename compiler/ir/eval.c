@@ -34,9 +34,14 @@ static void round_by_chance(double *v, int64_t n, uint64_t seed) {
 /* The row sets of the input; those that the graph packs itself are written while it runs. */
 static int64_t (*own_sets(const Graph *g, Arena *a, const EvalInput *in))[2] {
   int64_t(*sets)[2] = (int64_t(*)[2])arena_array(a, IR_MAX_SETS, sizeof *sets);
-  for (ValueId id = 1; id < g->n; id++)
-    if (g->v[id].op == OP_RSLICE)
-      for (int k = 0; k < 2; k++) sets[g->v[id].ints[0]][k] = in->sets[g->v[id].ints[0]][k];
+  uint64_t packed = 0, given = 0;
+  for (ValueId id = 1; id < g->n; id++) {
+    if (g->v[id].op == OP_ROWLIST) packed |= (uint64_t)1 << g->v[id].ints[0];
+    for (int32_t i = 0; i < g->v[id].shape.rank; i++)
+      if (dim_is_rows(g->v[id].shape.d[i])) given |= (uint64_t)1 << dim_set(g->v[id].shape.d[i]);
+  }
+  for (int s = 1; s < IR_MAX_SETS && in->sets; s++)
+    for (int k = 0; k < 2 && (given & ~packed) >> s & 1; k++) sets[s][k] = in->sets[s][k];
   return sets;
 }
 

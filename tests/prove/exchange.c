@@ -4,6 +4,7 @@
  * computed. Where the proof says `none`, next values and states must be equal to the last bit. What it says is reached and
  * never moved is counted: at most --alarms percent of the cells (default: any). Each kind gets SOUND trials; those up to N
  * are for cells that are said to be reached and have not moved yet. */
+#include "call_eval.h"
 #include "compiler.h"
 #include "ops.h"
 #include <math.h>
@@ -22,6 +23,7 @@ typedef struct Case {
   Proof *proof;
   Graph *g;
   uint64_t state;
+  CallEval *calls;
   EvalInput in;           /* all but columns and rows */
   double **pool;          /* [column] POOL rows */
   double **batch, **other; /* [column] ROWS rows */
@@ -138,7 +140,10 @@ static void set_inputs(Case *x) {
   for (uint32_t i = 0; i < p->n_scalars; i++) scalars[i] = p->scalars[i].value;
   for (int32_t i = 0; i < POOL; i++) datum[i] = 3 * i + 5;
   x->in = (EvalInput){.params = params, .states = states, .scalars = scalars, .datum = datum, .step = 3, .total_steps = 9,
-                      .steps_per_epoch = 3, .seed = p->seed};
+                      .steps_per_epoch = 3, .seed = p->seed, .call = call_eval_run};
+  RtError e = {0};
+  x->in.call_ctx = x->calls = call_eval_open(x->a, p, scalars, &e);
+  if (!x->calls) fprintf(stderr, "%s: %s\n", x->path, e.message), exit(1);
   x->pool = ARENA_NEWS(x->a, double *, p->n_columns + 1), x->batch = ARENA_NEWS(x->a, double *, p->n_columns + 1);
   x->other = ARENA_NEWS(x->a, double *, p->n_columns + 1);
   for (uint32_t c = 0; c < p->n_columns; c++) {
@@ -345,6 +350,7 @@ static bool check_spec(const char *path, int n, uint64_t seed) {
     for (int64_t i = 0; i < POOL * x.places; i++) x.pool_kind[i] = place_kind(&x, r, i / x.places, i % x.places);
     for (uint32_t k = 0; ok && k < x.proof->n_kinds; k++) ok = check_kind(&x, n, k);
   }
+  call_eval_close(x.calls);
   arena_destroy(x.a);
   return ok;
 }

@@ -92,6 +92,13 @@ train watched.route watched --audit 3
 same_tensors "$(weights_of t1)" "$(weights_of watched)"
 is_json watched/audit.jsonl lines
 
+# the proof: elements of a sum stand for themselves, a statistic mixes all rows
+sed 's/^loss/forbid small to z.high.made_by\n&/; /^regularize mixed/d; s/^regularize fourth.*/regularize fourth = calls.quartic(z, k = k) { gradient = routed }/' spec.route >span.route
+expect 0 prove span.route
+sed 's/^regularize fourth.*/regularize fourth = calls.covary(z[0 .. 9], z[9 .. 19]) { gradient = routed }/' span.route >reduce.route
+expect 1 prove reduce.route
+says 'reduces over the batch in `covary`'
+
 # what is called: two span regularizers of values and two of parameters, two statistics, two gates: values and gradients; a schedule
 expect 0 run spec.route --dump=llvm --stop-after=llvm
 train_calls=$(awk '/^define .*@routec_train\(/ { on = 1 } on && /call void %call[0-9]*\(/ { n++ } on && /^}/ { on = 0 } END { print n + 0 }' "$work/.out")
