@@ -59,6 +59,7 @@ foreach(folder good bad)
   endforeach()
 endforeach()
 add_dependencies(test_check_plugin good_formulas)
+routec_script_test(plugins.abi 120 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/abi.sh)
 routec_script_test(plugins.refused 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/refused.sh)
 set_property(TEST plugins.refused APPEND PROPERTY ENVIRONMENT "BAD_PLUGINS=${PROJECT_BINARY_DIR}/tests/bad_plugins")
 

@@ -19,7 +19,8 @@
  *           give the same bits
  *
  * Growing: every struct that is passed by pointer begins with its size; fields are only appended, with a higher minor
- * version. A field is there if the other side's struct reaches past it: ROUTE_HAS. */
+ * version. A field is there if the other side's struct reaches past it: ROUTE_HAS. RouteAbi, RouteView and RouteInsn
+ * never grow; an op's tables of inputs and parameters name the size of their rows. */
 #ifndef ROUTE_PLUGIN_H
 #define ROUTE_PLUGIN_H
 #include <stdbool.h>
@@ -97,7 +98,7 @@ typedef struct RoutePlugin {
   const RouteOp *const *ops;            /* NULL-terminated */
 } RoutePlugin;
 
-/* Rows lie ld elements apart (ld >= cols). Exactly one of x and label is set. */
+/* Rows lie ld elements apart (ld >= cols). Exactly one of x and label is set. Passed in arrays, so this struct never grows. */
 typedef struct RouteView {
   uint32_t size;
   uint32_t reserved;
@@ -108,8 +109,9 @@ typedef struct RouteView {
 
 /* ---- route.expr/1: a postfix formula ------------------------------------------------------------------------------- */
 /* A value has rows and units (an input), units only (an input of one row that is the same for all data: a vector of
- * parameters), rows only, or neither (a number). Operands of different kinds are stretched. A regularizer's formula ends with one number, a gate's with rows, with units or without; a schedule's with
- * a number made of parameters and clocks. */
+ * parameters), rows only (labels), or neither (a number). Operands of different kinds are stretched. A regularizer's
+ * formula ends with one number, a gate's with rows, with units or without; a schedule's with a number made of parameters
+ * and clocks. Every instruction with RANDOM draws anew. */
 #define ROUTE_EXT_EXPR "route.expr/1"
 typedef enum RouteExprOp {
   ROUTE_X_END,
@@ -165,7 +167,7 @@ typedef struct RouteSpan {
 } RouteSpan;
 
 /* ---- route.reduce/1: regularizers over the batch, of one input or of several ------------------------------------------ */
-/* All inputs have the same rows. partial() of each tile of rows into an accumulator that was zeroed, merged in a fixed order, then finish(), then
+/* All inputs have the same rows (a vector of parameters comes repeated). partial() of each tile of rows into an accumulator that was zeroed, merged in a fixed order, then finish(), then
  * the gradient, tile by tile: in[] are then the rows of a tile, and acc is what finish() left. */
 #define ROUTE_EXT_REDUCE "route.reduce/1"
 typedef struct RouteReduce {
@@ -190,8 +192,8 @@ typedef struct RouteKey {
   const int32_t *datum;    /* [row] number of the datum */
   const int32_t *position; /* [row] of the row in its datum */
 } RouteKey;
-/* Rows are independent of one another. An input that is the same for all data comes as one row, in[i].rows == 1; all others
- * have the rows of the tile, as y and key have. */
+/* Rows are independent of one another. Every input has the rows of the tile, as y and key have: one that is the same for all
+ * data comes repeated. */
 #define ROUTE_EXT_GATE "route.gate/1"
 typedef struct RouteGate {
   uint32_t size;
