@@ -60,6 +60,8 @@ foreach(folder good bad)
 endforeach()
 add_dependencies(test_check_plugin good_formulas)
 routec_script_test(plugins.abi 120 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/abi.sh)
+routec_script_test(plugins.nan 120 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/nan.sh)
+set_property(TEST plugins.nan APPEND PROPERTY ENVIRONMENT "GOOD_PLUGINS=${PROJECT_BINARY_DIR}/tests/good_plugins")
 routec_script_test(plugins.refused 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/refused.sh)
 set_property(TEST plugins.refused APPEND PROPERTY ENVIRONMENT "BAD_PLUGINS=${PROJECT_BINARY_DIR}/tests/bad_plugins")
 
