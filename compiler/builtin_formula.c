@@ -212,6 +212,11 @@ static Val *finish(Formula *f) {
 }
 
 Val *formula_lower(OpCall *c, const RouteExpr *x) {
+  char why[600]; /* once more: nothing but its word says that the plugin gives the same formula each time */
+  if (!rt_formula_verify(c->op, x, why, sizeof why)) {
+    err(c->e->m, E0539, c->span, c->use->shown, why);
+    return val_poison(c->e, c->span);
+  }
   Formula *f = ARENA_NEW(c->e->m->a, Formula);
   f->c = c, f->g = c->e->g;
   for (f->insn = x->code; f->insn->op != ROUTE_X_END; f->insn++, f->at++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * program.c -- a Program as text, and its checker. */
 #include "compiler.h"
+#include "route_plugin.h"
 #include <math.h>
 #include <string.h>
 
@@ -203,6 +204,20 @@ static void print_expect(const ProgExpect *x, FILE *f) {
   fputc('\n', f);
 }
 
+static void print_calls(const Program *p, FILE *f) {
+  static const char *const abilities[] = {[CALL_SPAN] = "span", [CALL_REDUCE] = "reduce", [CALL_GATE] = "gate", [CALL_SCHEDULE] = "schedule"};
+  for (uint32_t i = 0; i < p->n_plugins; i++)
+    fprintf(f, "plugin %u %s %s%s\n", i, p->plugins[i].name, p->plugins[i].version, p->plugins[i].path ? "" : " built-in");
+  for (uint32_t i = 0; i < p->n_calls; i++) {
+    const ProgCall *c = &p->calls[i];
+    fprintf(f, "call %u plugin %u %s %s", i, c->plugin, c->op->name, abilities[c->ability]);
+    for (uint32_t k = 0; k < c->n_params; k++)
+      if (c->params[k].scalar >= 0) fprintf(f, " scalar %d", c->params[k].scalar);
+      else fprintf(f, " %.17g", c->params[k].value);
+    fprintf(f, " stream %016llx\n", (unsigned long long)c->stream);
+  }
+}
+
 void program_print(const Program *p, FILE *f) {
   fprintf(f, "program %s seed %llu\n", p->title, (unsigned long long)p->seed);
   print_data(p, f);
@@ -216,6 +231,7 @@ void program_print(const Program *p, FILE *f) {
     if (p->gates[i].origin >= 0) fprintf(f, " origin %d", p->gates[i].origin);
     fputc('\n', f);
   }
+  print_calls(p, f);
   print_optim(p, f);
   print_train(p, f);
   for (uint32_t i = 0; i < p->n_evals; i++) print_eval(p, &p->evals[i], f);

@@ -32,6 +32,19 @@ expect 0 check good.route --plugin-path "there:here"
 ROUTEC_PLUGIN_PATH=there:$PWD/here expect 0 check good.route
 mv here/bad.so libbad.so
 expect 0 check good.route
+# declarations in files that are used or extended
+printf 'edition 1\nplugin bad { version = "^1" }\nplugin l1\ndef penalty(v) = bad(v) + bad.bad(v)\n' >lib.route
+printf 'edition 1\nextend "base.route"\nuse "lib.route" as lib\nregularize r = lib.bad(z) + lib.penalty(z) + lib.l1.l1_sum(z)\n' >user.route
+expect 0 check user.route
+printf 'edition 1\nextend "good.route"\nreplace bad.version = "^2"\nreplace bad.sha256 = "%064d"\n' 0 >variant.route
+expect 5 check variant.route
+says "variant.route:4"
+printf 'edition 1\nextend "good.route"\nreplace plugin bad { version = "^2" }\n' >variant.route
+expect 5 check variant.route
+says "E0533"
+printf 'edition 1\nextend "good.route"\ndrop bad\n' >variant.route
+expect 1 check variant.route
+says "unknown function or module \`bad\`"
 echo >>libbad.so # the same program, another file
 expect 5 check good.route
 says "E0532"

@@ -140,6 +140,67 @@ static void test_range(void **state) {
   jig_close(&j);
 }
 
+/* ---- ops that are called: tests/plugins/good/every.c ---- */
+#define EVERY(body)                                                                                                  \
+  "edition 1\nplugin every { path = \"" TEST_BUILD "/tests/good_plugins/every.so\" }\nparam p: real = 1.5\n"         \
+  "data d { source = csv(\"d.csv\", x = 0 .. 5, y = 5)\n x: f32[5] = source.x\n y: int in 0 ..= 3 = source.y }\n"   \
+  "parameter v: f32[5] = 0\n" body "\noptimize sgd(lr = every.line(weight = 0.1))\ntrain 3 steps { batch = 4 }\n"
+
+static const Value *call_of(const Graph *g, uint32_t call) {
+  for (ValueId i = 1; i < g->n; i++)
+    if (g->v[i].op == OP_CALL && g->v[i].ints[0] == (int64_t)call) return &g->v[i];
+  fail_msg("there is no call %u", call);
+  return NULL;
+}
+
+static void test_calls(void **state) {
+  (void)state;
+  Jig j = jig_spec(EVERY("model { g = every.pick(x * v, y, weight = 2 * p)\n f = every.few(v, y, power = 3) }\n"
+                         "loss l = mean(g) * mean(f)\nregularize r = every.sum(v, weight = p, power = 2) + every.square(g)\n"
+                         "regularize s = every(v)\nevaluate q { on = d.train; m = mean(g) * mean(f) }\n"));
+  const Graph *g = j.p->step;
+  assert_int_equal(j.p->n_plugins, 1);
+  assert_string_equal(j.p->plugins[0].name, "every");
+  assert_true(j.p->plugins[0].path[0] == '/' && strlen(j.p->plugins[0].sha256) == 64);
+  assert_int_equal(j.p->n_calls, 5); /* the evaluation's gates are the step's; `every` is a formula */
+  static const CallAbility abilities[] = {CALL_GATE, CALL_GATE, CALL_SPAN, CALL_REDUCE, CALL_SCHEDULE};
+  for (uint32_t i = 0; i < 5; i++) assert_int_equal(j.p->calls[i].ability, abilities[i]);
+  const ProgCall *pick = &j.p->calls[0], *sum = &j.p->calls[2];
+  assert_true(pick->params[0].scalar == -1 && pick->params[0].value == 3); /* computed: `p` is structural for it */
+  assert_true(sum->params[0].value == 1.5 && sum->params[1].value == 2 && pick->params[1].value == 1);
+  assert_true(pick->stream != sum->stream && pick->stream != 0);
+  const Value *few = call_of(g, 1), *value = call_of(g, 0);
+  const Shape one = shape_of(2, DIM_ROWS, 1), two = shape_of(2, DIM_ROWS, 2), all = shape_of(2, DIM_ROWS, 5);
+  assert_true(shape_equal(&value->shape, &one) && shape_equal(&few->shape, &two));
+  assert_int_equal(g->v[few->args[0]].op, OP_STOP); /* it gives no gradient */
+  assert_true(shape_equal(&g->v[few->args[0]].shape, &all)); /* a vector is repeated along the rows */
+  assert_true(g->v[value->args[0]].op != OP_STOP && g->v[value->args[1]].dtype == DT_I32);
+  jig_close(&j);
+  j = jig_spec(EVERY("loss l = mse(x, v)\nregularize r = every.sum(v, weight = p)\n"));
+  assert_true(j.p->calls[0].params[0].scalar == 0 && j.p->n_scalars == 1 && j.p->scalars[0].lo == 0 && j.p->scalars[0].hi == 10);
+  jig_close(&j);
+}
+
+static void test_calls_refused(void **state) {
+  (void)state;
+  static const struct { DiagCode code; const char *body; } bad[] = {
+      {E0535, "loss l = mse(x, v)\nregularize r = every.sum(v, weight = ramp(0, 1, over = all))\n"},
+      {E0536, "model { w = reshape(v, [5, 1])\n g = every.pick(w, y) }\nloss l = mse(g, g)\n"},
+      {E0539, "model { g = every.few(x, y) }\nloss l = mse(g, g)\n"},
+      {E0538, "loss l = mse(x, v)\nevaluate q { on = d.train; m = every.line() * mse(x, v) }\n"},
+      {E0302, "loss l = mse(x, v)\nregularize r = every.square(y is yes)\n"}};
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    Arena *a = arena_create();
+    Jig j = jig_open(arena_printf(a, EVERY("%s"), bad[i].body), NULL, 0);
+    if (!jig_says(&j, bad[i].code)) {
+      diags_print_text(j.diags, stderr, false);
+      fail_msg("%s is not said of %s", diag_code_name(bad[i].code), bad[i].body);
+    }
+    jig_close(&j);
+    arena_destroy(a);
+  }
+}
+
 static void test_versions(void **state) {
   (void)state;
   static const struct { const char *range; bool ok; } rows[] = {
@@ -166,6 +227,7 @@ static void test_versions(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_instructions), cmocka_unit_test(test_random), cmocka_unit_test(test_refused),
-                                     cmocka_unit_test(test_range), cmocka_unit_test(test_versions)};
+                                     cmocka_unit_test(test_range),
+                                     cmocka_unit_test(test_calls), cmocka_unit_test(test_calls_refused), cmocka_unit_test(test_versions)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,6 +81,13 @@ static void gate_grad(const void *state, const RouteView *in, const RouteKey *ke
 }
 static const RouteGate gate = {sizeof gate, 0, units, gate_value, gate_grad};
 
+/* As many units as `power` says but one: none for 1. No gradient. */
+static size_t few_units(const double *values, const size_t *cols) {
+  (void)cols;
+  return (size_t)values[1] - 1;
+}
+static const RouteGate few = {sizeof few, 0, few_units, gate_value, NULL};
+
 static double schedule_value(const void *state, const RouteClock *clock) {
   return ((const State *)state)->weight * clock->step / (clock->total_steps > 0 ? clock->total_steps : 1);
 }
@@ -91,12 +98,13 @@ static const void *extension(const RouteOp *self, const char *id) {
   if (!strcmp(self->name, "sum") && !strcmp(id, ROUTE_EXT_SPAN)) return &span;
   if (!strcmp(self->name, "square") && !strcmp(id, ROUTE_EXT_REDUCE)) return &reduce;
   if (!strcmp(self->name, "pick") && !strcmp(id, ROUTE_EXT_GATE)) return &gate;
+  if (!strcmp(self->name, "few") && !strcmp(id, ROUTE_EXT_GATE)) return &few;
   return !strcmp(self->name, "line") && !strcmp(id, ROUTE_EXT_SCHEDULE) ? (const void *)&schedule : NULL;
 }
 #define OP(kind, name, n_inputs)                                                                                     \
   {sizeof(RouteOp), kind, name, "a test", inputs, params, n_inputs, 2, sizeof(RouteInput), sizeof(RouteParam), create, extension}
 static const RouteOp table[] = {OP(ROUTE_REGULARIZER, "every", 1), OP(ROUTE_REGULARIZER, "sum", 1), OP(ROUTE_REGULARIZER, "square", 1),
-                                OP(ROUTE_GATE, "pick", 2), OP(ROUTE_SCHEDULE, "line", 0)};
-static const RouteOp *const ops[] = {&table[0], &table[1], &table[2], &table[3], &table[4], NULL};
+                                OP(ROUTE_GATE, "pick", 2), OP(ROUTE_GATE, "few", 2), OP(ROUTE_SCHEDULE, "line", 0)};
+static const RouteOp *const ops[] = {&table[0], &table[1], &table[2], &table[3], &table[4], &table[5], NULL};
 static const RoutePlugin plugin = {sizeof plugin, ROUTE_ABI_INIT, "every", "1.0.0", "Apache-2.0", ops};
 ROUTE_EXPORT const RoutePlugin *ROUTE_PLUGIN_ENTRY(void) { return &plugin; }
