@@ -13,8 +13,8 @@ for t in $grows; do sed -i "s/^} Route$t;/  double appended[3];\n} Route$t;/" gr
 [ "$(grep -c 'double appended\[3\];' grown/route_plugin.h)" = "$(wc -w <<<"$grows")" ] || fail "not every struct could be grown"
 grep -q 'ROUTE_ABI_MINOR 1' grown/route_plugin.h || fail "the minor version could not be raised"
 build_host() { # build_host FOLDER_OF_HEADER OUTPUT
-  "$cc" -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -I"$1" -I"$ROUTEC_ROOT/runtime" "$here/abi_host.c" "$ROUTEC_ROOT"/runtime/plugin*.c \
-    "$ROUTEC_ROOT/runtime/error.c" -o "$2" -ljansson -lmd -ldl -lm -lpthread >log 2>&1 || { cat log; fail "the host does not compile"; }
+  "$cc" -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -I"$1" -I"$ROUTEC_ROOT/runtime" "$here/abi_host.c" \
+    "$ROUTEC_ROOT"/runtime/{plugin,plugin_verify,plugin_formula,error}.c -o "$2" -ljansson -lmd -ldl -lm -lpthread >log 2>&1 || { cat log; fail "the host does not compile"; }
 }
 build_plugin() { # build_plugin FOLDER_OF_HEADER OUTPUT
   "$cc" -std=gnu11 -O1 -shared -fPIC -I"$1" "$here/good/every.c" -o "$2" -lm || fail "the plugin does not compile"
