@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_gate.c -- gates: a value of the model by which branches are mixed, with policies of its own for the forward pass of
- * training, the gradient, and evaluations. A gate acts where its value gets a path: what stands in its place goes to all
- * readers, the loss of its own reads what was there before. Its gradient policy is a route at that place. */
+ * check_gate.c -- gates: a value of the model by which branches are mixed, with policies of its own for the
+ * forward pass of training, the gradient, and evaluations. A gate acts where its value gets a path: what
+ * stands in its place goes to all readers, the loss of its own reads what was there before. Its gradient
+ * policy is a route at that place. */
 #include "builtin_impl.h"
 #include "model.h"
 #include "fault.h"
@@ -40,15 +41,21 @@ static void policy_as_route(Model *m, Gate *gate, const Ast *set, bool stop) {
 
 static void gate_gradient(Model *m, Gate *gate) {
   static const char *const words[] = {"pass", "stop"};
-  const Ast *set = gate->gradient, *policy = ast_kid(set, 0), *word = ast_is(policy, AST_POLICY) ? policy->kids[0] : policy;
+  const Ast *set = gate->gradient, *policy = ast_kid(set, 0),
+            *word = ast_is(policy, AST_POLICY) ? policy->kids[0] : policy;
   if (!set) return;
   if (ast_is_name(word, "stop")) policy_as_route(m, gate, set, true);
   else if (!ast_is_name(word, "pass")) {
     const char *text = word ? ast_source_text(m, word) : "";
-    diag_choices(m, err(m, E0201, word ? word->span : set->span, "value of `gradient`", text), text, words, 2);
+    diag_choices(m, err(m, E0201, word ? word->span : set->span, "value of `gradient`", text), text, words,
+                 2);
   } else if (ast_is(policy, AST_POLICY)) {
     if (policy->kids[1]) policy_as_route(m, gate, set, false);
-    else diag_help(m->diags, err(m, E0364, policy->span, gate->decl->name, "`pass for` names what `gradient` lets pass anyway"), "name what it stops: `stop for ...`");
+    else
+      diag_help(
+          m->diags,
+          err(m, E0364, policy->span, gate->decl->name, "`pass for` names what `gradient` lets pass anyway"),
+          "name what it stops: `stop for ...`");
   }
 }
 
@@ -58,13 +65,16 @@ static bool gate_settings(Model *m, const Gate *gate, const Ast *block) {
   bool ok = block_check_keys(m, block, "a gate", keys, 7);
   for (uint32_t i = 0; ok && i < block->n_kids; i++) {
     const Ast *set = block->kids[i], *v = ast_kid(set, 0);
-    if (!v || ast_is(v, AST_BLOCK)) err(m, E0406, set->span, arena_printf(m->a, "`%s`", set->text), "a value"), ok = false;
+    if (!v || ast_is(v, AST_BLOCK))
+      err(m, E0406, set->span, arena_printf(m->a, "`%s`", set->text), "a value"), ok = false;
     else if (ast_is(v, AST_POLICY) && strcmp(set->text, "gradient") != 0) {
       const bool weights = !strcmp(set->text, "train") || !strcmp(set->text, "deploy");
       if (weights && !v->kids[2]) continue;
       const Ast *tail = weights ? v->kids[2] : v->kids[v->kids[1] ? 1 : 2];
       err(m, E0364, tail->span, gate->decl->name,
-          arena_printf(m->a, weights ? "`%s` takes no `for`: all losses see the same weights" : "`%s` takes one value", set->text));
+          arena_printf(
+              m->a, weights ? "`%s` takes no `for`: all losses see the same weights" : "`%s` takes one value",
+              set->text));
       ok = false;
     }
   }
@@ -91,7 +101,8 @@ void check_gates(Model *m) {
     gate->weight = block_setting(block, "weight"), gate->deploy = block_setting(block, "deploy");
     if (!gate_settings(m, gate, block)) continue;
     if (!value) {
-      Diag *g = err(m, E0406, gate->decl->ast->name_span, arena_printf(m->a, "gate `%s`", gate->decl->name), "`value`");
+      Diag *g = err(m, E0406, gate->decl->ast->name_span, arena_printf(m->a, "gate `%s`", gate->decl->name),
+                    "`value`");
       diag_help(m->diags, g, "name the weights that it has policies for: `value = open`");
       continue;
     }
@@ -133,7 +144,9 @@ static void does_not_fit(Elab *e, const Gate *gate, const Val *x, const Val *v, 
 static ValueId list_weights(Elab *e, const Gate *gate, const Val *list, const Val *v) {
   const Shape *s = val_shape(e, v);
   if (!has_columns(e, v) || s->d[s->rank - 1] != (int64_t)list->n_items) {
-    does_not_fit(e, gate, list, v, has_columns(e, v) ? "give one number for each of its weights" : "it has one weight: give one number");
+    does_not_fit(e, gate, list, v,
+                 has_columns(e, v) ? "give one number for each of its weights"
+                                   : "it has one weight: give one number");
     return 0;
   }
   double *w = ARENA_NEWS(e->m->a, double, list->n_items + 1);
@@ -149,9 +162,11 @@ static ValueId list_weights(Elab *e, const Gate *gate, const Val *list, const Va
 static bool is_word_misspelt(Elab *e, const Ast *a) {
   static const char *const words[] = {"same", "hard", "removed"};
   Model *m = e->m;
-  bool known = !ast_is(a, AST_NAME) || strmap_get(&e->model->entries, a->text) || strmap_get(&m->root->names, a->text) ||
-               ast_is_name(a, "true") || ast_is_name(a, "false") || ast_is_name(a, "pi");
-  for (uint32_t i = 0; i < m->data.n && !known; i++) known = strmap_get(&m->datas[i].by_name, a->text) != NULL;
+  bool known = !ast_is(a, AST_NAME) || strmap_get(&e->model->entries, a->text) ||
+               strmap_get(&m->root->names, a->text) || ast_is_name(a, "true") || ast_is_name(a, "false") ||
+               ast_is_name(a, "pi");
+  for (uint32_t i = 0; i < m->data.n && !known; i++)
+    known = strmap_get(&m->datas[i].by_name, a->text) != NULL;
   if (!known) diag_choices(m, err(m, E0201, a->span, "name", a->text), a->text, words, 3);
   return !known;
 }
@@ -173,7 +188,8 @@ static ValueId expression_weights(Elab *e, const Gate *gate, const Ast *a, const
     return 0;
   }
   if (integer) {
-    Val *like = gate_front(e, v, ir_reduce(e->g, OP_ARGMAX, v->id, (int64_t[]){val_shape(e, v)->rank - 1}, 1));
+    Val *like =
+        gate_front(e, v, ir_reduce(e->g, OP_ARGMAX, v->id, (int64_t[]){val_shape(e, v)->rank - 1}, 1));
     if (!bi_labels_fit(e, x, val_shape(e, v)->d[val_shape(e, v)->rank - 1]) ||
         !broadcast_to(e, a->span, arena_printf(e->m->a, "gate `%s`", gate->decl->name), x, like, &id))
       return 0;
@@ -181,13 +197,17 @@ static ValueId expression_weights(Elab *e, const Gate *gate, const Ast *a, const
   }
   id = val_dtype(e, x) == DT_BOOL ? ir_cast(e->g, x->id, DT_F32) : as_f32(e, x, "the weights of a gate");
   if (!id) return 0;
-  const Shape like = *val_shape(e, v), *s = &e->g->v[id].shape; /* an extent of 1 behind the data may be left out */
+  const Shape like = *val_shape(e, v),
+              *s = &e->g->v[id].shape; /* an extent of 1 behind the data may be left out */
   if (s->rank + 1 == like.rank && like.d[like.rank - 1] == 1) {
     Shape wide = *s;
     wide.d[wide.rank++] = 1;
     if (shape_equal(&wide, &like)) return ir_reshape(e->g, id, &like);
   }
-  return broadcast_to(e, a->span, arena_printf(e->m->a, "gate `%s`", gate->decl->name), val_like(e, a->span, id, x), v, &id) ? id : 0;
+  return broadcast_to(e, a->span, arena_printf(e->m->a, "gate `%s`", gate->decl->name),
+                      val_like(e, a->span, id, x), v, &id)
+             ? id
+             : 0;
 }
 
 /* What `same`, `hard`, `removed` or an expression puts in the place of v's weights; 0 after an error. */
@@ -206,8 +226,8 @@ static ValueId straight_through(Elab *e, ValueId from, ValueId to) {
   return ir_bin(g, OP_ADD, ir_un(g, OP_STOP, from), ir_bin(g, OP_SUB, to, ir_un(g, OP_STOP, to)));
 }
 
-/* `gradient` says what reaches the gate's value whatever stands in its place. Without it the weights that are the gate's own
- * let pass, others do not. */
+/* `gradient` says what reaches the gate's value whatever stands in its place. Without it the weights that are
+ * the gate's own let pass, others do not. */
 static bool passes_through(const Gate *gate, const Ast *a) {
   const bool always_stopped = gate->route.decl && !ast_is(gate->gradient->kids[0], AST_POLICY);
   return gate->gradient ? !always_stopped : ast_is_name(a, "hard");
@@ -224,10 +244,13 @@ static ValueId apply_policy(Elab *e, const Gate *gate, const Ast *set, const Val
   if (!whens) return w;
   for (uint32_t i = whens->n_kids; i-- > 0;) {
     const Val *axes = NULL;
-    ValueId c = condition_of(e, whens->kids[i], arena_printf(e->m->a, "of gate `%s`", gate->decl->name), &axes);
+    ValueId c =
+        condition_of(e, whens->kids[i], arena_printf(e->m->a, "of gate `%s`", gate->decl->name), &axes);
     if (!c) return v->id;
     cond_add(e, c, ast_source_text(e->m, whens->kids[i]), whens->kids[i]->span);
-    if (!broadcast_to(e, whens->kids[i]->span, "the condition of a gate", val_like(e, whens->kids[i]->span, c, axes), v, &c)) return v->id;
+    if (!broadcast_to(e, whens->kids[i]->span, "the condition of a gate",
+                      val_like(e, whens->kids[i]->span, c, axes), v, &c))
+      return v->id;
     out = condition_blend(e, c, w, out);
   }
   return out;
@@ -278,7 +301,8 @@ GateUse *gate_begin(Elab *e, const char *path, Val *v, Place *p) {
   const Ast *saved_ast = e->bind_ast, *saved_unnamed = e->unnamed;
   Entry *saved_entry = e->bind_entry;
   const char *saved_path = e->bind_path;
-  e->bind_ast = e->unnamed = NULL, e->bind_entry = NULL, e->bind_path = arena_printf(e->m->a, "gate %s", gate->decl->name);
+  e->bind_ast = e->unnamed = NULL, e->bind_entry = NULL,
+  e->bind_path = arena_printf(e->m->a, "gate %s", gate->decl->name);
   const Ast *set = e->training ? gate->train : e->gate_set ? e->gate_set[gate->decl->index] : NULL;
   if (!set && !e->training) set = gate->deploy;
   v->id = apply_policy(e, gate, set, v);
@@ -313,7 +337,8 @@ static void gate_missing(Elab *e, const Gate *gate) {
   if (e->broken) return;
   for (uint32_t i = 0; i < e->n_places && n < 4000; i++)
     if (gate->place.n > 1 || !strchr(e->places[i]->path, '.')) names[n++] = e->places[i]->path;
-  diag_choices(m, err(m, E0360, gate->place.span, gate->decl->name, gate->place.text), gate->place.text, names, n);
+  diag_choices(m, err(m, E0360, gate->place.span, gate->decl->name, gate->place.text), gate->place.text,
+               names, n);
 }
 
 void gates_finish(Elab *e) {
@@ -328,10 +353,12 @@ void gates_finish(Elab *e) {
       gate_missing(e, gate);
       continue;
     }
-    for (uint32_t k = 0; k < e->n_gate_uses; k++) read = read || (e->gate_uses[k]->gate == gate && live[e->gate_uses[k]->place->value]);
+    for (uint32_t k = 0; k < e->n_gate_uses; k++)
+      read = read || (e->gate_uses[k]->gate == gate && live[e->gate_uses[k]->place->value]);
     for (uint32_t k = 0; k < m->evals.n && !set; k++) {
       const Ast *block = ast_kid(m->evals.v[k]->ast, 0);
-      for (uint32_t j = 0; block && j < block->n_kids; j++) set = set || (ast_is(block->kids[j], AST_SET) && !strcmp(block->kids[j]->text, gate->decl->name));
+      for (uint32_t j = 0; block && j < block->n_kids; j++)
+        set = set || (ast_is(block->kids[j], AST_SET) && !strcmp(block->kids[j]->text, gate->decl->name));
     }
     if (m->walk || e->broken || gate->decl->ast->span.file != m->spec_file) continue;
     if (!read) err(m, W0320, gate->decl->ast->name_span, gate->decl->name);
@@ -343,12 +370,14 @@ void gate_record(Elab *e, const Gate *gate, int32_t origin) {
   Program *p = e->m->p;
   for (uint32_t i = 0; i < e->n_gate_uses; i++)
     if (e->gate_uses[i]->gate == gate) {
-      *PUSH(e->m->a, p->gates, p->n_gates) = (ProgGate){gate->decl->name, e->gate_uses[i]->place->path, origin, gate->decl->ast->span};
+      *PUSH(e->m->a, p->gates, p->n_gates) =
+          (ProgGate){gate->decl->name, e->gate_uses[i]->place->path, origin, gate->decl->ast->span};
       return;
     }
 }
 
-/* Every parameter that the gate's value is computed from, through `stop` too: who moves them moves the gate. */
+/* Every parameter that the gate's value is computed from, through `stop` too: who moves them moves the gate.
+ */
 void gate_region(Elab *e, uint32_t gate, bool *params) {
   for (uint32_t i = 0; i < e->n_gate_uses; i++) {
     if (e->gate_uses[i]->gate != &e->m->gate[gate]) continue;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_gate_loss.c -- the terms of a gate's own loss: cross entropy of its weights against a target, from logits where the
- * graph shows them. */
+ * check_gate_loss.c -- the terms of a gate's own loss: cross entropy of its weights against a target, from
+ * logits where the graph shows them. */
 #include "builtin_impl.h"
 #include "model.h"
 #include "fault.h"
@@ -15,7 +15,9 @@ static ValueId viewed(Elab *e, ValueId id, ValueId x) {
   return ir_make(e->g, v->op, v->span, &x, 1, v->ints, v->n_ints, v->num, &v->shape, DT_NONE);
 }
 
-static bool is_view(Op op) { return op == OP_RESHAPE || op == OP_BCAST || op == OP_SLICE || op == OP_TRANSPOSE; }
+static bool is_view(Op op) {
+  return op == OP_RESHAPE || op == OP_BCAST || op == OP_SLICE || op == OP_TRANSPOSE;
+}
 
 /* x where id is sigmoid(x) or a view of it; else 0. */
 static ValueId logits_of(Elab *e, ValueId id) {
@@ -68,8 +70,11 @@ static Val *choice_terms(Elab *e, const Gate *gate, const Val *v, Val *target) {
   ValueId lp = log_softmax_of(e, v->id), index;
   if (!lp) lp = log_clamped(e, v->id);
   Val *like = gate_front(e, v, ir_reduce(g, OP_SUM, lp, (int64_t[]){last}, 1));
-  if (!bi_labels_fit(e, target, s.d[last]) || !broadcast_to(e, target->span, target_text(e, gate), target, like, &index)) return NULL;
-  ValueId picked = ir_where(g, bi_is_label(e, target->span, index, s.d[last]), lp, f32_const(e, target->span, 0));
+  if (!bi_labels_fit(e, target, s.d[last]) ||
+      !broadcast_to(e, target->span, target_text(e, gate), target, like, &index))
+    return NULL;
+  ValueId picked =
+      ir_where(g, bi_is_label(e, target->span, index, s.d[last]), lp, f32_const(e, target->span, 0));
   return gate_front(e, v, ir_un(g, OP_NEG, ir_reduce(g, OP_SUM, picked, (int64_t[]){last}, 1)));
 }
 
@@ -86,9 +91,11 @@ static Val *distribution_terms(Elab *e, const Gate *gate, const Val *v, Val *tar
 
 /* Terms of v's shape, each weight a question of its own. */
 static Val *separate_terms(Elab *e, const Gate *gate, const Val *v, Val *target) {
-  ValueId t = val_dtype(e, target) == DT_BOOL ? ir_cast(e->g, target->id, DT_F32) : as_f32(e, target, target_text(e, gate));
+  ValueId t = val_dtype(e, target) == DT_BOOL ? ir_cast(e->g, target->id, DT_F32)
+                                              : as_f32(e, target, target_text(e, gate));
   if (!t || (val_dtype(e, target) == DT_I32 && !bi_labels_fit(e, target, 2))) return NULL;
-  if (!broadcast_to(e, target->span, target_text(e, gate), val_like(e, target->span, t, target), v, &t)) return NULL;
+  if (!broadcast_to(e, target->span, target_text(e, gate), val_like(e, target->span, t, target), v, &t))
+    return NULL;
   return val_like(e, target->span, binary_terms(e, v->id, t), v);
 }
 
@@ -115,13 +122,14 @@ static Val *terms_of(Elab *e, const Gate *gate, const GateUse *use) {
     s.rank--;
     v = gate_front(e, v, ir_reshape(e->g, v->id, &s));
     Shape ts = *val_shape(e, t);
-    if (ts.rank == s.rank + 1 && ts.d[ts.rank - 1] == 1) ts.rank--, t = gate_front(e, t, ir_reshape(e->g, t->id, &ts));
+    if (ts.rank == s.rank + 1 && ts.d[ts.rank - 1] == 1)
+      ts.rank--, t = gate_front(e, t, ir_reshape(e->g, t->id, &ts));
     Val *one = separate_terms(e, gate, v, t);
     return one ? mean_unnamed(e, one) : NULL;
   }
   const bool columns = s.rank > 1 && !v->axis[s.rank - 1];
   const Dtype type = val_dtype(e, t);
-  Val *x = columns && type == DT_I32   ? choice_terms(e, gate, v, t)
+  Val *x = columns && type == DT_I32    ? choice_terms(e, gate, v, t)
            : columns && type != DT_BOOL ? distribution_terms(e, gate, v, t)
                                         : separate_terms(e, gate, v, t);
   return x ? mean_unnamed(e, x) : NULL;
