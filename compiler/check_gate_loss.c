@@ -108,13 +108,34 @@ static Val *mean_unnamed(Elab *e, Val *v) {
   return n ? reduce_val(e, v->span, v, OP_SUM, axes, n, true) : v;
 }
 
+/* A number that is known now: the branch, of several; else a weight. Poison after an error. */
+static Val *constant_target(Elab *e, Val *t, double high, bool columns) {
+  if (t->kind == VAL_BOOL) return as_tensor(e, t, "a target");
+  if (t->kind != VAL_NUM) return t;
+  if (!(t->num >= 0 && t->num <= high)) {
+    err(e->m, E0336, t->span, "`target`", number_text(e->m->a, t->num), "0", number_text(e->m->a, high));
+    return val_poison(e, t->span);
+  }
+  if (!columns || !t->is_int) return as_tensor(e, t, "a target");
+  const ValueId id = as_i32(e, t, "a target");
+  return id ? val_tensor(e, t->span, id) : val_poison(e, t->span);
+}
+
+/* An entry for each of n weights along its last axis. */
+static bool has_entries(Elab *e, const Val *t, int64_t n) {
+  const Shape *s = val_shape(e, t);
+  return s->rank > 0 && s->d[s->rank - 1] == n && !t->axis[s->rank - 1];
+}
+
 static Val *terms_of(Elab *e, const Gate *gate, const GateUse *use) {
   const ValueId own = fault("gate-loss-behind-policy") ? use->place->value : use->own;
   Val *v = val_like(e, use->val->span, own, use->val), *t = elab(e, e->model, gate->target->kids[0]);
   Shape s = *val_shape(e, v);
   if (val_bad(t)) return NULL;
-  if (t->kind == VAL_BOOL || t->kind == VAL_NUM) t = as_tensor(e, t, target_text(e, gate));
-  if (t->kind != VAL_TENSOR) {
+  const bool columns = s.rank > 1 && s.d[s.rank - 1] > 1 && !v->axis[s.rank - 1];
+  t = constant_target(e, t, columns ? (double)s.d[s.rank - 1] - 1 : 1, columns);
+  if (val_bad(t)) return NULL;
+  if (t->kind != VAL_TENSOR || (columns && val_dtype(e, t) != DT_I32 && !has_entries(e, t, s.d[s.rank - 1]))) {
     err(e->m, E0362, t->span, gate->decl->name, val_text(e, t), val_text(e, v));
     return NULL;
   }
@@ -127,7 +148,6 @@ static Val *terms_of(Elab *e, const Gate *gate, const GateUse *use) {
     Val *one = separate_terms(e, gate, v, t);
     return one ? mean_unnamed(e, one) : NULL;
   }
-  const bool columns = s.rank > 1 && !v->axis[s.rank - 1];
   const Dtype type = val_dtype(e, t);
   Val *x = columns && type == DT_I32    ? choice_terms(e, gate, v, t)
            : columns && type != DT_BOOL ? distribution_terms(e, gate, v, t)

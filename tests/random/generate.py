@@ -502,6 +502,34 @@ class Generator:
             self.regs.append(dict(name='reg%d' % i, kind=kind, args=[at], n=self.shape[at][-1], weight=self.r.choice([0.01, 0.1]),
                                   routed=self.chance(0.5)))
 
+    # ---- gates ----
+    def gates(self):
+        """Policies of the weights of some mixes. They have a stream of their own: the rest of a program does not depend on them."""
+        self.r, saved = random.Random(104729 * self.seed), self.r
+        out, taken = [], set()
+        names = [n for o in self.losses + self.regs if o['routed'] for n in origins_of(o)]
+        for s in [s for s in self.body if s['op'] == 'mix']:
+            place = s['args'][0]
+            if place in taken or self.chance(0.4):
+                continue
+            taken.add(place)
+            at, n = self.has_positions(place), len(s['names']) if s.get('select') else 1
+            when = lambda: [self.useful_cond(at) for _ in range(self.r.randint(1, 2))]
+            gate = dict(name='gate%d' % len(out), value=place, n=n, shape=self.shape[place], train=None, gradient=None, target=None, routed=True)
+            if self.chance(0.5):
+                values = ['0.25'] + ([] if self.smooth else ['hard', 'hard']) + (['choice'] if n > 1 else [])
+                gate['train'] = dict(value=self.r.choice(values), cond=self.useful_cond(at), when=when() if self.chance(0.5) else [])
+            if self.chance(0.7):
+                gate['gradient'] = dict(word=self.r.choice(['stop', 'stop', 'pass']), when=when() if self.chance(0.6) else [], origins=None)
+                if gate['gradient']['word'] == 'stop' and names and self.chance(0.3):
+                    gate['gradient']['origins'] = sorted(self.r.sample(names, self.r.randint(1, len(names))))
+            if not self.fixed and self.chance(0.6):
+                gate['target'] = dict(cond=self.useful_cond(at), weight=self.r.choice([1, 0.5]), when=self.useful_cond(at) if self.chance(0.6) else None)
+            if gate['train'] or gate['gradient'] or gate['target']:
+                out.append(gate)
+        self.r = saved
+        return out
+
     def optimizer(self):
         r = self.r
         kind = r.choice(['sgd', 'sgd', 'adam', 'adam', 'adamw'])
@@ -523,7 +551,8 @@ class Generator:
         self.seen = self.observed() if self.chance(0.3) else None
         self.objectives(h)
         routes = self.routes()
-        return dict(seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, seq=self.seq, ranges=self.ranges,
+        gates = self.gates()
+        return dict(gates=gates, seed=self.seed, rows=self.rows, batch=self.batch, n_in=self.n_in, image=self.image, seq=self.seq, ranges=self.ranges,
                     reader=self.reader, modules=self.modules, model=self.body, classes=self.classes, soft={f: self.ranges[f] for f in sorted(self.soft)},
                     regions=self.regions, seen=self.seen, splits=self.splits,
                     routes=routes, losses=self.losses, regs=self.regs, optimizer=self.optimizer(), fixed=self.fixed,
@@ -624,6 +653,20 @@ def reg_text(o):
     return 'regularize %s = %s * %s { gradient = %s }\n' % (o['name'], o['weight'], call, 'routed' if o['routed'] else 'unrouted')
 
 
+def gate_text(o):
+    out, t, d, target = 'gate %s {\n  value = %s\n' % (o['name'], o['value']), o['train'], o['gradient'], o['target']
+    when = lambda conds: ' when ' + ', '.join(map(cond_text, conds)) if conds else ''
+    choice = lambda cond: 'if %s then 0 else 1' % cond_text(cond) if o['n'] > 1 else cond_text(cond)
+    if t:
+        out += '  train = %s%s\n' % (choice(t['cond']) if t['value'] == 'choice' else t['value'], when(t['when']))
+    if d:
+        out += '  gradient = %s%s%s\n' % (d['word'], when(d['when']), ' for ' + ', '.join(d['origins']) if d['origins'] else '')
+    if target:
+        out += '  target = %s\n  weight = %s\n' % (choice(target['cond']), target['weight'])
+        out += '  when = %s\n' % cond_text(target['when']) if target['when'] else ''
+    return out + '}\n'
+
+
 def data_text(p):
     name, n, t = str(p['seed']), p['n_in'], p['seq'][0] if p['seq'] else 0
     fields = ['x'] + sorted(p['ranges'])
@@ -662,6 +705,7 @@ def spec_text(p):
         precise = ', precision = %s' % p['seen']['precision'] if p['seen']['precision'] else ''
         out += 'class seen = observe(c0, recall = %s, no = %s%s, seed = 7)\n' % (p['seen']['recall'], p['seen']['no'], precise)
     out += ''.join(map(route_text, p['routes'])) + ''.join(map(loss_text, p['losses'])) + ''.join(map(reg_text, p['regs']))
+    out += ''.join(map(gate_text, p['gates']))
     return out + 'optimize %s\ntrain { batch = %d; for = 3 steps; log = 1 steps%s; checkpoint { every = 3 steps } }\n' % (
         p['optimizer'], p['batch'], p['group'] + p['pack'])
 

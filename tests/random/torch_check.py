@@ -100,8 +100,8 @@ class Twin:
             m = torch.where(c, row(arm['weights']), m) if c.dtype == torch.bool else c * row(arm['weights']) + (1 - c) * m
         return m
 
-    def masked(self, place, x, part=None):
-        for primitive in ('value', 'gradient'):
+    def masked(self, place, x, part=None, primitives=('value', 'gradient')):
+        for primitive in primitives:
             for route in self.p['routes']:
                 if route['place'] != place or route['primitive'] != primitive or bool(route['mix']) != bool(part):
                     continue
@@ -197,8 +197,64 @@ class Twin:
     def run(self, body, env, prefix=''):
         for s in body:
             args = [env[n] if n in env else self.fields[n] for n in s['args']]
-            env[s['out']] = self.masked(prefix + s['out'], self.value(s, prefix, args))
+            env[s['out']] = self.gated(prefix + s['out'], self.value(s, prefix, args), env)
         return env
+
+    # ---- gates ----
+    def wide(self, cond, v):
+        """A condition as a number for each datum, or position, of v's number of axes."""
+        c = self.holds(cond).to(v.dtype)
+        while c.dim() < v.dim():
+            c = c.unsqueeze(-1)
+        return c
+
+    def gated(self, place, v, env):
+        gate = next((o for o in self.p['gates'] if o['value'] == place), None)
+        if not gate:
+            return self.masked(place, v)
+        env[gate['name']] = self.masked(place, v, primitives=['gradient'])  # what its own loss reads
+        t, d, u = gate['train'], gate['gradient'], v
+        if t:
+            if t['value'] == 'hard':
+                x = F.one_hot(v.argmax(-1), gate['n']).to(v.dtype) if gate['n'] > 1 else (v > 0.5).to(v.dtype)
+            elif t['value'] == 'choice':
+                x = F.one_hot(1 - self.holds(t['cond']).long(), gate['n']).to(v.dtype)
+                x = x.unsqueeze(1) if x.dim() < v.dim() else x
+            else:
+                x = torch.full_like(v, float(t['value']))
+            passes = d['word'] == 'pass' or d['when'] or d['origins'] if d else t['value'] == 'hard'
+            x = x + (v - v.detach()) if passes else x + 0 * v.detach()
+            c = self.either(t['when'], v)
+            u = c * x + (1 - c) * v
+        if d and self.origin_name != gate['name'] and (self.origin['routed'] if d['origins'] is None else self.origin_name in d['origins']):
+            held = self.either(d['when'], v)
+            if d['word'] == 'stop':
+                u = Mask.apply(u, (1 - held).expand_as(u))
+            elif d['when']:
+                u = Mask.apply(u, held.expand_as(u))
+        return self.masked(place, u)
+
+    def either(self, conds, v):
+        if not conds:
+            return torch.ones_like(v)
+        out = torch.zeros_like(v)
+        for c in conds:
+            out = torch.maximum(out, self.wide(c, v).expand_as(v))
+        return out
+
+    def gate_loss(self, gate, env):
+        v, target = env[gate['name']], gate['target']
+        log = lambda w: w.clamp(1e-6, 1 - 1e-6).log()
+        if gate['n'] > 1:
+            index = 1 - self.holds(target['cond']).long()
+            index = index[:, None].expand(v.shape[:-1]) if index.dim() < v.dim() - 1 else index
+            e = -torch.gather(log(v), -1, index[..., None])[..., 0]
+        else:
+            w = v[..., 0] if gate['shape'] and gate['shape'][-1] == 1 else v
+            c = self.wide(target['cond'], w)
+            e = -(c * log(w) + (1 - c) * log(1 - w))
+        c = self.wide(target['when'], e).expand_as(e) if target['when'] else torch.ones_like(e)
+        return target['weight'] * (e * c).sum() / c.sum().clamp(min=1)
 
     # ---- origins ----
     def mean_over(self, e, share, weight):
@@ -250,11 +306,12 @@ class Twin:
         """{origin: loss}, {path: gradient}."""
         losses, total = {}, {}
         shapes = shapes_of(self.p)
-        for o, name in [(o, n) for o in self.p['losses'] + self.p['regs'] for n in generate.origins_of(o)]:
+        gates = [o for o in self.p['gates'] if o['target']]
+        for o, name in [(o, n) for o in self.p['losses'] + self.p['regs'] + gates for n in generate.origins_of(o)]:
             self.origin, self.origin_name = o, name
             self.free = {k: torch.tensor(v).view(shapes[k]).requires_grad_() for k, v in self.params.items()}
             env = self.run(self.p['model'], {})
-            value = self.loss(o, name, env) if 'denominator' in o else self.penalty(o, env)
+            value = self.gate_loss(o, env) if 'target' in o else self.loss(o, name, env) if 'denominator' in o else self.penalty(o, env)
             losses[name] = float(value)
             if not value.requires_grad:
                 continue

@@ -104,6 +104,8 @@ two='softmax(concat(reshape(s * x, [1]), reshape(t * x, [1])))'
 row two '' 0.25 0.25 0.375 '' "$two" -0.375
 row two_stop "$(gate 'gradient = stop when one')" 0.25 0.25 0 '' "$two"
 row two_choice "$(gate 'gradient = stop; target = label')" 0.25 0.25 0.5 '' "$two" -0.5
+row two_number "$(gate 'gradient = stop; target = 0')" 0.25 0.25 -0.5 '' "$two" 0.5
+row two_each "$(gate 'gradient = stop; target = one_hot(label, 2) > 0')" 0.25 0.25 0.5 '' "$two" -0.5
 row two_shares "$(gate 'gradient = stop; target = 0.5 * one_hot(label, 2) + 0.25')" 0.25 0.25 0.25 '' "$two" -0.25
 row two_hard "$(gate 'train = hard; gradient = stop')" 2 0 0 '' "$two"
 row two_list "$(gate 'train = [0.5, 0]')" 0.5 0 0 '' "$two"
