@@ -34,7 +34,7 @@ const char *driver_own_folder(Arena *a) {
 }
 
 /* Where plugins are looked for, behind the folder of the file that declares them. */
-static const char *const *plugin_folders(Arena *a, const char *option) {
+const char *const *driver_plugin_folders(Arena *a, const char *option) {
   const char *environment = getenv("ROUTEC_PLUGIN_PATH"), *own = driver_own_folder(a);
   const char *lists[] = {option, environment, own ? arena_printf(a, "%s/../" ROUTEC_LIBDIR "/routec/plugins", own) : NULL,
                          own && strcmp(ROUTEC_LIBDIR, "lib") != 0 ? arena_printf(a, "%s/../lib/routec/plugins", own) : NULL};
@@ -56,7 +56,7 @@ void driver_open(Compilation *c, const Options *o) {
   c->o = o;
   c->arena = arena_create();
   c->sources = sources_create(c->arena);
-  c->sources->plugin_folders = plugin_folders(c->arena, o->plugin_path);
+  c->sources->plugin_folders = driver_plugin_folders(c->arena, o->plugin_path);
   c->diags = diags_create(c->arena, c->sources);
   c->clock = driver_now();
 }

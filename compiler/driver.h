@@ -48,8 +48,12 @@ typedef struct GradOptions {
   int64_t rows, batch;          /* rows 0: the training's batch */
 } GradOptions;
 
+/* `routec plugin`. */
+typedef struct PluginOptions { const char *op, *kind, *ability; bool asan; } PluginOptions;
+
 typedef struct Options {
-  const char *argument;         /* the command's one argument: SPEC, RUN or CODE */
+  const char *argument;         /* the command's first argument: SPEC, RUN or CODE */
+  const char *arguments[3]; uint32_t n_arguments;
   Override *sets; uint32_t n_sets;
   uint32_t dump;                /* bit set of Stage */
   Stage last;                   /* --stop-after, or N_STAGES */
@@ -59,6 +63,7 @@ typedef struct Options {
   bool prove;                   /* the proof is asked for */
   const char *region, *svg; bool strictly; /* `routec prove` */
   GradOptions grad;
+  PluginOptions plugin;
   bool keep_grads;              /* the step's gradients can be read back: tests */
   JsonDiags json_diags;
   RtOptions rt;
@@ -86,6 +91,8 @@ typedef struct Compilation {
 
 /* The folder of this executable, or NULL. */
 const char *driver_own_folder(Arena *a);
+/* Where plugins are looked for, in this order, beside the file that declares them; ends with NULL. option: --plugin-path. */
+const char *const *driver_plugin_folders(Arena *a, const char *option);
 double driver_now(void);        /* CLOCK_MONOTONIC, seconds */
 void driver_open(Compilation *c, const Options *o);
 void driver_close(Compilation *c);
@@ -136,6 +143,8 @@ int driver_command_grad(const Options *o);
 int driver_grad_prepare(Compilation *c);
 /* driver_prove.c */
 int driver_command_prove(const Options *o);
+/* driver_plugin.c */
+int driver_command_plugin(const Options *o);
 /* driver_tell.c: the commands that only tell something. */
 int driver_command_check(const Options *o);
 int driver_command_plan(const Options *o);

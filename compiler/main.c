@@ -13,15 +13,15 @@
 typedef enum CommandBit {
   ON_CHECK = 1 << 0, ON_RUN = 1 << 1, ON_BUILD = 1 << 2, ON_RESUME = 1 << 3, ON_EVAL = 1 << 4, ON_PLAN = 1 << 5,
   ON_EXPLAIN = 1 << 6, ON_DOCTOR = 1 << 7, ON_FMT = 1 << 8, ON_GRAD = 1 << 9,
-  ON_PROVE = 1 << 10,
+  ON_PROVE = 1 << 10, ON_PLUGIN = 1 << 11,
   ON_SPEC = ON_CHECK | ON_RUN | ON_BUILD | ON_EVAL | ON_PLAN | ON_GRAD | ON_PROVE,
   ON_COMPILE = ON_SPEC | ON_RESUME,
   ON_EXECUTE = ON_RUN | ON_RESUME | ON_EVAL | ON_GRAD,
-  ON_ALL = (1 << 11) - 1
+  ON_ALL = (1 << 12) - 1
 } CommandBit;
 
 typedef struct Command {
-  const char *name, *argument; /* argument in [] is optional */
+  const char *name, *argument; /* arguments in [] are optional; several words are as many arguments */
   CommandBit bit;
   int (*run)(const Options *o);
   JsonDiags json_diags;
@@ -37,6 +37,7 @@ static const Command commands[] = {
     {"plan", "SPEC", ON_PLAN, driver_command_plan, JSON_DIAGS_FIELD, "show parameters, routes, passes, memory and GEMMs; reads no data"},
     {"grad", "SPEC", ON_GRAD, driver_command_grad, JSON_DIAGS_LINE, "the routed gradient of one batch, by parameter"},
     {"prove", "SPEC", ON_PROVE, driver_command_prove, JSON_DIAGS_FIELD, "which data may change which parameters, and on what way"},
+    {"plugin", "show|check|new [NAME] [OP]", ON_PLUGIN, driver_command_plugin, JSON_DIAGS_ARRAY, "tell of plugins, test one, or begin one"},
     {"explain", "[CODE]", ON_EXPLAIN, driver_command_explain, JSON_DIAGS_ARRAY, "tell what a code such as E0312 means; without CODE list all"},
     {"doctor", NULL, ON_DOCTOR, driver_command_doctor, JSON_DIAGS_ARRAY, "test this machine: CPU, BLAS, back end"},
     {"fmt", "SPEC", ON_FMT, driver_command_fmt, JSON_DIAGS_LINE, "print a spec in canonical form"},
@@ -48,14 +49,15 @@ typedef enum OptionKey {
   OPT_SET = 256, OPT_SEED, OPT_THREADS, OPT_INIT, OPT_DATA, OPT_RUN_DIR, OPT_CHECKPOINT, OPT_SWEEP, OPT_JSON, OPT_DUMP,
   OPT_STOP_AFTER, OPT_NO_FUSE, OPT_NO_CACHE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
   OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE,
-  OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT, OPT_PLUGIN_PATH
+  OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT, OPT_PLUGIN_PATH,
+  OPT_OP, OPT_ASAN, OPT_KIND, OPT_ABILITY
 } OptionKey;
 
 typedef struct OptionRow { const char *name, *value; int key, on; const char *doc; } OptionRow;
 
 static const OptionRow options[] = {
     {"set", "NAME=VALUE", OPT_SET, ON_SPEC, "give a param another value; may be repeated"},
-    {"seed", "N", OPT_SEED, ON_SPEC, "seed of initial values, order of data and all draws"},
+    {"seed", "N", OPT_SEED, ON_SPEC | ON_PLUGIN, "seed of initial values, order of data and all draws"},
     {"threads", "N", OPT_THREADS, ON_EXECUTE, "threads; the results do not depend on it (default: all CPUs)"},
     {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL | ON_GRAD, "initial parameters from a safetensors file, by path"},
     {"data", "DIR", OPT_DATA, ON_EXECUTE, "what $ROUTEC_DATA stands for in specs"},
@@ -73,9 +75,13 @@ static const OptionRow options[] = {
     {"rows", "N", OPT_ROWS, ON_GRAD, "data in a batch (default: as in training)"},
     {"no-routes", NULL, OPT_NO_ROUTES, ON_GRAD, "the gradient without its routes; `value of` masks stay, they are forward"},
     {"oracle", NULL, OPT_ORACLE, ON_GRAD, "compute with the compiler's interpreter in double: slow, to compare with"},
+    {"op", "NAME", OPT_OP, ON_PLUGIN, "check: only this op (default: all)"},
+    {"asan", NULL, OPT_ASAN, ON_PLUGIN, "check: with AddressSanitizer, which the plugin must be built with"},
+    {"kind", "KIND", OPT_KIND, ON_PLUGIN, "new: regularizer (default) or gate"},
+    {"ability", "ABILITY", OPT_ABILITY, ON_PLUGIN, "new: expr (default), span, reduce or gate"},
     {"output", "FILE", OPT_OUTPUT, ON_BUILD | ON_GRAD, "-o: the trainer (default: the spec's name); grad: a safetensors file"},
     {"in-place", NULL, OPT_IN_PLACE, ON_FMT, "-i: write the formatted text back to the file"},
-    {"plugin-path", "DIRS", OPT_PLUGIN_PATH, ON_COMPILE, "folders with plugins, `:` between them; before $ROUTEC_PLUGIN_PATH"},
+    {"plugin-path", "DIRS", OPT_PLUGIN_PATH, ON_COMPILE | ON_PLUGIN, "folders with plugins, `:` between them; before $ROUTEC_PLUGIN_PATH"},
     {"target", "CPU", OPT_TARGET, ON_COMPILE | ON_DOCTOR, "native, x86-64-v3 or x86-64-v4"},
     {"blas", NULL, OPT_BLAS, ON_COMPILE, "use the BLAS for every matrix product"},
     {"no-fuse", NULL, OPT_NO_FUSE, ON_COMPILE, "store every value: slower, for looking at the plan"},
@@ -210,6 +216,10 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_SVG: o->svg = value; return RT_OK;
   case OPT_STRICTLY: o->strictly = true; return RT_OK;
   case OPT_IN_PLACE: o->in_place = true; return RT_OK;
+  case OPT_OP: o->plugin.op = value; return RT_OK;
+  case OPT_ASAN: o->plugin.asan = true; return RT_OK;
+  case OPT_KIND: o->plugin.kind = value; return RT_OK;
+  case OPT_ABILITY: o->plugin.ability = value; return RT_OK;
   case OPT_TARGET: o->target = strcmp(value, "native") == 0 ? NULL : value; return RT_OK;
   case OPT_PLUGIN_PATH: o->plugin_path = value; return RT_OK;
   case OPT_BLAS: o->blas = true; return RT_OK;
@@ -246,6 +256,15 @@ static int bad_option(const Options *o, const Command *c, int returned, const ch
   return driver_fail_near(o, RT_USAGE, word, names, n, E0502, word, NULL);
 }
 
+static int take_argument(Options *o, const Command *c, char *word) {
+  uint32_t most = c->argument != NULL;
+  for (const char *s = c->argument; s && *s; s++) most += *s == ' ';
+  if (o->n_arguments == most) return driver_fail(o, RT_USAGE, E0505, word, c->name);
+  if (!o->n_arguments) o->argument = word;
+  o->arguments[o->n_arguments++] = word;
+  return RT_OK;
+}
+
 /* Options may stand before and behind the argument, as everyone types them. */
 static int parse_command_line(Options *o, const Command *c, int argc, char **argv) {
   struct option longs[N_OPTIONS + 1] = {0};
@@ -260,8 +279,8 @@ static int parse_command_line(Options *o, const Command *c, int argc, char **arg
     const int key = getopt_long(argc, argv, shorts, longs, NULL);
     if (key == -1) {
       if (optind >= argc) break;
-      if (o->argument || !c->argument) return driver_fail(o, RT_USAGE, E0505, argv[optind], c->name);
-      o->argument = argv[optind++];
+      const int taken = take_argument(o, c, argv[optind++]);
+      if (taken) return taken;
       continue;
     }
     if (key == '?' || key == ':') return bad_option(o, c, key, written);

@@ -195,9 +195,12 @@ typedef struct RouteKey {
 /* Rows are independent of one another. Every input has the rows of the tile, as y and key have: one that is the same for all
  * data comes repeated. */
 #define ROUTE_EXT_GATE "route.gate/1"
+enum RouteGateFlags {
+  ROUTE_GATE_ESTIMATE = 1 /* grad() is meant as an estimate (straight-through and its like), not as the derivative of value() */
+};
 typedef struct RouteGate {
   uint32_t size;
-  uint32_t reserved;
+  uint32_t flags;
   size_t (*units)(const double *params, const size_t *cols); /* [load] columns of the result: at least 1 */
   void (*value)(const void *state, const RouteView *in, const RouteKey *key, float *y, size_t ldy); /* [step] stores y */
   /* [step] dx[i] += dy . d y / d in[i]; dx[i] is NULL for labels and where it is not wanted. NULL: no gradient passes. */

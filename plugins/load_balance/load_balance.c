@@ -23,8 +23,9 @@ static const RouteInsn IMPORTANCE[] = {
     ROUTE_ARG(PARAM, 0),  ROUTE_ARG(INPUT, 0), ROUTE_DO(MEAN_ROWS), ROUTE_ARG(SET, 0), ROUTE_ARG(GET, 0),
     ROUTE_DO(MEAN_UNITS), ROUTE_ARG(SET, 1),   ROUTE_ARG(GET, 0),   ROUTE_ARG(GET, 1), ROUTE_DO(SUB),
     ROUTE_ARG(SET, 2),    ROUTE_ARG(GET, 2),   ROUTE_ARG(GET, 2),   ROUTE_DO(MUL),     ROUTE_DO(MEAN_UNITS),
-    ROUTE_ARG(GET, 1),    ROUTE_ARG(GET, 1),   ROUTE_DO(MUL),       ROUTE_DO(DIV),     ROUTE_DO(MUL),
-    ROUTE_DO(END)};
+    ROUTE_ARG(GET, 1),    ROUTE_NUMBER(0),     ROUTE_DO(EQ),        ROUTE_NUMBER(1), /* where all weights are 0 */
+    ROUTE_ARG(GET, 1),    ROUTE_ARG(GET, 1),   ROUTE_DO(MUL),       ROUTE_DO(SELECT),  ROUTE_DO(DIV),
+    ROUTE_DO(MUL),        ROUTE_DO(END)};
 static const RouteExpr LOAD_EXPR = {sizeof(RouteExpr), 0, LOAD}, IMPORTANCE_EXPR = {sizeof(RouteExpr), 0, IMPORTANCE};
 
 static const void *load_extension(const RouteOp *self, const char *id) {

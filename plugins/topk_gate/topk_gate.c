@@ -94,7 +94,7 @@ static void grad(const void *state, const RouteView *in, const RouteKey *key, co
   (void)key, (void)y;
   for (size_t r = 0; dx[0] && r < in->rows; r++) {
     const float *x = in->x + r * in->ld, *d = dy->x + r * dy->ld, top = largest(x, n);
-    const Chosen all = chosen_of(x, n, s->dense || s->k > n ? n : s->k);
+    const Chosen all = isnan(top) ? (Chosen){0, 0} : chosen_of(x, n, s->dense || s->k > n ? n : s->k);
     double sum = 0, mean = 0;
     for (int pass = 0; pass < 2; pass++) {
       Chosen f = all;
@@ -107,7 +107,7 @@ static void grad(const void *state, const RouteView *in, const RouteKey *key, co
     }
   }
 }
-static const RouteGate GATE = {sizeof(RouteGate), 0, units, value, grad};
+static const RouteGate GATE = {sizeof(RouteGate), ROUTE_GATE_ESTIMATE, units, value, grad};
 
 static const void *extension(const RouteOp *self, const char *id) {
   (void)self;

@@ -3,7 +3,7 @@
 # The command line itself: help from the table, usage errors with suggestions, exit code 2.
 . "$(dirname "$0")/../lib/cli.sh"
 expect 0 --help
-for command in check run build resume eval plan grad explain doctor fmt; do
+for command in check run build resume eval plan grad plugin explain doctor fmt; do
   says "$command"
   expect 0 "$command" --help
   says "usage: routec $command"

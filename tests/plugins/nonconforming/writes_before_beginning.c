@@ -1,0 +1,10 @@
+/* span.bounds: touched memory before the beginning of `dx` */
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "bad.h"
+
+static void grad(const void *state, const RouteView *x, float scale, float *dx, size_t ldd) {
+  good_grad(state, x, scale, dx, ldd);
+  dx[-1] = 0;
+}
+static const RouteSpan span = {.size = sizeof span, .value = good_value, .grad = grad};
+BAD_PLUGIN(ROUTE_REGULARIZER, ROUTE_EXT_SPAN, span)
