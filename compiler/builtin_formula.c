@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * builtin_formula.c -- formulas of plugins as values of the graph, so that differentiation, masks, proof and fusion meet
- * nothing new. The runtime's walk over the formula (runtime/plugin_formula.c) was passed: stack, slots and kinds are sound;
- * what is left to be seen are the extents. */
+ * builtin_formula.c -- formulas of plugins as values of the graph, so that differentiation, masks, proof and
+ * fusion meet nothing new. The runtime's walk over the formula (runtime/plugin_formula.c) was passed: stack,
+ * slots and kinds are sound; what is left to be seen are the extents. */
 #include "builtin_plugin.h"
 #include <math.h>
 
@@ -33,7 +33,8 @@ static ValueId f32(const Formula *f, ValueId id) {
   return t == DT_BOOL || t == DT_F32 ? id : ir_cast(f->g, id, DT_F32);
 }
 
-/* Repeats an item along the axes that it lacks. Numbers go as they are: building an operation repeats them. */
+/* Repeats an item along the axes that it lacks. Numbers go as they are: building an operation repeats them.
+ */
 static ValueId stretch(const Formula *f, const Item *x, int lead, int64_t units) {
   if (x->lead == lead && x->units == units) return x->id;
   if (!x->lead && !x->units) return x->id;
@@ -44,7 +45,8 @@ static ValueId stretch(const Formula *f, const Item *x, int lead, int64_t units)
   return ir_bcast(f->g, x->id, &to, map);
 }
 
-/* Operands in one shape and of one type; numbers of the graph in double stay so among themselves. false after an error. */
+/* Operands in one shape and of one type; numbers of the graph in double stay so among themselves. false after
+ * an error. */
 static bool alike(Formula *f, Item *x, uint32_t n, Item *out) {
   *out = (Item){0};
   bool all_f64 = true;
@@ -52,8 +54,8 @@ static bool alike(Formula *f, Item *x, uint32_t n, Item *out) {
     if (x[i].units && out->units && x[i].units != out->units) {
       const RtFormulaRow *row = rt_formula_row(f->insn->op);
       err(f->c->e->m, E0537, f->c->span,
-          arena_printf(f->c->e->m->a, "`%s` (formula of op `%s` of plugin `%s`, instruction %u, %s)", f->c->use->shown, f->c->op->name,
-                       f->c->use->plugin->name, f->at, row->name),
+          arena_printf(f->c->e->m->a, "`%s` (formula of op `%s` of plugin `%s`, instruction %u, %s)",
+                       f->c->use->shown, f->c->op->name, f->c->use->plugin->name, f->at, row->name),
           (long long)out->units, (long long)x[i].units);
       return false;
     }
@@ -69,7 +71,9 @@ static bool alike(Formula *f, Item *x, uint32_t n, Item *out) {
 }
 
 /* ---- what is pushed ---- */
-static ValueId number(const Formula *f, double x) { return ir_const(f->g, f->c->span, x, &(Shape){0}, DT_F64); }
+static ValueId number(const Formula *f, double x) {
+  return ir_const(f->g, f->c->span, x, &(Shape){0}, DT_F64);
+}
 
 static ValueId clock_value(Formula *f, ClockKind k) {
   if (f->c->e->training) return clock_f64(f->c->e, k);
@@ -106,7 +110,8 @@ static bool push_leaf(Formula *f, Item *x) {
     break;
   case ROUTE_X_UNIT:
     s = shape_of(1, in[arg].units);
-    *x = (Item){ir_cast(f->g, ir_make(f->g, OP_IOTA, f->c->span, NULL, 0, &axis, 1, 0, &s, DT_I32), DT_F32), 0, in[arg].units};
+    *x = (Item){ir_cast(f->g, ir_make(f->g, OP_IOTA, f->c->span, NULL, 0, &axis, 1, 0, &s, DT_I32), DT_F32),
+                0, in[arg].units};
     break;
   case ROUTE_X_PARAM: x->id = param(f, arg); break;
   case ROUTE_X_CONST: x->id = number(f, f->insn->imm); break;
@@ -124,7 +129,8 @@ static bool push_leaf(Formula *f, Item *x) {
 /* Reduces units or rows. An input that is one row for all data is its own sum over rows. */
 static void reduce(Formula *f, Item *x) {
   const uint32_t op = f->insn->op;
-  const bool over_rows = op == ROUTE_X_SUM_ROWS || op == ROUTE_X_MEAN_ROWS, mean = op == ROUTE_X_MEAN_ROWS || op == ROUTE_X_MEAN_UNITS;
+  const bool over_rows = op == ROUTE_X_SUM_ROWS || op == ROUTE_X_MEAN_ROWS,
+             mean = op == ROUTE_X_MEAN_ROWS || op == ROUTE_X_MEAN_UNITS;
   int64_t axes[IR_MAX_RANK];
   uint32_t n = 0;
   if (over_rows)
@@ -133,7 +139,8 @@ static void reduce(Formula *f, Item *x) {
   Elab *e = f->c->e;
   if (n) {
     const Op how = op == ROUTE_X_MAX_UNITS ? OP_AMAX : op == ROUTE_X_ARGMAX_UNITS ? OP_ARGMAX : OP_SUM;
-    x->id = f32(f, reduce_val(e, f->c->span, val_tensor(e, f->c->span, f32(f, x->id)), how, axes, n, mean)->id);
+    x->id =
+        f32(f, reduce_val(e, f->c->span, val_tensor(e, f->c->span, f32(f, x->id)), how, axes, n, mean)->id);
   }
   if (over_rows) x->lead = 0;
   else x->units = 0;
@@ -149,23 +156,27 @@ static ValueId power(Formula *f, ValueId x, ValueId y, double exponent) {
 
 static Op unary_op(uint32_t op) {
   static const Op ops[ROUTE_X_COUNT_] = {
-      [ROUTE_X_NEG] = OP_NEG,         [ROUTE_X_ABS] = OP_ABS,           [ROUTE_X_SIGN] = OP_SIGN, [ROUTE_X_SQRT] = OP_SQRT,
-      [ROUTE_X_EXP] = OP_EXP,         [ROUTE_X_LOG] = OP_LOG,           [ROUTE_X_TANH] = OP_TANH, [ROUTE_X_SIGMOID] = OP_SIGMOID,
-      [ROUTE_X_SOFTPLUS] = OP_SOFTPLUS, [ROUTE_X_ERF] = OP_ERF,         [ROUTE_X_RELU] = OP_RELU, [ROUTE_X_SIN] = OP_SIN,
-      [ROUTE_X_COS] = OP_COS,         [ROUTE_X_FLOOR] = OP_FLOOR,       [ROUTE_X_NOT] = OP_NOT,   [ROUTE_X_STOP] = OP_STOP};
+      [ROUTE_X_NEG] = OP_NEG,   [ROUTE_X_ABS] = OP_ABS,         [ROUTE_X_SIGN] = OP_SIGN,
+      [ROUTE_X_SQRT] = OP_SQRT, [ROUTE_X_EXP] = OP_EXP,         [ROUTE_X_LOG] = OP_LOG,
+      [ROUTE_X_TANH] = OP_TANH, [ROUTE_X_SIGMOID] = OP_SIGMOID, [ROUTE_X_SOFTPLUS] = OP_SOFTPLUS,
+      [ROUTE_X_ERF] = OP_ERF,   [ROUTE_X_RELU] = OP_RELU,       [ROUTE_X_SIN] = OP_SIN,
+      [ROUTE_X_COS] = OP_COS,   [ROUTE_X_FLOOR] = OP_FLOOR,     [ROUTE_X_NOT] = OP_NOT,
+      [ROUTE_X_STOP] = OP_STOP};
   return ops[op];
 }
 
 static Op binary_op(uint32_t op) {
-  static const Op ops[ROUTE_X_COUNT_] = {[ROUTE_X_ADD] = OP_ADD, [ROUTE_X_SUB] = OP_SUB, [ROUTE_X_MUL] = OP_MUL, [ROUTE_X_DIV] = OP_DIV,
-                                         [ROUTE_X_MIN] = OP_MIN, [ROUTE_X_MAX] = OP_MAX, [ROUTE_X_LT] = OP_LT,   [ROUTE_X_LE] = OP_LE,
-                                         [ROUTE_X_EQ] = OP_EQ,   [ROUTE_X_AND] = OP_AND, [ROUTE_X_OR] = OP_OR};
+  static const Op ops[ROUTE_X_COUNT_] = {
+      [ROUTE_X_ADD] = OP_ADD, [ROUTE_X_SUB] = OP_SUB, [ROUTE_X_MUL] = OP_MUL, [ROUTE_X_DIV] = OP_DIV,
+      [ROUTE_X_MIN] = OP_MIN, [ROUTE_X_MAX] = OP_MAX, [ROUTE_X_LT] = OP_LT,   [ROUTE_X_LE] = OP_LE,
+      [ROUTE_X_EQ] = OP_EQ,   [ROUTE_X_AND] = OP_AND, [ROUTE_X_OR] = OP_OR};
   return ops[op];
 }
 
 /* stop(hard) + (soft - stop(soft)) */
 static ValueId straight(const Formula *f, ValueId hard, ValueId soft) {
-  return ir_bin(f->g, OP_ADD, ir_un(f->g, OP_STOP, hard), ir_bin(f->g, OP_SUB, soft, ir_un(f->g, OP_STOP, soft)));
+  return ir_bin(f->g, OP_ADD, ir_un(f->g, OP_STOP, hard),
+                ir_bin(f->g, OP_SUB, soft, ir_un(f->g, OP_STOP, soft)));
 }
 
 /* x: the operands; the result takes the first one's place. false after an error. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * builtin_plugin.c -- calls of plugins' ops: arguments by position or name, inputs as rows and units, parameters within
- * their ranges; then the formula, or a CALL for what is none. */
+ * builtin_plugin.c -- calls of plugins' ops: arguments by position or name, inputs as rows and units,
+ * parameters within their ranges; then the formula, or a CALL for what is none. */
 #include "builtin_plugin.h"
 #include <math.h>
 #include <string.h>
@@ -21,7 +21,9 @@ static const char *signature(const OpCall *c) {
   for (uint32_t k = 0; k < c->op->n_inputs + c->op->n_params; k++) {
     const RouteParam *p = k < c->op->n_inputs ? NULL : rt_op_param(c->op, k - c->op->n_inputs);
     text = arena_printf(a, "%s%s%s%s%s", text, k ? ", " : "", arg_name(c->op, k), p ? " = " : "",
-                        !p ? "" : isnan(p->def) ? "..." : number_text(a, p->def));
+                        !p              ? ""
+                        : isnan(p->def) ? "..."
+                                        : number_text(a, p->def));
   }
   return arena_printf(a, "%s(%s)", c->use->shown, text);
 }
@@ -44,7 +46,8 @@ static bool unknown_argument(OpCall *c, const Ast *arg) {
 }
 
 static bool missing(OpCall *c, uint32_t k) {
-  Diag *g = err(c->e->m, E0208, c->span, c->use->shown, arena_printf(c->e->m->a, "needs a value for `%s`", arg_name(c->op, k)));
+  Diag *g = err(c->e->m, E0208, c->span, c->use->shown,
+                arena_printf(c->e->m->a, "needs a value for `%s`", arg_name(c->op, k)));
   diag_note(c->e->m->diags, g, "it is `%s`", signature(c));
   return false;
 }
@@ -76,7 +79,8 @@ static bool bind(OpCall *c, Val *first) {
     ok = ok && !val_bad(c->arg[k]);
   }
   for (uint32_t k = 0; k < n; k++)
-    if (!c->arg[k] && (k < c->op->n_inputs || isnan(rt_op_param(c->op, k - c->op->n_inputs)->def))) ok = missing(c, k);
+    if (!c->arg[k] && (k < c->op->n_inputs || isnan(rt_op_param(c->op, k - c->op->n_inputs)->def)))
+      ok = missing(c, k);
   return ok;
 }
 
@@ -88,11 +92,14 @@ static bool input_values(OpCall *c, uint32_t i) {
   const Val *v = in->v = c->arg[i];
   const char *what = arena_printf(e->m->a, "`%s` of `%s`", row->name, c->use->shown);
   if (v->kind != VAL_TENSOR) {
-    err(e->m, E0302, v->span, what, row->kind == ROUTE_LABEL ? "integers of the data" : "a tensor", val_text(e, v));
+    err(e->m, E0302, v->span, what, row->kind == ROUTE_LABEL ? "integers of the data" : "a tensor",
+        val_text(e, v));
     return false;
   }
   const bool truth = row->kind == ROUTE_LABEL && val_dtype(e, v) == DT_BOOL;
-  in->id = truth ? ir_cast(e->g, v->id, DT_I32) : row->kind == ROUTE_LABEL ? as_i32(e, v, what) : as_f32(e, v, what);
+  in->id = truth                      ? ir_cast(e->g, v->id, DT_I32)
+           : row->kind == ROUTE_LABEL ? as_i32(e, v, what)
+                                      : as_f32(e, v, what);
   if (!in->id) return false;
   Shape s = e->g->v[in->id].shape;
   in->lead = s.rank;
@@ -136,7 +143,8 @@ static int32_t scalar_of(const OpCall *c, const Val *v) {
   return x && x->op == OP_SCALAR ? (int32_t)x->ints[0] : -1;
 }
 
-/* A number within the range of a parameter. A run-time param that stands there itself keeps to it later, too. */
+/* A number within the range of a parameter. A run-time param that stands there itself keeps to it later, too.
+ */
 static bool number_fits(OpCall *c, const RouteParam *p, const Val *v) {
   Model *m = c->e->m;
   const char *what = op_param_what(c, p);
@@ -145,7 +153,8 @@ static bool number_fits(OpCall *c, const RouteParam *p, const Val *v) {
     return false;
   }
   if (!(v->num >= p->min && v->num <= p->max)) {
-    err(m, E0336, v->span, what, number_text(m->a, v->num), number_text(m->a, p->min), number_text(m->a, p->max));
+    err(m, E0336, v->span, what, number_text(m->a, v->num), number_text(m->a, p->min),
+        number_text(m->a, p->max));
     return false;
   }
   const int32_t k = scalar_of(c, v);
@@ -155,7 +164,8 @@ static bool number_fits(OpCall *c, const RouteParam *p, const Val *v) {
   return true;
 }
 
-/* Is what was given for a parameter a number within its range, or something else that has one value? false after an error. */
+/* Is what was given for a parameter a number within its range, or something else that has one value? false
+ * after an error. */
 static bool param_fits(OpCall *c, uint32_t i) {
   Elab *e = c->e;
   const RouteParam *p = rt_op_param(c->op, i);
@@ -169,7 +179,8 @@ static bool param_fits(OpCall *c, uint32_t i) {
   const bool one = v->kind == VAL_TENSOR && val_shape(e, v)->rank == 0 && (t == DT_F32 || t == DT_F64);
   const bool fixed = p->flags & (ROUTE_PARAM_STRUCTURAL | ROUTE_PARAM_INT);
   if (one && !fixed) return true;
-  err(e->m, E0302, v->span, op_param_what(c, p), fixed ? "a number known before the run" : "a number or a schedule", val_text(e, v));
+  err(e->m, E0302, v->span, op_param_what(c, p),
+      fixed ? "a number known before the run" : "a number or a schedule", val_text(e, v));
   return false;
 }
 
@@ -179,12 +190,15 @@ static bool ability_of(const RouteOp *op, CallAbility *ability) {
   if (op->kind == ROUTE_SCHEDULE) *ability = CALL_SCHEDULE;
   else if (op->kind == ROUTE_GATE) *ability = CALL_GATE;
   else *ability = op->extension(op, ROUTE_EXT_SPAN) ? CALL_SPAN : CALL_REDUCE;
-  static const char *const ids[] = {[CALL_SPAN] = ROUTE_EXT_SPAN, [CALL_REDUCE] = ROUTE_EXT_REDUCE, [CALL_GATE] = ROUTE_EXT_GATE,
+  static const char *const ids[] = {[CALL_SPAN] = ROUTE_EXT_SPAN,
+                                    [CALL_REDUCE] = ROUTE_EXT_REDUCE,
+                                    [CALL_GATE] = ROUTE_EXT_GATE,
                                     [CALL_SCHEDULE] = ROUTE_EXT_SCHEDULE};
   return op->extension(op, ids[*ability]) != NULL;
 }
 
-/* A parameter of an op that is called: a number, or a run-time param that stands there itself. false after an error. */
+/* A parameter of an op that is called: a number, or a run-time param that stands there itself. false after an
+ * error. */
 static bool share_of(OpCall *c, uint32_t i, ProgShare *out) {
   Model *m = c->e->m;
   const RouteParam *p = rt_op_param(c->op, i);
@@ -245,7 +259,8 @@ static int64_t gate_units(OpCall *c, const RouteGate *gate, const ProgCall *call
   for (uint32_t i = 0; i < c->op->n_params; i++) params[i] = call->params[i].value;
   const size_t units = gate->units(params, cols);
   if (units >= 1 && units <= 1 << 20) return (int64_t)units;
-  err(m, E0539, c->span, c->use->shown, arena_printf(m->a, "it gives %zu units, and 1 to %d are possible", units, 1 << 20));
+  err(m, E0539, c->span, c->use->shown,
+      arena_printf(m->a, "it gives %zu units, and 1 to %d are possible", units, 1 << 20));
   return 0;
 }
 
@@ -256,7 +271,8 @@ static Val *called(OpCall *c) {
   if (!ok) err(e->m, E0539, c->span, c->use->shown, "it has no ability that this routec calls");
   call.params = ARENA_NEWS(e->m->a, ProgShare, c->op->n_params + 1);
   for (uint32_t i = 0; i < c->op->n_params; i++) ok = share_of(c, i, &call.params[i]) && ok;
-  if (ok && call.ability == CALL_SCHEDULE && !e->training) err(e->m, E0538, c->span, c->use->shown), ok = false;
+  if (ok && call.ability == CALL_SCHEDULE && !e->training)
+    err(e->m, E0538, c->span, c->use->shown), ok = false;
   if (!ok) return val_poison(e, c->span);
   const RouteGate *gate = call.ability == CALL_GATE ? c->op->extension(c->op, ROUTE_EXT_GATE) : NULL;
   const int64_t units = gate ? gate_units(c, gate, &call) : 0;
@@ -265,7 +281,8 @@ static Val *called(OpCall *c) {
   call.stream = (uint64_t)draw_stream(e, c->s, c->use->shown);
   const char *why = NULL;
   const ValueId *inputs = call_inputs(c, !gate || gate->grad);
-  const ValueId id = ir_call(e->g, c->span, call_row(c, &call), call.ability, inputs, c->op->n_inputs, units, e->training, &why);
+  const ValueId id = ir_call(e->g, c->span, call_row(c, &call), call.ability, inputs, c->op->n_inputs, units,
+                             e->training, &why);
   if (!id) {
     err(e->m, E0539, c->span, c->use->shown, why);
     return val_poison(e, c->span);

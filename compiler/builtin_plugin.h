@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * builtin_plugin.h -- one call of a plugin's op, its arguments bound; shared by builtin_plugin.c and builtin_formula.c. */
+ * builtin_plugin.h -- one call of a plugin's op, its arguments bound; shared by builtin_plugin.c and
+ * builtin_formula.c. */
 #ifndef ROUTEC_BUILTIN_PLUGIN_H
 #define ROUTEC_BUILTIN_PLUGIN_H
 #include "model.h"
@@ -9,7 +10,7 @@
 typedef struct OpInput {
   const Val *v;
   ValueId id;
-  int lead; /* leading axes that it has: the rows */
+  int lead;      /* leading axes that it has: the rows */
   int64_t units; /* 0: labels */
 } OpInput;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * check_plugin.c -- `plugin` declarations: finding the shared object, its hash and version; and which op a call names. */
+ * check_plugin.c -- `plugin` declarations: finding the shared object, its hash and version; and which op a
+ * call names. */
 #include "builtin.h"
 #include "model.h"
 #include "plugin.h"
@@ -11,7 +12,10 @@
 static Span name_span(const Ast *a) { return a->name_span.file ? a->name_span : a->span; }
 
 /* ---- versions ---- */
-typedef struct Version { int64_t part[3]; uint32_t n; } Version; /* n: how many were written */
+typedef struct Version {
+  int64_t part[3];
+  uint32_t n;
+} Version; /* n: how many were written */
 
 static bool version_read(const char *s, Version *v) {
   *v = (Version){0};
@@ -37,7 +41,8 @@ static int version_compare(const Version *a, const Version *b) {
 static bool range_read(const char *s, Version *lo, Version *hi) {
   const char *digits = s + strcspn(s, "0123456789");
   const size_t n = (size_t)(digits - s);
-  const bool caret = n == 1 && *s == '^', tilde = n == 1 && *s == '~', equal = n == 1 && *s == '=', least = n == 2 && !memcmp(s, ">=", 2);
+  const bool caret = n == 1 && *s == '^', tilde = n == 1 && *s == '~', equal = n == 1 && *s == '=',
+             least = n == 2 && !memcmp(s, ">=", 2);
   if (!(caret || tilde || equal || least) || !version_read(digits, lo)) return false;
   uint32_t last = lo->n - 1; /* the part that may not grow */
   if (tilde && last == 2) last = 1;
@@ -51,12 +56,14 @@ static bool range_read(const char *s, Version *lo, Version *hi) {
 }
 
 /* ---- finding and loading ---- */
-static const char *text_setting(Model *m, const Ast *block, const char *key, const Ast **value, const char *what) {
+static const char *text_setting(Model *m, const Ast *block, const char *key, const Ast **value,
+                                const char *what) {
   const Ast *s = block ? block_setting(block, key) : NULL;
   *value = s ? ast_kid(s, 0) : NULL;
   if (!s) return NULL;
   if (ast_is(*value, AST_STRING)) return (*value)->text;
-  err(m, E0534, *value ? (*value)->span : s->span, arena_printf(m->a, "`%s`", key), what, ast_source_text(m, *value ? *value : s));
+  err(m, E0534, *value ? (*value)->span : s->span, arena_printf(m->a, "`%s`", key), what,
+      ast_source_text(m, *value ? *value : s));
   return NULL;
 }
 
@@ -68,7 +75,8 @@ static const char *find_file(Model *m, const Decl *d, DeclList *places) {
   for (uint32_t k = 0; k == 0 || (more && more[k - 1]); k++) {
     for (int lib = 0; lib < 2; lib++) {
       const char *name = arena_printf(m->a, "%s%s.so", lib ? "lib" : "", d->name);
-      const char *path = k ? arena_printf(m->a, "%s/%s", more[k - 1], name) : path_from(m, d->ast->span, name);
+      const char *path =
+          k ? arena_printf(m->a, "%s/%s", more[k - 1], name) : path_from(m, d->ast->span, name);
       if (is_file(path)) return path;
       Decl *place = ARENA_NEW(m->a, Decl);
       place->name = path;
@@ -85,12 +93,15 @@ static void not_found(Model *m, const Decl *d, const DeclList *places) {
   for (; n < 64 && (p = plugin_builtin_at(n)); n++) names[n] = p->name;
   Diag *g = err(m, E0530, name_span(d->ast), d->name);
   for (uint32_t i = 0; i < places->n; i += 2)
-    diag_note(m->diags, g, "looked for `%s` and `%s`", places->v[i]->name, strrchr(places->v[i + 1]->name, '/') ? strrchr(places->v[i + 1]->name, '/') + 1 : places->v[i + 1]->name);
+    diag_note(m->diags, g, "looked for `%s` and `%s`", places->v[i]->name,
+              strrchr(places->v[i + 1]->name, '/') ? strrchr(places->v[i + 1]->name, '/') + 1
+                                                   : places->v[i + 1]->name);
   diag_suggest(m->diags, g, d->name, names, n);
 }
 
 /* The runtime's sentence, at the setting that it is about. */
-static void refused(Model *m, const PluginDecl *p, const RtError *e, Span at, const Ast *hash, const char *found) {
+static void refused(Model *m, const PluginDecl *p, const RtError *e, Span at, const Ast *hash,
+                    const char *found) {
   if (e->code == RT_E0751) {
     Diag *g = err(m, E0532, hash->span, p->path);
     diag_note(m->diags, g, "the file has the SHA-256 %s", found);
@@ -214,11 +225,12 @@ uint32_t plugin_row(Elab *e, const PluginUse *use, Span span) {
   for (uint32_t i = 0; i < p->n_plugins; i++)
     if (p->plugins[i].code == use->plugin) return i;
   const PluginDecl *d = use->decl;
-  *PUSH(e->m->a, p->plugins, p->n_plugins) = (ProgPlugin){.name = use->plugin->name,
-                                                          .version = use->plugin->version,
-                                                          .path = d && d->path ? path_real(e->m, d->path) : NULL,
-                                                          .sha256 = d ? d->sha256 : NULL,
-                                                          .code = use->plugin,
-                                                          .span = d ? d->decl->ast->span : span};
+  *PUSH(e->m->a, p->plugins, p->n_plugins) =
+      (ProgPlugin){.name = use->plugin->name,
+                   .version = use->plugin->version,
+                   .path = d && d->path ? path_real(e->m, d->path) : NULL,
+                   .sha256 = d ? d->sha256 : NULL,
+                   .code = use->plugin,
+                   .span = d ? d->decl->ast->span : span};
   return p->n_plugins - 1;
 }

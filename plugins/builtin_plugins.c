@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * builtin_plugins.c -- the table of built-in plugins. builtin_plugins.def has a row PLUGIN(folder) for each folder, written by CMake;
- * each folder is compiled with an entry function of its own name. */
+ * builtin_plugins.c -- the table of built-in plugins. builtin_plugins.def has a row PLUGIN(folder) for each
+ * folder, written by CMake; each folder is compiled with an entry function of its own name. */
 #include "builtin_plugins.h"
 #include <string.h>
 
@@ -14,7 +14,9 @@ static const RoutePlugin *(*const table[])(void) = {
 #undef PLUGIN
 };
 
-const RoutePlugin *plugin_builtin_at(uint32_t i) { return i < sizeof table / sizeof *table ? table[i]() : NULL; }
+const RoutePlugin *plugin_builtin_at(uint32_t i) {
+  return i < sizeof table / sizeof *table ? table[i]() : NULL;
+}
 
 const RoutePlugin *plugin_builtin(const char *name) {
   const RoutePlugin *p;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plugin.c -- loading a shared object that nobody has reason to trust: its bytes are compared with what was asked for, a
- * child process loads it first, its ABI is compared before its tables are read, and its tables before they are used. */
+ * plugin.c -- loading a shared object that nobody has reason to trust: its bytes are compared with what was
+ * asked for, a child process loads it first, its ABI is compared before its tables are read, and its tables
+ * before they are used. */
 #include "plugin.h"
 #include <dlfcn.h>
 #include <errno.h>
@@ -42,7 +43,8 @@ bool rt_plugin_sha256(const char *path, char hex[RT_SHA256_TEXT], RtError *e) {
 }
 
 /* `path` is the file as messages name it, `real` the one that is opened. */
-/* ---- in this process ------------------------------------------------------------------------------------------------ */
+/* ---- in this process
+ * ------------------------------------------------------------------------------------------------ */
 static const RoutePlugin *open_plugin(const char *real, const char *path, RtError *e) {
   typedef const RoutePlugin *Entry(void);
   char why[600];
@@ -69,13 +71,17 @@ static const RoutePlugin *open_plugin(const char *real, const char *path, RtErro
   return NULL;
 }
 
-/* ---- in a child ------------------------------------------------------------------------------------------------------- */
+/* ---- in a child
+ * ------------------------------------------------------------------------------------------------------- */
 static void child_main(const char *real, const char *path, int report) {
-  static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS, SIGTERM, SIGINT, SIGPIPE, SIGALRM};
-  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_DFL); /* sanitizers catch some */
+  static const int signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,  SIGABRT, SIGTRAP,
+                                SIGSYS,  SIGTERM, SIGINT, SIGPIPE, SIGALRM};
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+    signal(signals[i], SIG_DFL); /* sanitizers catch some */
   setrlimit(RLIMIT_CORE, &(struct rlimit){0});
   const int null = open("/dev/null", O_RDWR);
-  for (int fd = 0; fd < 3 && null >= 0; fd++) dup2(null, fd); /* what it says is said once, by the process that goes on */
+  for (int fd = 0; fd < 3 && null >= 0; fd++)
+    dup2(null, fd); /* what it says is said once, by the process that goes on */
   RtError e = {0};
   open_plugin(real, path, &e);
   const uint8_t *bytes = (const uint8_t *)&e;
@@ -125,7 +131,8 @@ static void say_end(const char *path, int status, bool in_time, RtError *e) {
     snprintf(why, sizeof why, "it did not finish loading within %d seconds", LOAD_SECONDS);
   } else if (WIFSIGNALED(status)) {
     const char *name = sigabbrev_np(WTERMSIG(status));
-    snprintf(why, sizeof why, "loading it ended with signal SIG%s (%s)", name ? name : "?", strsignal(WTERMSIG(status)));
+    snprintf(why, sizeof why, "loading it ended with signal SIG%s (%s)", name ? name : "?",
+             strsignal(WTERMSIG(status)));
   } else {
     snprintf(why, sizeof why, "loading it ended the process with exit status %d", WEXITSTATUS(status));
   }
@@ -156,7 +163,9 @@ static bool try_plugin(const char *real, const char *path, RtError *e) {
   return whole && told.code == RT_NO_ERROR;
 }
 
-/* ---- the door --------------------------------------------------------------------------------------------------------- */
+/* ---- the door
+ * ---------------------------------------------------------------------------------------------------------
+ */
 typedef struct Loaded { /* what was loaded stays */
   struct Loaded *next;
   const RoutePlugin *plugin;

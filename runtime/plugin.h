@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plugin.h -- plugins on their way in: compared, tried in a child process, checked, loaded. Used by the compiler and by
- * built trainers alike. What is returned has the tables that route_plugin.h promises; nobody needs to look again. */
+ * plugin.h -- plugins on their way in: compared, tried in a child process, checked, loaded. Used by the
+ * compiler and by built trainers alike. What is returned has the tables that route_plugin.h promises; nobody
+ * needs to look again. */
 #ifndef ROUTEC_PLUGIN_H
 #define ROUTEC_PLUGIN_H
 #include "error.h"
@@ -11,13 +12,14 @@
 /* SHA-256 of a file in lower-case hex. false: error filled. */
 bool rt_plugin_sha256(const char *path, char hex[RT_SHA256_TEXT], RtError *e);
 
-/* Loads the shared object `path`. `sha256` NULL: any contents. Its ABI is compared before any other code of it is called, and
- * all of it happens first in a child process, with a time limit: constructors may crash or hang. NULL: error filled, E0750 to
- * E0754. Plugins are never unloaded; the same file is loaded once. Any thread. */
+/* Loads the shared object `path`. `sha256` NULL: any contents. Its ABI is compared before any other code of
+ * it is called, and all of it happens first in a child process, with a time limit: constructors may crash or
+ * hang. NULL: error filled, E0750 to E0754. Plugins are never unloaded; the same file is loaded once. Any
+ * thread. */
 const RoutePlugin *rt_plugin_load(const char *path, const char *sha256, RtError *e);
 
-/* NULL if `p` is what route_plugin.h promises, else the first thing that it is not, in words, in `why`. First the ABI,
- * before any function that the tables name is called. */
+/* NULL if `p` is what route_plugin.h promises, else the first thing that it is not, in words, in `why`. First
+ * the ABI, before any function that the tables name is called. */
 bool rt_plugin_abi_same(const RoutePlugin *p, char *why, size_t n_why);
 bool rt_plugin_verify(const RoutePlugin *p, char *why, size_t n_why);
 
@@ -28,7 +30,10 @@ const RouteParam *rt_op_param(const RouteOp *op, uint32_t i);
 /* ---- formulas (plugin_formula.c) ---- */
 enum { RT_FORMULA_MAX = 4096, RT_FORMULA_SLOTS = 16, RT_FORMULA_STACK = 64 };
 /* How many values an instruction takes from the stack, and how many it leaves there. */
-typedef struct RtFormulaRow { const char *name; uint32_t pops, pushes; } RtFormulaRow;
+typedef struct RtFormulaRow {
+  const char *name;
+  uint32_t pops, pushes;
+} RtFormulaRow;
 const RtFormulaRow *rt_formula_row(uint32_t op); /* NULL: no such instruction */
 /* Is it well formed: stack, slots, numbers of inputs and parameters, kinds of operands and result? */
 bool rt_formula_verify(const RouteOp *op, const RouteExpr *x, char *why, size_t n_why);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plugin_formula.c -- formulas (route.expr/1) of plugins: the table of instructions, and a walk over a formula that knows of
- * each value whether it has rows, units, and is a truth value. What passes can be lowered without looking again, but for
- * inputs of different widths, which only a specification shows. */
+ * plugin_formula.c -- formulas (route.expr/1) of plugins: the table of instructions, and a walk over a
+ * formula that knows of each value whether it has rows, units, and is a truth value. What passes can be
+ * lowered without looking again, but for inputs of different widths, which only a specification shows. */
 #include "plugin.h"
 #include <math.h>
 #include <stdarg.h>
@@ -60,7 +60,9 @@ static const RtFormulaRow rows[ROUTE_X_COUNT_] = {
 
 const RtFormulaRow *rt_formula_row(uint32_t op) { return op < ROUTE_X_COUNT_ ? &rows[op] : NULL; }
 
-typedef struct Kind { bool rows, units, truth; } Kind;
+typedef struct Kind {
+  bool rows, units, truth;
+} Kind;
 typedef struct Walk {
   const RouteOp *op;
   const RouteInsn *insn;
@@ -74,7 +76,8 @@ typedef struct Walk {
 /* false, with the op and the instruction named. */
 static bool wrong(Walk *w, const char *format, ...) {
   const RtFormulaRow *row = rt_formula_row(w->insn->op);
-  const int n = snprintf(w->why, w->n_why, "formula of op `%s`, instruction %u (%s): ", w->op->name, w->at, row ? row->name : "?");
+  const int n = snprintf(w->why, w->n_why, "formula of op `%s`, instruction %u (%s): ", w->op->name, w->at,
+                         row ? row->name : "?");
   va_list args;
   va_start(args, format);
   if (n >= 0 && (size_t)n < w->n_why) vsnprintf(w->why + n, w->n_why - (size_t)n, format, args);
@@ -84,7 +87,8 @@ static bool wrong(Walk *w, const char *format, ...) {
 
 static bool below(Walk *w, uint32_t limit, const char *what) {
   const uint32_t arg = w->insn->arg;
-  return arg < limit || wrong(w, "arg is %u, and the op has %u %s%s", arg, limit, what, limit == 1 ? "" : "s");
+  return arg < limit ||
+         wrong(w, "arg is %u, and the op has %u %s%s", arg, limit, what, limit == 1 ? "" : "s");
 }
 
 /* What an instruction without operands pushes. */
@@ -97,11 +101,13 @@ static bool pushed(Walk *w, Kind *k) {
   case ROUTE_X_UNIT:
     if (!below(w, w->op->n_inputs, "input")) return false;
     k->units = rt_op_input(w->op, arg)->kind == ROUTE_REAL, k->rows = w->insn->op != ROUTE_X_UNIT;
-    return k->units || k->rows || wrong(w, "input `%s` holds labels, which have no units", rt_op_input(w->op, arg)->name);
+    return k->units || k->rows ||
+           wrong(w, "input `%s` holds labels, which have no units", rt_op_input(w->op, arg)->name);
   case ROUTE_X_PARAM: return below(w, w->op->n_params, "parameter");
   case ROUTE_X_CONST: return !isnan(w->insn->imm) || wrong(w, "imm is not a number");
   case ROUTE_X_GET:
-    if (arg >= RT_FORMULA_SLOTS) return wrong(w, "arg is %u, and the slots are 0 to %d", arg, RT_FORMULA_SLOTS - 1);
+    if (arg >= RT_FORMULA_SLOTS)
+      return wrong(w, "arg is %u, and the slots are 0 to %d", arg, RT_FORMULA_SLOTS - 1);
     *k = w->slot[arg];
     return w->filled[arg] || wrong(w, "nothing was stored in slot %u", arg);
   default: return true;
@@ -110,7 +116,8 @@ static bool pushed(Walk *w, Kind *k) {
 
 static bool set(Walk *w, Kind k) {
   const uint32_t arg = w->insn->arg;
-  if (arg >= RT_FORMULA_SLOTS) return wrong(w, "arg is %u, and the slots are 0 to %d", arg, RT_FORMULA_SLOTS - 1);
+  if (arg >= RT_FORMULA_SLOTS)
+    return wrong(w, "arg is %u, and the slots are 0 to %d", arg, RT_FORMULA_SLOTS - 1);
   w->slot[arg] = k, w->filled[arg] = true;
   return true;
 }
@@ -124,7 +131,8 @@ static bool result(Walk *w, const Kind *in, uint32_t n, Kind *k) {
   for (uint32_t i = 0; i < n; i++) {
     const bool truth = is_logic(op) || (op == ROUTE_X_SELECT && i == 0);
     if (in[i].truth != truth)
-      return wrong(w, "operand %u is a %s, and must be a %s", i, in[i].truth ? "truth value" : "number", truth ? "truth value" : "number");
+      return wrong(w, "operand %u is a %s, and must be a %s", i, in[i].truth ? "truth value" : "number",
+                   truth ? "truth value" : "number");
     k->rows |= in[i].rows, k->units |= in[i].units;
   }
   k->truth = is_logic(op) || op == ROUTE_X_LT || op == ROUTE_X_LE || op == ROUTE_X_EQ;
@@ -142,7 +150,9 @@ static bool result(Walk *w, const Kind *in, uint32_t n, Kind *k) {
 static bool step(Walk *w) {
   const RtFormulaRow *row = rt_formula_row(w->insn->op);
   if (!row) return wrong(w, "there is no instruction %u", w->insn->op);
-  if (w->n < row->pops) return wrong(w, "it takes %u value%s, and the stack holds %u", row->pops, row->pops == 1 ? "" : "s", w->n);
+  if (w->n < row->pops)
+    return wrong(w, "it takes %u value%s, and the stack holds %u", row->pops, row->pops == 1 ? "" : "s",
+                 w->n);
   Kind k;
   if (row->pops == 0) {
     if (!pushed(w, &k)) return false;
@@ -157,14 +167,18 @@ static bool step(Walk *w) {
 }
 
 static bool ends_well(Walk *w) {
-  static const char *const kinds[] = {[ROUTE_REGULARIZER] = "a regularizer", [ROUTE_GATE] = "a gate", [ROUTE_SCHEDULE] = "a schedule"};
+  static const char *const kinds[] = {
+      [ROUTE_REGULARIZER] = "a regularizer", [ROUTE_GATE] = "a gate", [ROUTE_SCHEDULE] = "a schedule"};
   const Kind *k = &w->stack[0];
   if (w->n != 1) return wrong(w, "one value must be left on the stack, and there are %u", w->n);
   if (k->truth) return wrong(w, "the result is a truth value, and must be a number");
   const bool gate = w->op->kind == ROUTE_GATE;
   if (gate ? k->rows : !k->rows && !k->units) return true;
-  return wrong(w, "the result of %s must %s, and this one has %s", kinds[w->op->kind], gate ? "have rows" : "be one number",
-               k->rows ? k->units ? "rows and units" : "rows" : k->units ? "units" : "neither rows nor units");
+  return wrong(w, "the result of %s must %s, and this one has %s", kinds[w->op->kind],
+               gate ? "have rows" : "be one number",
+               k->rows    ? k->units ? "rows and units" : "rows"
+               : k->units ? "units"
+                          : "neither rows nor units");
 }
 
 bool rt_formula_verify(const RouteOp *op, const RouteExpr *x, char *why, size_t n_why) {
@@ -177,6 +191,7 @@ bool rt_formula_verify(const RouteOp *op, const RouteExpr *x, char *why, size_t 
     if (w.insn->op == ROUTE_X_END) return ends_well(&w);
     if (!step(&w)) return false;
   }
-  snprintf(why, n_why, "formula of op `%s`: there is no END within %d instructions", op->name, RT_FORMULA_MAX);
+  snprintf(why, n_why, "formula of op `%s`: there is no END within %d instructions", op->name,
+           RT_FORMULA_MAX);
   return false;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plugin_verify.c -- is what a plugin returned what route_plugin.h promises? The ABI first; then every table. */
+ * plugin_verify.c -- is what a plugin returned what route_plugin.h promises? The ABI first; then every table.
+ */
 #include "plugin.h"
 #include <ctype.h>
 #include <math.h>
@@ -23,18 +24,22 @@ bool rt_plugin_abi_same(const RoutePlugin *p, char *why, size_t n) {
   if (!p) return say(why, n, "its entry function returned NULL");
   const RouteAbi ours = ROUTE_ABI_INIT, *a = &p->abi;
   if (a->magic != ours.magic) return say(why, n, "`abi.magic` is 0x%08x, not 0x%08x", a->magic, ours.magic);
-  const struct { const char *name; uint32_t theirs, ours; } equal[] = {
-      {"major", a->major, ours.major},
-      {"sizeof_ptr", a->sizeof_ptr, ours.sizeof_ptr},
-      {"sizeof_real", a->sizeof_real, ours.sizeof_real},
-      {"align_real", a->align_real, ours.align_real}};
+  const struct {
+    const char *name;
+    uint32_t theirs, ours;
+  } equal[] = {{"major", a->major, ours.major},
+               {"sizeof_ptr", a->sizeof_ptr, ours.sizeof_ptr},
+               {"sizeof_real", a->sizeof_real, ours.sizeof_real},
+               {"align_real", a->align_real, ours.align_real}};
   for (size_t i = 0; i < sizeof equal / sizeof *equal; i++)
     if (equal[i].theirs != equal[i].ours)
-      return say(why, n, "`abi.%s` is %u, and this routec's is %u", equal[i].name, equal[i].theirs, equal[i].ours);
+      return say(why, n, "`abi.%s` is %u, and this routec's is %u", equal[i].name, equal[i].theirs,
+                 equal[i].ours);
   if (a->minor > ours.minor)
     return say(why, n, "`abi.minor` is %u, and this routec knows up to %u", a->minor, ours.minor);
   const size_t least = FIRST_SIZE(RoutePlugin, ops);
-  if (p->size < least) return say(why, n, "`size` of its RoutePlugin is %u, and the least is %zu", p->size, least);
+  if (p->size < least)
+    return say(why, n, "`size` of its RoutePlugin is %u, and the least is %zu", p->size, least);
   return true;
 }
 
@@ -75,11 +80,14 @@ static const char *argument_name(const RouteOp *op, uint32_t k) {
 }
 
 static bool check_inputs(const RouteOp *op, char *why, size_t n) {
-  if (op->n_inputs > MAX_INPUTS) return say(why, n, "op `%s` has %u inputs, and the most is %d", op->name, op->n_inputs, MAX_INPUTS);
-  if (op->n_inputs && !op->inputs) return say(why, n, "op `%s` has %u inputs, and `inputs` is NULL", op->name, op->n_inputs);
+  if (op->n_inputs > MAX_INPUTS)
+    return say(why, n, "op `%s` has %u inputs, and the most is %d", op->name, op->n_inputs, MAX_INPUTS);
+  if (op->n_inputs && !op->inputs)
+    return say(why, n, "op `%s` has %u inputs, and `inputs` is NULL", op->name, op->n_inputs);
   const size_t least = FIRST_SIZE(RouteInput, reserved);
   if (op->n_inputs && (op->input_size < least || op->input_size > MAX_SIZE))
-    return say(why, n, "`input_size` of op `%s` is %u, and the least is %zu", op->name, op->input_size, least);
+    return say(why, n, "`input_size` of op `%s` is %u, and the least is %zu", op->name, op->input_size,
+               least);
   for (uint32_t i = 0; i < op->n_inputs; i++) {
     const RouteInput *in = rt_op_input(op, i);
     char what[120];
@@ -88,7 +96,8 @@ static bool check_inputs(const RouteOp *op, char *why, size_t n) {
     if (!in->doc) return say(why, n, "`doc` of %s is NULL", what);
     if (in->kind > ROUTE_LABEL) return say(why, n, "`kind` of %s is %u, which is none", what, in->kind);
   }
-  if (op->kind == ROUTE_SCHEDULE && op->n_inputs) return say(why, n, "op `%s` is a schedule with inputs", op->name);
+  if (op->kind == ROUTE_SCHEDULE && op->n_inputs)
+    return say(why, n, "op `%s` is a schedule with inputs", op->name);
   if (op->kind != ROUTE_SCHEDULE && !op->n_inputs) return say(why, n, "op `%s` has no inputs", op->name);
   return true;
 }
@@ -101,7 +110,8 @@ static bool check_param(const RouteOp *op, uint32_t i, char *why, size_t n) {
   if (!p->doc) return say(why, n, "`doc` of %s is NULL", what);
   if (!(p->min <= p->max)) return say(why, n, "the range of %s, %g to %g, is empty", what, p->min, p->max);
   if (!isnan(p->def) && !(p->def >= p->min && p->def <= p->max))
-    return say(why, n, "the default of %s, %g, is outside of its range %g to %g", what, p->def, p->min, p->max);
+    return say(why, n, "the default of %s, %g, is outside of its range %g to %g", what, p->def, p->min,
+               p->max);
   if (p->flags & ~(uint32_t)(ROUTE_PARAM_INT | ROUTE_PARAM_STRUCTURAL))
     return say(why, n, "`flags` of %s is 0x%x, which holds bits without a meaning", what, p->flags);
   if (p->flags & ROUTE_PARAM_INT && !isnan(p->def) && p->def != floor(p->def))
@@ -116,7 +126,8 @@ static bool check_params(const RouteOp *op, char *why, size_t n) {
     return say(why, n, "op `%s` has %u parameters, and `params` is NULL", op->name, op->n_params);
   const size_t least = FIRST_SIZE(RouteParam, reserved);
   if (op->n_params && (op->param_size < least || op->param_size > MAX_SIZE))
-    return say(why, n, "`param_size` of op `%s` is %u, and the least is %zu", op->name, op->param_size, least);
+    return say(why, n, "`param_size` of op `%s` is %u, and the least is %zu", op->name, op->param_size,
+               least);
   for (uint32_t i = 0; i < op->n_params; i++)
     if (!check_param(op, i, why, n)) return false;
   for (uint32_t i = 0; i < op->n_inputs + op->n_params; i++)
@@ -127,9 +138,10 @@ static bool check_params(const RouteOp *op, char *why, size_t n) {
 }
 
 /* An ability's struct: its size, and functions that must be there. */
-static bool check_ability(const RouteOp *op, const char *id, uint32_t size, size_t least, const bool *there, uint32_t n_there, char *why,
-                          size_t n) {
-  if (size < least) return say(why, n, "`size` of \"%s\" of op `%s` is %u, and the least is %zu", id, op->name, size, least);
+static bool check_ability(const RouteOp *op, const char *id, uint32_t size, size_t least, const bool *there,
+                          uint32_t n_there, char *why, size_t n) {
+  if (size < least)
+    return say(why, n, "`size` of \"%s\" of op `%s` is %u, and the least is %zu", id, op->name, size, least);
   for (uint32_t i = 0; i < n_there; i++)
     if (!there[i]) return say(why, n, "\"%s\" of op `%s` lacks a function", id, op->name);
   return true;
@@ -140,13 +152,19 @@ static bool check_span_reduce(const RouteOp *op, bool *found, char *why, size_t 
   const RouteSpan *s = op->extension(op, ROUTE_EXT_SPAN);
   const RouteReduce *r = op->extension(op, ROUTE_EXT_REDUCE);
   *found = *found || s || r;
-  if (s && !check_ability(op, ROUTE_EXT_SPAN, s->size, FIRST_SIZE(RouteSpan, grad), NULL, 0, why, n)) return false;
-  if (r && !check_ability(op, ROUTE_EXT_REDUCE, r->size, FIRST_SIZE(RouteReduce, grad), NULL, 0, why, n)) return false;
-  if (s && !check_ability(op, ROUTE_EXT_SPAN, s->size, 0, (bool[]){s->value != NULL, s->grad != NULL}, 2, why, n)) return false;
+  if (s && !check_ability(op, ROUTE_EXT_SPAN, s->size, FIRST_SIZE(RouteSpan, grad), NULL, 0, why, n))
+    return false;
+  if (r && !check_ability(op, ROUTE_EXT_REDUCE, r->size, FIRST_SIZE(RouteReduce, grad), NULL, 0, why, n))
+    return false;
+  if (s &&
+      !check_ability(op, ROUTE_EXT_SPAN, s->size, 0, (bool[]){s->value != NULL, s->grad != NULL}, 2, why, n))
+    return false;
   if (s && (op->n_inputs != 1 || rt_op_input(op, 0)->kind != ROUTE_REAL))
-    return say(why, n, "op `%s` has \"%s\", which is about one input of real numbers", op->name, ROUTE_EXT_SPAN);
+    return say(why, n, "op `%s` has \"%s\", which is about one input of real numbers", op->name,
+               ROUTE_EXT_SPAN);
   if (!r) return true;
-  const bool there[] = {r->acc_size != NULL, r->partial != NULL, r->merge != NULL, r->finish != NULL, r->grad != NULL};
+  const bool there[] = {r->acc_size != NULL, r->partial != NULL, r->merge != NULL, r->finish != NULL,
+                        r->grad != NULL};
   return check_ability(op, ROUTE_EXT_REDUCE, r->size, 0, there, 5, why, n);
 }
 
@@ -154,18 +172,25 @@ static bool check_gate_schedule(const RouteOp *op, bool *found, char *why, size_
   const RouteGate *g = op->kind == ROUTE_GATE ? op->extension(op, ROUTE_EXT_GATE) : NULL;
   const RouteSchedule *s = op->kind == ROUTE_SCHEDULE ? op->extension(op, ROUTE_EXT_SCHEDULE) : NULL;
   *found = *found || g || s;
-  if (g && !check_ability(op, ROUTE_EXT_GATE, g->size, FIRST_SIZE(RouteGate, grad), NULL, 0, why, n)) return false;
-  if (g && !check_ability(op, ROUTE_EXT_GATE, g->size, 0, (bool[]){g->units != NULL, g->value != NULL}, 2, why, n)) return false;
-  if (s && !check_ability(op, ROUTE_EXT_SCHEDULE, s->size, FIRST_SIZE(RouteSchedule, value), NULL, 0, why, n)) return false;
+  if (g && !check_ability(op, ROUTE_EXT_GATE, g->size, FIRST_SIZE(RouteGate, grad), NULL, 0, why, n))
+    return false;
+  if (g &&
+      !check_ability(op, ROUTE_EXT_GATE, g->size, 0, (bool[]){g->units != NULL, g->value != NULL}, 2, why, n))
+    return false;
+  if (s && !check_ability(op, ROUTE_EXT_SCHEDULE, s->size, FIRST_SIZE(RouteSchedule, value), NULL, 0, why, n))
+    return false;
   return !s || check_ability(op, ROUTE_EXT_SCHEDULE, s->size, 0, (bool[]){s->value != NULL}, 1, why, n);
 }
 
 static bool check_abilities(const RouteOp *op, char *why, size_t n) {
   const RouteExpr *x = op->extension(op, ROUTE_EXT_EXPR);
   bool found = x != NULL;
-  if (x && !check_ability(op, ROUTE_EXT_EXPR, x->size, FIRST_SIZE(RouteExpr, code), NULL, 0, why, n)) return false;
+  if (x && !check_ability(op, ROUTE_EXT_EXPR, x->size, FIRST_SIZE(RouteExpr, code), NULL, 0, why, n))
+    return false;
   if (x && !rt_formula_verify(op, x, why, n)) return false;
-  if (op->kind == ROUTE_REGULARIZER ? !check_span_reduce(op, &found, why, n) : !check_gate_schedule(op, &found, why, n)) return false;
+  if (op->kind == ROUTE_REGULARIZER ? !check_span_reduce(op, &found, why, n)
+                                    : !check_gate_schedule(op, &found, why, n))
+    return false;
   return found || say(why, n, "op `%s` has no ability that its kind could have", op->name);
 }
 
@@ -190,7 +215,8 @@ bool rt_plugin_verify(const RoutePlugin *p, char *why, size_t n) {
     if (i >= MAX_OPS) return say(why, n, "it has more than %d ops, or its list of them has no end", MAX_OPS);
     if (!check_op(p->ops[i], why, n)) return false;
     for (uint32_t k = 0; k < i; k++)
-      if (!strcmp(p->ops[i]->name, p->ops[k]->name)) return say(why, n, "it has two ops with the name `%s`", p->ops[i]->name);
+      if (!strcmp(p->ops[i]->name, p->ops[k]->name))
+        return say(why, n, "it has two ops with the name `%s`", p->ops[i]->name);
   }
   return true;
 }

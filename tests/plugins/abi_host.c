@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * abi_host.c -- loads the plugin `every` and calls all that it has. abi.sh compiles it, and the loader, against a header whose
- * structs have grown; the plugin was compiled against the header as it is. */
+ * abi_host.c -- loads the plugin `every` and calls all that it has. abi.sh compiles it, and the loader,
+ * against a header whose structs have grown; the plugin was compiled against the header as it is. */
 #include "plugin.h"
 #include <math.h>
 #include <stdio.h>
@@ -23,8 +23,10 @@ static const void *ability(const RoutePlugin *p, const char *name, const char *i
   const double values[] = {3, 2};
   *state = op->create(op, &host, values);
   HOLDS(!failed && *state);
-  HOLDS(!strcmp(rt_op_param(op, 0)->name, "weight") && !strcmp(rt_op_param(op, 1)->name, "power") && rt_op_param(op, 1)->max == 3);
-  if (op->n_inputs == 2) HOLDS(!strcmp(rt_op_input(op, 1)->name, "id") && rt_op_input(op, 1)->kind == ROUTE_LABEL);
+  HOLDS(!strcmp(rt_op_param(op, 0)->name, "weight") && !strcmp(rt_op_param(op, 1)->name, "power") &&
+        rt_op_param(op, 1)->max == 3);
+  if (op->n_inputs == 2)
+    HOLDS(!strcmp(rt_op_input(op, 1)->name, "id") && rt_op_input(op, 1)->kind == ROUTE_LABEL);
   return op->extension(op, id);
 }
 
@@ -35,8 +37,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s\n", e.message);
     return 1;
   }
-  printf("plugin %u of %zu bytes, op %u of %zu, minor %u of %u\n", p->size, sizeof *p, p->ops[0]->size, sizeof **p->ops, p->abi.minor,
-         ROUTE_ABI_MINOR);
+  printf("plugin %u of %zu bytes, op %u of %zu, minor %u of %u\n", p->size, sizeof *p, p->ops[0]->size,
+         sizeof **p->ops, p->abi.minor, ROUTE_ABI_MINOR);
   void *state;
   const RouteExpr *x = ability(p, "every", ROUTE_EXT_EXPR, &state);
   HOLDS(x && x->code[0].op == ROUTE_X_INPUT && x->code[2].arg == 1 && x->code[8].op == ROUTE_X_END);
@@ -59,7 +61,8 @@ int main(int argc, char **argv) {
   const int32_t datum[] = {5, 6}, position[] = {0, 0};
   float y[2] = {9, 9};
   uint64_t seed = 0; /* one whose first draw is below 1/2 */
-  RouteKey key = {.size = sizeof key, .training = 1, .stream = 7, .step = 11, .datum = datum, .position = position};
+  RouteKey key = {
+      .size = sizeof key, .training = 1, .stream = 7, .step = 11, .datum = datum, .position = position};
   for (; key.seed = seed, route_uniform(&key, 0, 0, 1) >= 0.5f; seed++) {
   }
   g->value(state, two, &key, y, 1);

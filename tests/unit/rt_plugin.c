@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * rt_plugin.c -- built-in plugins keep the contract, also as shared objects; hashes; what is no plugin; formulas that are
- * none. Shared objects that misbehave: tests/plugins. */
+ * rt_plugin.c -- built-in plugins keep the contract, also as shared objects; hashes; what is no plugin;
+ * formulas that are none. Shared objects that misbehave: tests/plugins. */
 #include "plugin.h"
 #include "builtin_plugins.h"
 #include <setjmp.h>
@@ -17,10 +17,12 @@ static void test_builtin(void **state) {
   for (; (p = plugin_builtin_at(n)); n++) {
     char why[600], path[600];
     RtError e = {0};
-    if (!rt_plugin_abi_same(p, why, sizeof why) || !rt_plugin_verify(p, why, sizeof why)) fail_msg("plugin %u: %s", n, why);
+    if (!rt_plugin_abi_same(p, why, sizeof why) || !rt_plugin_verify(p, why, sizeof why))
+      fail_msg("plugin %u: %s", n, why);
     assert_ptr_equal(plugin_builtin(p->name), p);
     for (uint32_t k = 0; p->ops[k]; k++) { /* plain names of the language: no two plugins share one */
-      if (plugin_builtin_op(p->ops[k]->name, &q) != p->ops[k]) fail_msg("op `%s` is in `%s` and in `%s`", p->ops[k]->name, p->name, q->name);
+      if (plugin_builtin_op(p->ops[k]->name, &q) != p->ops[k])
+        fail_msg("op `%s` is in `%s` and in `%s`", p->ops[k]->name, p->name, q->name);
       assert_ptr_equal(rt_plugin_op(p, p->ops[k]->name), p->ops[k]);
     }
     snprintf(path, sizeof path, TEST_BUILD "/plugins/%s.so", p->name); /* a plugin has its folder's name */
@@ -58,25 +60,34 @@ static void test_hash(void **state) {
 }
 
 /* Instructions, and what is said of them. */
-typedef struct Case { const char *want; RouteInsn code[8]; } Case;
+typedef struct Case {
+  const char *want;
+  RouteInsn code[8];
+} Case;
 static void test_formulas(void **state) {
   (void)state;
   static const RouteInput in[] = {{"x", "", ROUTE_REAL, 0}, {"id", "", ROUTE_LABEL, 0}};
   static const RouteParam par[] = {{"a", "", 1, 0, 2, 0, 0}};
   RouteOp op = {sizeof op, ROUTE_REGULARIZER, "f", "", in, par, 2, 1, sizeof *in, sizeof *par, NULL, NULL};
   static const Case cases[] = {
-      {NULL, {{ROUTE_X_INPUT, 0, 0}, {ROUTE_X_SUM_UNITS, 0, 0}, {ROUTE_X_SUM_ROWS, 0, 0}, {ROUTE_X_END, 0, 0}}},
+      {NULL,
+       {{ROUTE_X_INPUT, 0, 0}, {ROUTE_X_SUM_UNITS, 0, 0}, {ROUTE_X_SUM_ROWS, 0, 0}, {ROUTE_X_END, 0, 0}}},
       {"instruction 0 (ABS): it takes 1 value, and the stack holds 0", {{ROUTE_X_ABS, 0, 0}}},
-      {"instruction 1 (ADD): it takes 2 values, and the stack holds 1", {{ROUTE_X_CONST, 0, 1}, {ROUTE_X_ADD, 0, 0}}},
+      {"instruction 1 (ADD): it takes 2 values, and the stack holds 1",
+       {{ROUTE_X_CONST, 0, 1}, {ROUTE_X_ADD, 0, 0}}},
       {"instruction 0 (INPUT): arg is 2, and the op has 2 inputs", {{ROUTE_X_INPUT, 2, 0}}},
       {"instruction 0 (PARAM): arg is 1, and the op has 1 parameter", {{ROUTE_X_PARAM, 1, 0}}},
       {"instruction 0 (GET): arg is 16, and the slots are 0 to 15", {{ROUTE_X_GET, 16, 0}}},
       {"instruction 0 (GET): nothing was stored in slot 3", {{ROUTE_X_GET, 3, 0}}},
-      {"instruction 1 (SET): arg is 99, and the slots are 0 to 15", {{ROUTE_X_CONST, 0, 1}, {ROUTE_X_SET, 99, 0}}},
+      {"instruction 1 (SET): arg is 99, and the slots are 0 to 15",
+       {{ROUTE_X_CONST, 0, 1}, {ROUTE_X_SET, 99, 0}}},
       {"instruction 0 (UNIT): input `id` holds labels, which have no units", {{ROUTE_X_UNIT, 1, 0}}},
-      {"instruction 1 (SUM_UNITS): the operand has no units", {{ROUTE_X_INPUT, 1, 0}, {ROUTE_X_SUM_UNITS, 0, 0}}},
-      {"instruction 1 (MEAN_ROWS): the operand has no rows", {{ROUTE_X_PARAM, 0, 0}, {ROUTE_X_MEAN_ROWS, 0, 0}}},
-      {"instruction 1 (NOT): operand 0 is a number, and must be a truth value", {{ROUTE_X_CONST, 0, 1}, {ROUTE_X_NOT, 0, 0}}},
+      {"instruction 1 (SUM_UNITS): the operand has no units",
+       {{ROUTE_X_INPUT, 1, 0}, {ROUTE_X_SUM_UNITS, 0, 0}}},
+      {"instruction 1 (MEAN_ROWS): the operand has no rows",
+       {{ROUTE_X_PARAM, 0, 0}, {ROUTE_X_MEAN_ROWS, 0, 0}}},
+      {"instruction 1 (NOT): operand 0 is a number, and must be a truth value",
+       {{ROUTE_X_CONST, 0, 1}, {ROUTE_X_NOT, 0, 0}}},
       {"instruction 3 (NEG): operand 0 is a truth value, and must be a number",
        {{ROUTE_X_CONST, 0, 1}, {ROUTE_X_PARAM, 0, 0}, {ROUTE_X_LT, 0, 0}, {ROUTE_X_NEG, 0, 0}}},
       {"instruction 0 (?): there is no instruction 4000", {{4000, 0, 0}}},
@@ -100,6 +111,7 @@ static void test_formulas(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_builtin), cmocka_unit_test(test_hash), cmocka_unit_test(test_formulas)};
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_builtin), cmocka_unit_test(test_hash),
+                                     cmocka_unit_test(test_formulas)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
