@@ -262,9 +262,14 @@ ElemId flow_apply(ProofFlow *f, ValueId id, const ElemId *x, uint32_t n) {
 
 ElemId flow_marked(ProofFlow *f, ValueId id, ElemId made, uint32_t arg, const int64_t *index) {
   const Value *v = ir_value(f->g, id);
+  bool sums = false;
+  for (uint32_t i = 0; i < v->n_args && !sums; i++) sums = rows_axis(&ir_value(f->g, v->args[i])->shape) >= 0;
+  if (!(f->counts & PROOF_AT) || v->phase != PHASE_ADJOINT || !sums || rows_axis(&v->shape) >= 0) return made;
   const int rows = rows_axis(&ir_value(f->g, v->args[arg])->shape);
-  if (!(f->counts & PROOF_AT) || v->phase != PHASE_ADJOINT || rows < 0 || rows_axis(&v->shape) >= 0) return made;
-  return elem_with_content(&f->elems, made, (uint32_t)index[rows]);
+  const bool by_row = rows >= 0 && (v->op == OP_SUM || v->op == OP_DOT || v->op == OP_SCATTER); /* one row of all arguments */
+  for (uint32_t k = 0; k < f->elems.n_kinds; k++)
+    if (!by_row || k == (uint32_t)index[rows]) made = elem_with_content(&f->elems, made, k);
+  return made;
 }
 
 static bool is_sum(Op op) { return op == OP_SUM || op == OP_DOT || op == OP_FOLD || op == OP_SCATTER; }
