@@ -90,7 +90,7 @@ typedef enum ProofView { PROOF_LOOSE = 0, PROOF_STRICT = 1, PROOF_AT = 2, PROOF_
 /* The join over the entries of a piece or region, the kinds and the origins. */
 ProofHull proof_piece(const Proof *f, const RegionPiece *piece, KindSet kinds, OriginSet origins, ProofView view);
 ProofHull proof_region(const Proof *f, uint32_t region, KindSet kinds, OriginSet origins, ProofView view);
-ProofHull proof_cell(const Proof *f, uint32_t param, uint32_t cell, KindSet kinds, OriginSet origins, bool strictly);
+ProofHull proof_cell(const Proof *f, uint32_t param, uint32_t cell, KindSet kinds, OriginSet origins, ProofView view);
 /* The origins whose gradient reaches an entry of the region, with or without content of data (a penalty). */
 OriginSet proof_region_origins(const Proof *f, uint32_t region);
 /* A route of gradients whose factor is 1 for all data. */

@@ -30,6 +30,7 @@ init-fan-out           train.initial         initial values by the wrong fan
 dropout-in-evaluation  train.initial         evaluations drop values too
 proof-forgets-content  prove.exchange     the proof forgets one kind of data
 proof-keeps-positions  unit.check_zoo     the proof takes positions for apart that an operation mixes
+proof-forgets-terms    prove.exchange     terms at positions that are not masked count as none
 proof-takes-open-for-closed unit.check_zoo the proof takes a factor that may be 0 for 0
 count-all-dropouts     train.probes          draws depend on what else is declared
 probes-clip            train.probes          a probe takes part in the clipping of the model

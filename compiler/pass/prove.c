@@ -142,8 +142,8 @@ OriginSet proof_region_origins(const Proof *p, uint32_t region) {
   return set;
 }
 
-ProofHull proof_cell(const Proof *p, uint32_t param, uint32_t cell, KindSet kinds, OriginSet origins, bool strictly) {
-  const ProofFlow *f = strictly ? p->strict : p->loose;
+ProofHull proof_cell(const Proof *p, uint32_t param, uint32_t cell, KindSet kinds, OriginSet origins, ProofView view) {
+  const ProofFlow *f = proof_flow(p, view);
   const ProofParam *a = &p->params[param];
   const int32_t rank = p->program->params[param].shape.rank;
   int64_t index[IR_MAX_RANK] = {0};

@@ -6,6 +6,7 @@
  * Sound: the element of a cell covers every entry of the cell, for every batch. Which conditions hold for a datum is
  * known in each kind of row and counts as no content; so do random draws, clocks, parameters and states. */
 #include "prove.h"
+#include "fault.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,6 +266,7 @@ ElemId flow_marked(ProofFlow *f, ValueId id, ElemId made, uint32_t arg, const in
   bool sums = false;
   for (uint32_t i = 0; i < v->n_args && !sums; i++) sums = rows_axis(&ir_value(f->g, v->args[i])->shape) >= 0;
   if (!(f->counts & PROOF_AT) || v->phase != PHASE_ADJOINT || !sums || rows_axis(&v->shape) >= 0) return made;
+  if (fault("proof-forgets-terms")) return made;
   const int rows = rows_axis(&ir_value(f->g, v->args[arg])->shape);
   const bool by_row = rows >= 0 && (v->op == OP_SUM || v->op == OP_DOT || v->op == OP_SCATTER); /* one row of all arguments */
   for (uint32_t k = 0; k < f->elems.n_kinds; k++)

@@ -3,7 +3,9 @@
  * that its conditions tell apart, batches are made that differ only in the content of data of this kind, and one step of both is
  * computed. Where the proof says `none`, next values and states must be equal to the last bit. What it says is reached and
  * never moved is counted: at most --alarms percent of the cells (default: any). Each kind gets SOUND trials; those up to N
- * are for cells that are said to be reached and have not moved yet. */
+ * are for cells that are said to be reached and have not moved yet.
+ * Where conditions have positions, what `forbid at` says is tried as well: the terms at positions of a kind are left out of all
+ * sums over data that make gradients. */
 #include "call_eval.h"
 #include "compiler.h"
 #include "ops.h"
@@ -13,7 +15,7 @@
 
 enum { ROWS = 7, POOL = 160, MAX_STATES = 8, SOUND = 12 };
 
-typedef struct Totals { long specs, refused, kinds, exchanges, none_cells, reached_cells, silent_cells; } Totals;
+typedef struct Totals { long left_out, none_at, specs, refused, kinds, exchanges, none_cells, reached_cells, silent_cells; } Totals;
 static Totals totals;
 
 typedef struct Case {
@@ -280,6 +282,70 @@ static bool compare_origins(Case *x, uint32_t kind) {
   return ok;
 }
 
+/* ---- terms at positions -------------------------------------------------------------------------------------------- */
+/* An argument of a sum over data that has the positions behind the rows; -1: none. */
+static int placed_argument(const Case *x, const Value *v) {
+  if (v->phase != PHASE_ADJOINT || (v->op != OP_SUM && v->op != OP_DOT && v->op != OP_SCATTER)) return -1;
+  if (v->shape.rank && v->shape.d[0] < 0) return -1;
+  for (uint32_t i = 0; i < v->n_args && i < 2; i++) {
+    const Shape *s = &ir_value(x->g, v->args[i])->shape;
+    if (s->rank > 1 && s->d[0] < 0 && s->d[1] == x->places && ir_value(x->g, v->args[i])->dtype == DT_F32) return (int)i;
+  }
+  return -1;
+}
+
+/* The step, where each such sum is without its terms at positions of the kind. */
+static EvalResult without_terms(Case *x, EvalResult whole, const int *kinds, int kind) {
+  Arena *a = x->scratch;
+  EvalCtx c = {.g = x->g, .arena = a, .in = &x->in, .value = ARENA_NEWS(a, double *, x->g->n)};
+  for (ValueId id = 1; id < x->g->n; id++) {
+    const Value *v = &x->g->v[id];
+    if (!whole.value[id]) continue;
+    c.value[id] = ARENA_NEWS(a, double, shape_count(&v->shape, ROWS) + 1);
+    const int arg = placed_argument(x, v);
+    double *kept = arg < 0 ? NULL : c.value[v->args[arg]];
+    if (kept) {
+      const int64_t n = shape_count(&ir_value(x->g, v->args[arg])->shape, ROWS), inner = n / (ROWS * x->places);
+      double *some = c.value[v->args[arg]] = ARENA_NEWS(a, double, n + 1);
+      for (int64_t i = 0; i < n; i++) some[i] = kinds[i / inner] == kind ? 0 : kept[i];
+    }
+    op_info(v->op)->eval(&c, v, c.value[id]);
+    if (kept) c.value[v->args[arg]] = kept;
+  }
+  return (EvalResult){c.value};
+}
+
+/* No term at positions of the kind is in the entry: some line of the parameter that it lies on has none. */
+static bool none_at(const Case *x, uint32_t param, int64_t at, int kind) {
+  const Shape *s = &x->p->params[param].shape;
+  bool none = false;
+  for (int32_t i = s->rank; i-- > 0 && !none; at /= s->d[i]) {
+    const int64_t index = at % s->d[i];
+    const RegionPiece line = {.param = param, .axis = i, .index = &index, .n = 1};
+    none = proof_is_none(proof_piece(x->proof, &line, (KindSet)1 << kind, ~(OriginSet)0, PROOF_AT_STRICT));
+  }
+  return none;
+}
+
+static bool compare_terms(Case *x, EvalResult whole, const int *kinds, int kind) {
+  if (!x->proof->at) return true;
+  const EvalResult part = without_terms(x, whole, kinds, kind);
+  totals.left_out++;
+  for (uint32_t i = 0; i < x->g->n_roots; i++) {
+    const Root *r = &x->g->roots[i];
+    if (r->kind != ROOT_PARAM && r->kind != ROOT_STATE) continue;
+    for (int64_t k = 0, n = shape_count(&x->p->params[r->a].shape, 1); k < n; k++) {
+      const bool none = none_at(x, r->a, k, kind);
+      totals.none_at += none;
+      if (!none || whole.value[r->value][k] == part.value[r->value][k]) continue;
+      printf("FAILED %s: terms at positions of kind %d are in %s[%lld], proved none: %.17g and %.17g\n", x->path, kind,
+             x->p->params[r->a].path, (long long)k, whole.value[r->value][k], part.value[r->value][k]);
+      return false;
+    }
+  }
+  return true;
+}
+
 static bool one_trial(Case *x, uint32_t kind, bool first, bool **moved) {
   int *kinds = ARENA_NEWS(x->scratch, int, ROWS * x->places);
   for (int64_t row = 0; row < ROWS; row++) copy_row(x, x->batch, row, x->pool, (int64_t)(next(&x->state) % POOL));
@@ -290,6 +356,7 @@ static bool one_trial(Case *x, uint32_t kind, bool first, bool **moved) {
   for (int64_t row = 0; row < ROWS; row++) any |= has_kind(x, kinds, row, (int)kind);
   for (int64_t row = 0; row < ROWS; row++)
     if (has_kind(x, kinds, row, -1)) any = false; /* labels that no draw gives */
+  if (any && !compare_terms(x, before, kinds, (int)kind)) return false;
   if (!any || !exchange(x, before, kinds, (int)kind, &after)) return true;
   totals.exchanges++;
   return compare(x, before, after, kind, -1, moved) && (!first || compare_origins(x, kind));
@@ -330,10 +397,23 @@ static bool check_kind(Case *x, int n, uint32_t kind) {
   return true;
 }
 
+/* The proof looks at positions where a `forbid` asks for it. */
+static void ask_positions(Case *x) {
+  Program *p = x->p;
+  bool any = false;
+  for (uint32_t i = 0; i < p->n_conds; i++) any |= ir_value(p->step, p->conds[i].value)->shape.rank > 1;
+  if (!any) return;
+  ProgForbid *more = ARENA_NEWS(x->a, ProgForbid, p->n_forbids + 1);
+  if (p->n_forbids) memcpy(more, p->forbids, p->n_forbids * sizeof *more);
+  more[p->n_forbids++] = (ProgForbid){.about = FORBID_AT, .text = ""};
+  p->forbids = more;
+}
+
 static bool check_spec(const char *path, int n, uint64_t seed) {
   Case x = {.path = path, .a = arena_create(), .state = seed};
   bool ok = true;
   x.p = compile(&x);
+  if (x.p) ask_positions(&x);
   x.proof = x.p ? pass_prove(x.p, x.a) : NULL;
   if (!x.proof || x.proof->failure) {
     printf("refused %s: %s\n", path, x.proof ? x.proof->failure : "does not compile");
@@ -367,5 +447,6 @@ int main(int argc, char **argv) {
   const double silent = totals.reached_cells ? 100.0 * (double)totals.silent_cells / (double)totals.reached_cells : 0;
   printf("%ld specs (%ld refused), %ld kinds of data, %ld exchanges: %ld cells none, %ld reached, %ld of them never moved (%.2f %%)\n",
          totals.specs, totals.refused, totals.kinds, totals.exchanges, totals.none_cells, totals.reached_cells, totals.silent_cells, silent);
+  if (totals.left_out) printf("terms at positions left out %ld times; %ld entries that the proof says have none\n", totals.left_out, totals.none_at);
   return ok && !totals.refused && totals.exchanges > 0 && silent <= alarms ? 0 : 1;
 }
