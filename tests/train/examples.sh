@@ -12,4 +12,5 @@ example() { # example NAME ROUTE...
 }
 example conv_channels code
 example sgtm_digits learn hide
+example moe_digits specialise
 echo "$n_checks checks"
