@@ -517,12 +517,14 @@ class Generator:
             when = lambda: [self.useful_cond(at) for _ in range(self.r.randint(1, 2))]
             gate = dict(name='gate%d' % len(out), value=place, n=n, shape=self.shape[place], train=None, gradient=None, target=None, routed=True)
             if self.chance(0.5):
-                values = ['0.25'] + ([] if self.smooth else ['hard', 'hard']) + (['choice'] if n > 1 else [])
+                values = ['0.25'] + ([] if self.smooth else ['hard', 'hard'] + (['choice'] if n > 1 else []))
                 gate['train'] = dict(value=self.r.choice(values), cond=self.useful_cond(at), when=when() if self.chance(0.5) else [])
             if self.chance(0.7):
                 gate['gradient'] = dict(word=self.r.choice(['stop', 'stop', 'pass']), when=when() if self.chance(0.6) else [], origins=None)
                 if gate['gradient']['word'] == 'stop' and names and self.chance(0.3):
                     gate['gradient']['origins'] = sorted(self.r.sample(names, self.r.randint(1, len(names))))
+            if self.smooth and gate['gradient']:
+                gate['train'] = None  # straight through adds a number that is always 0
             if not self.fixed and self.chance(0.6):
                 gate['target'] = dict(cond=self.useful_cond(at), weight=self.r.choice([1, 0.5]), when=self.useful_cond(at) if self.chance(0.6) else None)
             if gate['train'] or gate['gradient'] or gate['target']:
