@@ -2,6 +2,7 @@
  * driver_report.c -- what `routec plan` prints: parameters, data, splits, routes, the passes that autodiff needs,
  * memory, matrix products with their FLOPs and reasons. All of it is read from the plan; nothing is measured. */
 #include "driver.h"
+#include "route_plugin.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -115,6 +116,20 @@ static void print_data(const Compilation *c, FILE *f) {
   }
 }
 
+/* Ops that are formulas have become ordinary operations; what is left of the others are calls. */
+static void print_plugins(const Compilation *c, FILE *f) {
+  static const char *const abilities[] = {[CALL_SPAN] = "span", [CALL_REDUCE] = "reduce", [CALL_GATE] = "gate", [CALL_SCHEDULE] = "schedule"};
+  const Program *p = c->program;
+  bool declared = false;
+  for (uint32_t i = 0; i < c->parse.file->n_kids; i++) declared |= c->parse.file->kids[i] && c->parse.file->kids[i]->kind == AST_PLUGIN;
+  print_declarations(c, f, "plugins", AST_PLUGIN);
+  if (!declared && p->n_calls) fputs("\nplugins\n", f);
+  for (uint32_t i = 0; i < p->n_calls; i++)
+    fprintf(f, "  called: %s of %s %s (%s), %s\n", p->calls[i].op->name, p->plugins[p->calls[i].plugin].name, p->plugins[p->calls[i].plugin].version,
+            abilities[p->calls[i].ability], place(c, p->calls[i].span));
+  if (declared && !p->n_calls) fputs("  called: nothing; formulas are inlined\n", f);
+}
+
 static void print_routes(const Compilation *c, FILE *f) {
   const Program *p = c->program;
   print_declarations(c, f, "splits", AST_SPLIT);
@@ -200,6 +215,7 @@ void driver_report_text(const Compilation *c, FILE *f) {
   print_settings(c, f);
   print_data(c, f);
   print_params(c, f);
+  print_plugins(c, f);
   print_routes(c, f);
   print_passes(c, f);
   driver_groups_text(c, f);

@@ -64,6 +64,8 @@ routec_script_test(plugins.nan 120 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/nan.
 set_property(TEST plugins.nan APPEND PROPERTY ENVIRONMENT "GOOD_PLUGINS=${PROJECT_BINARY_DIR}/tests/good_plugins")
 routec_script_test(plugins.conformance 900 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/conformance.sh)
 routec_script_test(plugins.template 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/template_test.sh)
+routec_script_test(plugins.guide 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/guide.sh)
+set_property(TEST plugins.guide APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")
 set_property(TEST plugins.template APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")
 routec_script_test(plugins.refused 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/refused.sh)
 set_property(TEST plugins.refused APPEND PROPERTY ENVIRONMENT "BAD_PLUGINS=${PROJECT_BINARY_DIR}/tests/bad_plugins")
