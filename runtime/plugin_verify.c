@@ -177,6 +177,9 @@ static bool check_gate_schedule(const RouteOp *op, bool *found, char *why, size_
   if (g &&
       !check_ability(op, ROUTE_EXT_GATE, g->size, 0, (bool[]){g->units != NULL, g->value != NULL}, 2, why, n))
     return false;
+  if (g && g->flags & ~(uint32_t)ROUTE_GATE_ESTIMATE)
+    return say(why, n, "`flags` of the gate `%s` is 0x%x, which holds bits without a meaning", op->name,
+               g->flags);
   if (s && !check_ability(op, ROUTE_EXT_SCHEDULE, s->size, FIRST_SIZE(RouteSchedule, value), NULL, 0, why, n))
     return false;
   return !s || check_ability(op, ROUTE_EXT_SCHEDULE, s->size, 0, (bool[]){s->value != NULL}, 1, why, n);
