@@ -212,8 +212,8 @@ static Val *mix_weight(BuiltinCall *c, Val **ws, uint32_t nw, uint32_t i, uint32
   return without_last(e, c->span, ir_slice(e->g, ws[0]->id, s.rank - 1, i, 1, 1), ws[0]);
 }
 
-/* The operand where its weight is not 0, exactly 0 elsewhere. What is taken by whole data is a root of the graph: such data's
- * rows can be computed apart from others (pass/pack.c). */
+/* The operand where its weight is not 0, exactly 0 elsewhere. What is taken by whole data is a root of the graph: such
+ * data's rows can be computed apart from others (pass/pack.c). */
 static Val *taken(BuiltinCall *c, Val *w, Val *x, const char *name, uint32_t n) {
   Elab *e = c->e;
   ValueId id, fw, fx;
@@ -225,7 +225,8 @@ static Val *taken(BuiltinCall *c, Val *w, Val *x, const char *name, uint32_t n) 
   id = ir_cast(e->g, ir_bin(e->g, OP_NE, id, f32_const(e, c->span, 0)), DT_F32);
   for (uint32_t i = first; i < e->g->n; i++) e->g->v[i].span = c->span;
   if (s.rank == 1 && val_has_rows(e, w)) {
-    e->g->v[id].name = arena_printf(e->m->a, "%s%s%s taken", e->bind_path ? e->bind_path : "", e->bind_path ? "." : "", name);
+    const char *path = e->bind_path ? arena_printf(e->m->a, "%s.", e->bind_path) : "";
+    e->g->v[id].name = arena_printf(e->m->a, "%s%s taken", path, name);
     graph_root(e->g, ROOT_SELECTION, e->n_selections++, n, id);
   }
   Val *f = val_like(e, c->span, id, w);

@@ -187,7 +187,10 @@ static void pack_all(Compilation *c) {
   ProgPacking unused;
   const PackOptions alone = {.batch = batch, .asked = o.asked, .blas = blas};
   if (p->gradient) p->gradient = pass_pack(p->gradient, c->arena, &alone, &unused);
-  for (uint32_t i = 0; i < p->n_derived; i++) p->derived[i].graph = pass_pack(p->derived[i].graph, c->arena, &(PackOptions){0}, &unused);
+  for (uint32_t i = 0; i < p->n_derived; i++) {
+    ProgDerived *d = &p->derived[i];
+    d->graph = pass_pack(d->graph, c->arena, &(PackOptions){0}, &unused);
+  }
 }
 
 static void simplify_all(Compilation *c) {

@@ -41,13 +41,14 @@ void driver_groups_text(const Compilation *c, FILE *f) {
 
 static void packing_text(const ProgPacking *k, const char *of, FILE *f) {
   if (!k->present) return;
-  fprintf(f, "\nbranches in %s: %.2f MFLOP expected, %.2f if all were computed for all data (%.1f %% less)\n", of, 1e-6 * k->operations,
-          1e-6 * k->dense, 100 * (1 - k->operations / k->dense));
+  fprintf(f, "\nbranches in %s: %.2f MFLOP expected, %.2f if all were computed for all data (%.1f %% less)\n", of,
+          1e-6 * k->operations, 1e-6 * k->dense, 100 * (1 - k->operations / k->dense));
   if (k->why) {
     fprintf(f, "  rows that take a branch are not packed: %s\n", k->why);
     return;
   }
-  fprintf(f, "  rows that take a branch are packed; each datum is counted as taking one branch of a select, memory is planned for all rows\n");
+  fprintf(f, "  rows that take a branch are packed; each datum is counted as taking one branch of a select, "
+             "memory is planned for all rows\n");
   for (uint32_t i = 0; i < k->n_sets; i++)
     fprintf(f, "  rows%u: %s, %.1f %% of the rows\n", k->first + i, k->name[i], 100 * k->share[k->first + i]);
 }
@@ -62,10 +63,10 @@ void driver_packing_text(const Compilation *c, FILE *f) {
 static json_t *packing_json(const Compilation *c, const ProgPacking *k, const char *of) {
   json_t *sets = json_array();
   for (uint32_t i = 0; i < k->n_sets; i++)
-    json_array_append_new(sets, json_pack("{s:s, s:s, s:f}", "name", arena_printf(c->arena, "rows%u", k->first + i), "rows", k->name[i],
-                                          "share", k->share[k->first + i]));
-  return json_pack("{s:s, s:f, s:f, s:s?, s:o}", "function", of, "flop", k->operations, "flop_if_all_were_computed", k->dense,
-                   "not_packed_because", k->why, "row_sets", sets);
+    json_array_append_new(sets, json_pack("{s:s, s:s, s:f}", "name", arena_printf(c->arena, "rows%u", k->first + i),
+                                          "rows", k->name[i], "share", k->share[k->first + i]));
+  return json_pack("{s:s, s:f, s:f, s:s?, s:o}", "function", of, "flop", k->operations, "flop_if_all_were_computed",
+                   k->dense, "not_packed_because", k->why, "row_sets", sets);
 }
 
 json_t *driver_packing_json(const Compilation *c) {
@@ -73,7 +74,8 @@ json_t *driver_packing_json(const Compilation *c) {
   json_t *all = json_array();
   if (p->packing.present) json_array_append_new(all, packing_json(c, &p->packing, "train"));
   for (uint32_t i = 0; i < p->n_evals; i++)
-    if (p->evals[i].packing.present) json_array_append_new(all, packing_json(c, &p->evals[i].packing, p->evals[i].name));
+    if (p->evals[i].packing.present)
+      json_array_append_new(all, packing_json(c, &p->evals[i].packing, p->evals[i].name));
   return all;
 }
 

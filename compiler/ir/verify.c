@@ -82,14 +82,16 @@ static const char *packed_fault(Graph *g) {
   for (ValueId id = 1; id < g->n; id++) {
     const Value *v = &g->v[id];
     if (v->op == OP_RSLICE) cut[v->ints[0]] = true;
-    if (v->op == OP_ROWLIST && list[v->ints[0]]) return arena_printf(g->arena, "%%%u lists row set %lld again", id, (long long)v->ints[0]);
+    if (v->op == OP_ROWLIST && list[v->ints[0]])
+      return arena_printf(g->arena, "%%%u lists row set %lld again", id, (long long)v->ints[0]);
     if (v->op == OP_ROWLIST) list[v->ints[0]] = id;
   }
   for (ValueId id = 1; id < g->n; id++)
     for (int32_t i = 0; i < g->v[id].shape.rank; i++) {
       const int64_t d = g->v[id].shape.d[i], set = dim_is_rows(d) ? dim_set(d) : 0;
       if (list[set] > id || (list[set] && cut[set]))
-        return arena_printf(g->arena, "%%%u has rows of set %lld, which is listed by %%%u", id, (long long)set, list[set]);
+        return arena_printf(g->arena, "%%%u has rows of set %lld, which is listed by %%%u", id, (long long)set,
+                            list[set]);
     }
   return NULL;
 }

@@ -33,6 +33,7 @@ void emit_pack(Kernel *k) {
   LLVMBuildStore(e->b, LLVMBuildNSWAdd(e->b, n, LLVMBuildZExt(e->b, taken, e->i64, ""), "n"), count);
   scope_loop_end(k, &l);
   for (uint32_t i = 0; v->op == OP_ROWLIST && i < k->n_leaves; i++)
-    if (k->leaves[i].kind == LEAF_COUNT) LLVMBuildStore(e->b, LLVMBuildLoad2(e->b, e->i64, count, "n"), k->leaves[i].arg);
+    if (k->leaves[i].kind == LEAF_COUNT)
+      LLVMBuildStore(e->b, LLVMBuildLoad2(e->b, e->i64, count, "n"), k->leaves[i].arg);
   scope_if_end(k, after);
 }

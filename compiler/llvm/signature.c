@@ -224,7 +224,8 @@ static void put_step(Sig *s, int64_t scratch_offset) {
   for (uint32_t i = 0; i < t->n_outs; i++) {
     const Value *v = &k->g->v[t->outs[i].value];
     if (v->op == OP_ROWLIST) add_leaf(s, &(Leaf){.kind = LEAF_COUNT, .index = (uint32_t)v->ints[0], .written = true});
-    if (t->kind == STEP_SCATTER || t->kind == STEP_REDUCE || t->kind == STEP_PACK) { /* the output's own op, then its arguments */
+    const bool own = t->kind == STEP_SCATTER || t->kind == STEP_REDUCE || t->kind == STEP_PACK;
+    if (own) { /* the output's own op, then its arguments */
       put_int(s, 'v', v->op);
       if (v->op != OP_ROWLIST) put_ints(s, 'i', v->ints, v->n_ints);
       put_shape(s, &v->shape);

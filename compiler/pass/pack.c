@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * pack.c -- what a branch of a `select` needs is computed for the rows that take it: they are packed, and what came of them
- * is put back where it is read for all rows.
+ * pack.c -- what a branch of a `select` needs is computed for the rows that take it: they are packed, and what came of
+ * them is put back where it is read for all rows.
  * requires:  ROOT_SELECTIONs: for each branch 1 where a datum takes it, else 0
- * maintains: every bit of a finite result: a packed row's values are its own, rows that are left out would have been 0 or read
- *            by nobody, and a product over the rows is one chain in their order, in which a row of zeros changes nothing. Other
- *            sums over rows stay sums over all of them. So what one row contains changes no bit of what it does not reach.
+ * maintains: every bit of a finite result: a packed row's values are its own, rows that are left out would have been 0 or
+ *            read by nobody, and a product over the rows is one chain in their order, in which a row of zeros changes
+ *            nothing. Other sums over rows stay sums over all of them. So what one row contains changes no bit of what it
+ *            does not reach.
  * changes:   the graph; the ROOT_SELECTIONs end
  *
- * Rows are told apart by which selections they take. For each value: `zero`, the selections without which its row is exactly 0
- * (forward walk); and `home`, those with which alone its row is computed (backward walk): some of those without which it is 0
- * or without which no reader looks at it. */
+ * Rows are told apart by which selections they take. For each value: `zero`, the selections without which its row is
+ * exactly 0 (forward walk); and `home`, those with which alone its row is computed (backward walk): some of those without
+ * which it is 0 or without which no reader looks at it. */
 #include "compiler.h"
 #include "fault.h"
 #include "group.h"
@@ -50,7 +51,7 @@ static bool has_rows(const Value *v) { return rows_axis(&v->shape) >= 0; }
 /* Rows of the whole batch: those of row sets stay as they are. */
 static bool has_all_rows(const Value *v) { return has_rows(v) && v->shape.d[rows_axis(&v->shape)] == DIM_ROWS; }
 
-/* ---- where values are 0 ------------------------------------------------------------------------------------------- */
+/* ---- where values are 0 ------------------------------------------------------------------------------------------ */
 static const Taken everywhere = UINT64_MAX; /* `zero` of what is 0 in all rows */
 
 static Taken zero_of_elt(const Pack *k, const Value *v) {
@@ -99,7 +100,7 @@ static void find_zeros(Pack *k) {
   }
 }
 
-/* ---- where values are computed --------------------------------------------------------------------------------------- */
+/* ---- where values are computed ----------------------------------------------------------------------------------- */
 /* Whether row r of v comes from row r of its arguments alone. */
 static bool is_by_row(const Graph *g, const Value *v) {
   if (!has_all_rows(v)) return false;
@@ -121,7 +122,8 @@ static bool is_anywhere(const Graph *g, const Value *v) {
 /* A sum over the rows that is one chain in their order: a product by the emitted kernel, or rows added to a table. */
 static bool is_chain(const Graph *g, const Value *v) {
   if (fault("pack-sums") && v->op == OP_SUM && !has_rows(v)) return has_all_rows(&g->v[v->args[0]]);
-  if (has_rows(v) || v->n_args < 2 || !has_all_rows(&g->v[v->args[0]]) || !has_all_rows(&g->v[v->args[1]])) return false;
+  if (has_rows(v) || v->n_args < 2) return false;
+  if (!has_all_rows(&g->v[v->args[0]]) || !has_all_rows(&g->v[v->args[1]])) return false;
   return v->op == OP_SCATTER || (v->op == OP_DOT && v->dtype == DT_F32 && ir_dot_ints(v).nb == 0);
 }
 
@@ -154,14 +156,19 @@ static void find_homes(Pack *k) {
     const int i = selection_at(k, v);
     if (i >= 0) context = need[v] & (((Taken)1 << i) - 1);
     k->home[v] = best(k, context);
-    for (uint32_t a = 0; a < x->n_args; a++) need[x->args[a]] = (fault("pack-forgets-reader") ? all : need[x->args[a]]) & k->home[v];
+    for (uint32_t a = 0; a < x->n_args; a++) {
+      if (fault("pack-forgets-reader")) need[x->args[a]] = all;
+      need[x->args[a]] &= k->home[v];
+    }
   }
 }
 
-/* ---- which contexts become row sets ------------------------------------------------------------------------------------- */
+/* ---- which contexts become row sets ------------------------------------------------------------------------------ */
 typedef struct Context { Taken taken; double products, copies; uint32_t n; } Context;
 
-static double rows_elements(const Pack *k, const Value *v) { return has_rows(v) ? (double)shape_count(&v->shape, k->batch) : 0; }
+static double rows_elements(const Pack *k, const Value *v) {
+  return has_rows(v) ? (double)shape_count(&v->shape, k->batch) : 0;
+}
 
 static double product_operations(const Pack *k, const Value *v) {
   double n = 2 * (double)shape_count(&v->shape, k->batch);
@@ -211,7 +218,7 @@ static bool choose_sets(Pack *k, bool asked) {
   return k->n_sets > 1;
 }
 
-/* ---- the new graph ----------------------------------------------------------------------------------------------------- */
+/* ---- the new graph ----------------------------------------------------------------------------------------------- */
 static uint32_t set_of(const Pack *k, Taken home) {
   uint32_t s = 0;
   while (s < k->n_sets && k->set[s] != home) s++;
@@ -313,7 +320,7 @@ static Graph *build_graph(Pack *k) {
   return k->to;
 }
 
-/* ---- the pass ------------------------------------------------------------------------------------------------------------- */
+/* ---- the pass ---------------------------------------------------------------------------------------------------- */
 static bool is_constant(const Graph *g, ValueId v) {
   while (g->v[v].op == OP_BCAST || g->v[v].op == OP_CAST) v = g->v[v].args[0];
   return g->v[v].op == OP_CONST;
@@ -338,8 +345,8 @@ static void find_live(Pack *k) {
 static const char *name_of(const Pack *k, Taken t) {
   const char *text = NULL;
   for (uint32_t i = 0; i < k->n_sel; i++) {
-    const char *name = k->g->v[k->sel[i]].name;
-    if (t >> i & 1) text = text ? arena_printf(k->arena, "%s and %s", text, name ? name : "taken") : name ? name : "taken";
+    const char *name = k->g->v[k->sel[i]].name ? k->g->v[k->sel[i]].name : "taken";
+    if (t >> i & 1) text = text ? arena_printf(k->arena, "%s and %s", text, name) : name;
   }
   return text;
 }
@@ -382,12 +389,14 @@ Graph *pass_pack(Graph *given, Arena *a, const PackOptions *o, ProgPacking *out)
   out->dense = out->operations = graph_operations(g, o->batch, o->share);
   out->why = o->asked == 0 ? "switched off" : o->blas ? "products by the BLAS add up in an order of their own" : NULL;
   if (!out->why) find_zeros(k);
-  if (!out->why && !choose_sets(k, o->asked == 1)) out->why = "no branch has products that would become smaller by more than packing costs";
+  if (!out->why && !choose_sets(k, o->asked == 1))
+    out->why = "no branch has products that would become smaller by more than packing costs";
   if (out->why) return without_selections(g);
   Graph *packed = pass_simplify(build_graph(k), a);
   tell(k, out, o->share);
   out->operations = graph_operations(packed, o->batch, out->share);
   if (o->asked == 1 || out->operations <= WORTH_PACKING * out->dense) return packed;
-  *out = (ProgPacking){.present = true, .dense = out->dense, .operations = out->dense, .why = "it would save less than 2 % of the operations"};
+  *out = (ProgPacking){.present = true, .dense = out->dense, .operations = out->dense};
+  out->why = "it would save less than 2 % of the operations";
   return without_selections(g);
 }

@@ -153,7 +153,8 @@ static ValueId dot_as_sum(Work *w, const Value *dot, const ValueId args[2], cons
   for (uint32_t i = 0; i < x->nc; i++) {
     axes[i] = dot->shape.rank + (int)i;
     const int64_t d = full.d[axes[i]]; /* the order of its additions would depend on which rows are packed */
-    if (dim_is_rows(d) && w->fn->packed >> dim_set(d) & 1) plan_broken(g, args[0], "a sum over packed rows that is no product");
+    if (dim_is_rows(d) && w->fn->packed >> dim_set(d) & 1)
+      plan_broken(g, args[0], "a sum over packed rows that is no product");
   }
   sum.op = OP_SUM, sum.ints = axes, sum.n_ints = x->nc;
   return work_put(w, &sum, &m, 1);

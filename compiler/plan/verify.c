@@ -181,8 +181,8 @@ static void check_space(Check *c, uint32_t i) {
   for (uint32_t k = 0; k < s->n_outs; k++) {
     const Value *u = &c->g->v[s->outs[k].value];
     const Buffer *b = &c->f->buffers[s->outs[k].buffer];
-    const Shape *space =
-        s->kind == STEP_REDUCE || s->kind == STEP_SCATTER || s->kind == STEP_PACK ? &c->g->v[u->args[0]].shape : &u->shape;
+    const bool of_arg = s->kind == STEP_REDUCE || s->kind == STEP_SCATTER || s->kind == STEP_PACK;
+    const Shape *space = of_arg ? &c->g->v[u->args[0]].shape : &u->shape;
     if (!shape_equal(&b->shape, &u->shape) || b->dtype != u->dtype)
       FAIL(c, "buffer %u is not made for output %%%u", s->outs[k].buffer, s->outs[k].value);
     if (s->kind != STEP_CALL && !shape_equal(space, &s->space))

@@ -345,9 +345,10 @@ static bool check_vectors(const char *path, const Result *wide, Case *x, const i
   return ok;
 }
 
-/* The same program with branches computed for all data, PATH.apart.route: the same bits (but for the sign of a zero), compiled
- * and interpreted. */
-static bool check_apart(const char *path, const Result *got, const Result *want, Case *x, const int64_t *pick, int64_t rows) {
+/* The same program with branches computed for all data, PATH.apart.route: the same bits (but for the sign of a zero),
+ * compiled and interpreted. */
+static bool check_apart(const char *path, const Result *got, const Result *want, Case *x, const int64_t *pick,
+                        int64_t rows) {
   Case y;
   char apart[4096];
   snprintf(apart, sizeof apart, "%.*s.apart.route", (int)(strlen(path) - strlen(".route")), path);
@@ -359,7 +360,8 @@ static bool check_apart(const char *path, const Result *got, const Result *want,
     for (uint32_t i = 0; ok && i < x->g->n_roots; i++) {
       const int64_t n = root_count(x, i, rows);
       const double d = distance(got->root[i], r.root[i], n, 1), e = distance(want->root[i], oracle.root[i], n, 1);
-      if (d != 0 || e != 0) ok = fail(path, d != 0 ? "packed, compiled:" : "packed, interpreted:", root_name(x, i), fmax(d, e), 0);
+      const char *what = d != 0 ? "packed, compiled:" : "packed, interpreted:";
+      if (d != 0 || e != 0) ok = fail(path, what, root_name(x, i), fmax(d, e), 0);
     }
     totals.packed++;
   }

@@ -330,7 +330,8 @@ static void packed_row_values(void **state) {
     ValueId t = ir_make(b.g, OP_COLUMN, here, NULL, 0, (int64_t[]){1 + k}, 1, 0, &one, DT_F32);
     ValueId list = ir_make(b.g, OP_ROWLIST, here, &t, 1, (int64_t[]){3 + k}, 1, 0, NULL, DT_NONE);
     ValueId place = ir_make(b.g, OP_ROWPLACE, here, (ValueId[]){t, list}, 2, NULL, 0, 0, NULL, DT_NONE);
-    set[k] = ir_make(b.g, OP_ROWPICK, here, (ValueId[]){ir_transpose(b.g, x, (int64_t[]){1, 0}), list}, 2, NULL, 0, 0, NULL, DT_NONE);
+    ValueId across = ir_transpose(b.g, x, (int64_t[]){1, 0});
+    set[k] = ir_make(b.g, OP_ROWPICK, here, (ValueId[]){across, list}, 2, NULL, 0, 0, NULL, DT_NONE);
     assert_true(b.g->v[set[k]].shape.d[1] == dim_of_set(3 + k));
     sum[k] = ir_reduce(b.g, OP_SUM, set[k], (int64_t[]){1}, 1);
     back[k] = ir_make(b.g, OP_ROWPICK, here, (ValueId[]){set[k], place}, 2, NULL, 0, 0, NULL, DT_NONE);
@@ -340,7 +341,10 @@ static void packed_row_values(void **state) {
   static const int64_t row[3] = {1, 3, 4};
   for (int64_t j = 0; j < 3; j++) {
     double all = 0;
-    for (int64_t i = 0; i < 3; i++) near(data[row[i] * 3 + j], v[set[0]][j * 3 + i], "packed row", i), all += data[row[i] * 3 + j];
+    for (int64_t i = 0; i < 3; i++) {
+      near(data[row[i] * 3 + j], v[set[0]][j * 3 + i], "packed row", i);
+      all += data[row[i] * 3 + j];
+    }
     for (int64_t i = 0; i < 5; i++) {
       near(taken[i] != 0 ? data[i * 3 + j] : 0, v[back[0]][j * 5 + i], "row put back", i);
       near(0, v[back[1]][j * 5 + i], "row of an empty set put back", i);
