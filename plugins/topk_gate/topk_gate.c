@@ -33,7 +33,8 @@ static size_t units(const double *params, const size_t *cols) {
   return cols[0];
 }
 
-/* The smallest score that is chosen, and how many of its equals are: the first ones. Rank by rank, without memory. */
+/* The smallest score that is chosen, and how many of its equals are: the first ones. Rank by rank, without memory; of
+ * numbers only, 1 <= k <= n. */
 typedef struct Chosen {
   float bound;
   size_t ties;

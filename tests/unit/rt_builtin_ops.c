@@ -381,6 +381,7 @@ static void test_scale_and_unwanted(void **state) {
 
 /* One NaN: a regularizer is NaN; a gate's row is, and no other. */
 static void test_nan(void **state) {
+  static float dy[MAX_N];
   (void)state;
   for (size_t k = 0; k < N_CASES; k++)
     for (size_t bad = 0; bad < 6; bad++) {
@@ -392,7 +393,11 @@ static void test_nan(void **state) {
       data_put(&data, 0, 5, bad, NAN);
       const size_t units = n_units(&data);
       if (has_label(&data)) g = NULL;
-      if (g) gate_run(&data, g, 4, NULL, NULL);
+      for (size_t n = 0; n < MAX_N; n++) dy[n] = 1 + (float)(n % 3);
+      grads_begin(&data, &grads);
+      if (g) gate_run(&data, g, 4, dy, &grads);
+      for (size_t n = 0; g && g->grad && n < 13 * 6; n++) /* it is told to who made it, too */
+        assert_int_equal(isnan(grad_at(&data, &grads, 0, n / 6, n % 6)), n / 6 == 5);
       const FVal y = x ? formula_run(&data, x, NULL, 0) : (FVal){0};
       if (s) assert_true(isnan(span_run(&data, s, 4, 1, NULL)));
       if (f) assert_true(isnan(reduce_run(&data, f, 4, 1, NULL)));
