@@ -55,8 +55,35 @@ static ValueId prepare_argument(Work *w, ValueId v, int lead) {
   return v;
 }
 
+/* Elements of a sum stand for themselves, so a parameter is read in the order of its memory, and its gradient lies alike. */
+static bool memory_order(const Work *w, const Value *call, const ValueId *args, Shape *s, int64_t *perm, int64_t *back) {
+  const Value *x = &w->g->v[args[0]];
+  if (call->ints[2] != CALL_SPAN || x->op != OP_PARAM) return false;
+  const Layout *l = &w->param_layout[x->ints[0]];
+  bool moved = false;
+  *s = x->shape;
+  for (int i = 0; i < x->shape.rank; i++) {
+    perm[i] = l->order[i], back[l->order[i]] = i;
+    s->d[i] = x->shape.d[l->order[i]];
+    moved |= l->order[i] != i;
+  }
+  return moved;
+}
+
+static ValueId span_in_memory_order(Work *w, const Value *call, ValueId *args, const Shape *s, const int64_t *perm, const int64_t *back) {
+  Value turned = *call;
+  const uint32_t rank = (uint32_t)s->rank;
+  args[0] = work_put_un(w, OP_TRANSPOSE, args[0], s, perm, rank);
+  if (!ir_call_is_gradient(call)) return call_prepare(w, &turned, args);
+  turned.shape = *s;
+  return work_put_un(w, OP_TRANSPOSE, call_prepare(w, &turned, args), &call->shape, back, rank);
+}
+
 ValueId call_prepare(Work *w, const Value *call, ValueId *args) {
   Value renumbered = *call;
+  Shape s;
+  int64_t perm[IR_MAX_RANK], back[IR_MAX_RANK];
+  if (memory_order(w, call, args, &s, perm, back)) return span_in_memory_order(w, call, args, &s, perm, back);
   renumbered.args = args;
   for (uint32_t i = 0; i < call->n_args; i++) {
     const int lead = argument_lead(w->g, &renumbered, i);

@@ -163,10 +163,10 @@ static void draws_follow_the_datum(void **state) {
 static void refusals(void **state) {
   (void)state;
   static const struct { double factor; const char *op; RtCode code; } rows[] = {
-      {13, "quartic", RT_E0755}, {101, "quartic", RT_E0760}, {NAN, "quartic", RT_E0760}, {1, "quintic", RT_E0761}, {1, "covary", RT_E0761}};
+      {13, "quartic", RT_E0755}, {101, "quartic", RT_E0760}, {NAN, "quartic", RT_E0760}, {1, "quintic", RT_E0761}, {1, "covary", RT_E0761}, {14, "covary", RT_E0762}};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     RtError e = {0};
-    Bench *b = make(JOB_SPAN);
+    Bench *b = make(rows[i].code == RT_E0762 ? JOB_REDUCE : JOB_SPAN);
     b->factor.value = rows[i].factor, b->call.op = rows[i].op;
     b->call.span = (JobSpan){"some.route", 12, 3};
     assert_true(plugins_load(&b->job, NULL, &e));
