@@ -37,7 +37,7 @@ probes-clip            train.probes          a probe takes part in the clipping 
 probes-group           train.probes          a probe has a say in how rows are grouped
 classes-overlap        parity.origins        a term belongs to two origins of its loss
 gate-as-it-is          train.gates_hand      what a gate puts in the place of its weights is not there
-gate-loss-behind-policy train.gates_hand     a gate's own loss is stopped with the others
+gate-loss-behind-policy train.gates_hand     a gate's own loss reads what stands in the place of its weights
 ablate-nothing         train.ablate          parts that are ablated stay
 swap-operands          parity.routes         a - b computes b - a
 pack-sums              train.select_pack     sums over packed rows, whose order depends on which rows they are
