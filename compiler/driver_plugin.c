@@ -50,14 +50,19 @@ int plugin_named(const Options *o, const char *word, const RoutePlugin **p, char
 }
 
 int driver_command_plugin(const Options *o) {
-  static const struct { const char *name; uint32_t least, most; int (*run)(const Options *o); } what[] = {
-      {"show", 0, 2, plugin_show}, {"check", 1, 1, plugin_check}, {"new", 1, 1, plugin_new}};
+  static const struct {
+    const char *name;
+    uint32_t least, most;
+    int (*run)(const Options *o);
+  } what[] = {{"show", 0, 2, plugin_show}, {"check", 1, 1, plugin_check}, {"new", 1, 1, plugin_new}};
   const char *names[3];
   for (uint32_t i = 0; i < 3; i++) names[i] = what[i].name;
   for (uint32_t i = 0; i < 3; i++) {
     if (strcmp(o->argument, names[i]) != 0) continue;
-    if (o->n_arguments - 1 < what[i].least) return driver_fail(o, RT_USAGE, E0504, "plugin", i == 1 ? "NAME or FILE.so" : "NAME");
-    if (o->n_arguments - 1 > what[i].most) return driver_fail(o, RT_USAGE, E0505, o->arguments[what[i].most + 1], "plugin");
+    if (o->n_arguments - 1 < what[i].least)
+      return driver_fail(o, RT_USAGE, E0504, "plugin", i == 1 ? "NAME or FILE.so" : "NAME");
+    if (o->n_arguments - 1 > what[i].most)
+      return driver_fail(o, RT_USAGE, E0505, o->arguments[what[i].most + 1], "plugin");
     return what[i].run(o);
   }
   return driver_fail_near(o, RT_USAGE, o->argument, names, 3, E0560, o->argument, NULL);

@@ -8,8 +8,8 @@
 
 /* Does the word mean a file: has it a `/`, or the ending .so? */
 bool plugin_is_path(const char *word);
-/* The plugin that `word` means, loaded and with sound tables; `path` is its file, "" if it is built in. Exit code: it was told
- * why it is not there (RT_USAGE), or refused (RT_PLUGIN_REFUSED). */
+/* The plugin that `word` means, loaded and with sound tables; `path` is its file, "" if it is built in. Exit
+ * code: it was told why it is not there (RT_USAGE), or refused (RT_PLUGIN_REFUSED). */
 int plugin_named(const Options *o, const char *word, const RoutePlugin **p, char path[PATH_MAX]);
 
 int plugin_show(const Options *o);  /* driver_plugin_show.c */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * driver_plugin_check.c -- `routec plugin check`: does a plugin do what route_plugin.h asks? Each check is a row of a table
- * and runs in a process of its own: a crash or a hang is a result like any other. */
+ * driver_plugin_check.c -- `routec plugin check`: does a plugin do what route_plugin.h asks? Each check is a
+ * row of a table and runs in a process of its own: a crash or a hang is a result like any other. */
 #include "driver_plugin.h"
 #include "driver_plugin_trial.h"
 #include <dlfcn.h>
@@ -41,18 +41,23 @@ static const Check checks[] = {
     {"nan", STEP_ABILITIES, 'n', "cfb", law_nan, "NaN, infinities, huge and tiny numbers"},
     {"adds", STEP_ABILITIES, 'd', "cfbip", law_adds, "gradients are added, never stored"},
     {"scale", STEP_ABILITIES, 's', "cfbip", law_scale, "gradients are linear in what scales them"},
-    {"tiles", TRIAL_SPAN | TRIAL_REDUCE, 'l', "cfbip", law_tiles, "results do not depend on tiles or padding"},
+    {"tiles", TRIAL_SPAN | TRIAL_REDUCE, 'l', "cfbip", law_tiles,
+     "results do not depend on tiles or padding"},
     {"rows", TRIAL_GATE, 'r', "cfbip", law_rows, "rows do not know of one another"},
     {"key", TRIAL_GATE, 'k', "cfbip", law_key, "nothing is drawn in evaluations"},
-    {"gradient", STEP_ABILITIES, 'g', "cfbip", law_gradient, "gradients are those of the value, by differences"},
+    {"gradient", STEP_ABILITIES, 'g', "cfbip", law_gradient,
+     "gradients are those of the value, by differences"},
 };
 #define N_CHECKS (sizeof checks / sizeof *checks)
-static const struct { const char *name, *id; TrialAbility bit; uint32_t kind; } abilities[] = {
-    {"expr", ROUTE_EXT_EXPR, TRIAL_EXPR, 0},
-    {"span", ROUTE_EXT_SPAN, TRIAL_SPAN, ROUTE_REGULARIZER},
-    {"reduce", ROUTE_EXT_REDUCE, TRIAL_REDUCE, ROUTE_REGULARIZER},
-    {"gate", ROUTE_EXT_GATE, TRIAL_GATE, ROUTE_GATE},
-    {"schedule", ROUTE_EXT_SCHEDULE, TRIAL_SCHEDULE, ROUTE_SCHEDULE}};
+static const struct {
+  const char *name, *id;
+  TrialAbility bit;
+  uint32_t kind;
+} abilities[] = {{"expr", ROUTE_EXT_EXPR, TRIAL_EXPR, 0},
+                 {"span", ROUTE_EXT_SPAN, TRIAL_SPAN, ROUTE_REGULARIZER},
+                 {"reduce", ROUTE_EXT_REDUCE, TRIAL_REDUCE, ROUTE_REGULARIZER},
+                 {"gate", ROUTE_EXT_GATE, TRIAL_GATE, ROUTE_GATE},
+                 {"schedule", ROUTE_EXT_SCHEDULE, TRIAL_SCHEDULE, ROUTE_SCHEDULE}};
 #define N_ABILITIES (sizeof abilities / sizeof *abilities)
 
 typedef struct Session {
@@ -61,7 +66,8 @@ typedef struct Session {
   json_t *lines;
 } Session;
 
-/* ---- one check in a child process -------------------------------------------------------------------------------- */
+/* ---- one check in a child process
+ * -------------------------------------------------------------------------------- */
 static void child_main(Trial *t, const Check *check, int output) {
   static const int signals[] = {SIGABRT, SIGFPE, SIGILL, SIGXCPU, SIGTERM};
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -110,9 +116,12 @@ static void judge_end(TrialVerdict *v, bool in_time, int status) {
   const char *where = v->at[0] ? v->at : "the plugin";
   if (!in_time) snprintf(v->why, sizeof v->why, "did not return within %d s from %s", WALL_SECONDS, where);
   else if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL))
-    snprintf(v->why, sizeof v->why, "did not return within %d s of processor time from %s", CPU_SECONDS, where);
-  else if (WIFSIGNALED(status)) snprintf(v->why, sizeof v->why, "%s in %s", strsignal(WTERMSIG(status)), where);
-  else snprintf(v->why, sizeof v->why, "ended the process with exit code %d in %s", WEXITSTATUS(status), where);
+    snprintf(v->why, sizeof v->why, "did not return within %d s of processor time from %s", CPU_SECONDS,
+             where);
+  else if (WIFSIGNALED(status))
+    snprintf(v->why, sizeof v->why, "%s in %s", strsignal(WTERMSIG(status)), where);
+  else
+    snprintf(v->why, sizeof v->why, "ended the process with exit code %d in %s", WEXITSTATUS(status), where);
 }
 
 /* v is shared memory. */
@@ -124,7 +133,8 @@ static void run_check(Trial *t, const Check *check, TrialVerdict *v) {
   const pid_t child = fork();
   if (child == 0) child_main(t, check, output);
   int status = 0;
-  if (child < 0) snprintf(v->why, sizeof v->why, "no process could be made for the check: %s", strerror(errno));
+  if (child < 0)
+    snprintf(v->why, sizeof v->why, "no process could be made for the check: %s", strerror(errno));
   else {
     const bool in_time = wait_for(child, &status);
     if (!v->done) {
@@ -135,14 +145,16 @@ static void run_check(Trial *t, const Check *check, TrialVerdict *v) {
   if (output >= 0) close(output);
 }
 
-/* ---- report ------------------------------------------------------------------------------------------------------ */
-static void tell(Session *s, const char *op, const char *ability, const Check *check, const char *result, const char *why) {
+/* ---- report
+ * ------------------------------------------------------------------------------------------------------ */
+static void tell(Session *s, const char *op, const char *ability, const Check *check, const char *result,
+                 const char *why) {
   char name[64];
   snprintf(name, sizeof name, "%s%s%s", ability ? ability : "", ability ? "." : "", check->name);
   if (s->o->rt.json)
-    json_array_append_new(s->lines, json_pack("{s:s,s:s,s:s,s:s}", "op", op, "check", name, "result", result, "why", why));
-  else if (!s->o->rt.quiet || strcmp(result, "failed") == 0)
-    printf("  %-16s  %-7s  %s\n", name, result, why);
+    json_array_append_new(
+        s->lines, json_pack("{s:s,s:s,s:s,s:s}", "op", op, "check", name, "result", result, "why", why));
+  else if (!s->o->rt.quiet || strcmp(result, "failed") == 0) printf("  %-16s  %-7s  %s\n", name, result, why);
 }
 
 /* Where normal numbers give none, but shares of 1 do, the op is about those. */
@@ -151,7 +163,8 @@ static bool on_shares(Trial *t, const Check *c, TrialVerdict *v) {
   t->shares = true;
   run_check(t, c, v);
   if (v->done && v->passed) {
-    snprintf(v->note, sizeof v->note, "if rows are positive and sum to 1, and for zeros: the other checks are made with such data");
+    snprintf(v->note, sizeof v->note,
+             "if rows are positive and sum to 1, and for zeros: the other checks are made with such data");
     return true;
   }
   *v = first;
@@ -159,7 +172,8 @@ static bool on_shares(Trial *t, const Check *c, TrialVerdict *v) {
 }
 
 /* All checks of one ability; `bad` collects the letters of those that failed or were not made. */
-static void check_ability(Session *s, const RouteOp *op, const char *ability, TrialAbility bit, const void *able, char *bad, TrialVerdict *v) {
+static void check_ability(Session *s, const RouteOp *op, const char *ability, TrialAbility bit,
+                          const void *able, char *bad, TrialVerdict *v) {
   bool shares = false;
   for (size_t i = 0; i < N_CHECKS; i++) {
     const Check *c = &checks[i];
@@ -168,7 +182,8 @@ static void check_ability(Session *s, const RouteOp *op, const char *ability, Tr
     char why[100] = "";
     if (missing) {
       for (size_t k = 0; k < N_CHECKS; k++)
-        if (checks[k].letter == *missing) snprintf(why, sizeof why, "not made, since `%s` failed", checks[k].name);
+        if (checks[k].letter == *missing)
+          snprintf(why, sizeof why, "not made, since `%s` failed", checks[k].name);
       s->skipped++;
       tell(s, op->name, ability, c, "-", why);
       continue;
@@ -201,7 +216,8 @@ static void check_op(Session *s, const RouteOp *op, TrialVerdict *v) {
   }
 }
 
-/* ---- AddressSanitizer -------------------------------------------------------------------------------------------- */
+/* ---- AddressSanitizer
+ * -------------------------------------------------------------------------------------------- */
 /* The library of the sanitizer that the file asks for, such as libasan.so.8; false: it asks for none. */
 static bool sanitizer_of(const char *path, char *name, size_t size) {
   FILE *f = fopen(path, "rb");
@@ -219,20 +235,23 @@ static bool sanitizer_of(const char *path, char *name, size_t size) {
   return at != NULL;
 }
 
-/* Starts this program again with the sanitizer's library loaded first. Returns only if that was not possible. */
+/* Starts this program again with the sanitizer's library loaded first. Returns only if that was not possible.
+ */
 static int again_with_sanitizer(const Options *o, const char *path) {
   char name[128], seed[40];
   if (!sanitizer_of(path, name, sizeof name))
     return driver_fail(o, RT_USAGE, E0568, path, "it does not ask for the sanitizer's library");
   snprintf(seed, sizeof seed, "--seed=%llu", (unsigned long long)o->rt.seed);
-  char *argv[12] = {(char[]){"routec"}, (char[]){"plugin"}, (char[]){"check"}, (char *)(uintptr_t)path, (char[]){"--asan"}, seed};
+  char *argv[12] = {(char[]){"routec"},      (char[]){"plugin"}, (char[]){"check"},
+                    (char *)(uintptr_t)path, (char[]){"--asan"}, seed};
   uint32_t n = 6;
   if (o->rt.json) argv[n++] = (char[]){"--json"};
   if (o->rt.quiet) argv[n++] = (char[]){"--quiet"};
   if (o->plugin.op) argv[n++] = (char[]){"--op"}, argv[n++] = (char *)(uintptr_t)o->plugin.op;
   const char *before = getenv("LD_PRELOAD");
   if (before && strstr(before, name))
-    return driver_fail(o, RT_USAGE, E0568, path, "the sanitizer's library was loaded first, and is not there");
+    return driver_fail(o, RT_USAGE, E0568, path,
+                       "the sanitizer's library was loaded first, and is not there");
   setenv("LD_PRELOAD", name, 1);
   setenv("ASAN_OPTIONS", "detect_leaks=0:handle_segv=0:handle_abort=0", 0);
   fflush(NULL);
@@ -240,14 +259,16 @@ static int again_with_sanitizer(const Options *o, const char *path) {
   return driver_fail(o, RT_RUN_FAILED, E0568, path, strerror(errno));
 }
 
-/* ---- the command ------------------------------------------------------------------------------------------------- */
+/* ---- the command
+ * ------------------------------------------------------------------------------------------------- */
 static int report(Session *s, const RoutePlugin *p, const char *what) {
   char sum[120];
   snprintf(sum, sizeof sum, "%u of %u checks failed", s->failed, s->made + s->skipped);
   if (s->skipped) snprintf(sum + strlen(sum), sizeof sum - strlen(sum), ", %u could not be made", s->skipped);
   if (s->o->rt.json) {
-    json_t *all = json_pack("{s:s,s:s,s:s,s:b,s:i,s:i,s:o}", "plugin", p->name, "version", p->version, "path", what, "ok", s->failed == 0,
-                            "checks", (int)(s->made + s->skipped), "failed", (int)s->failed, "results", s->lines);
+    json_t *all = json_pack("{s:s,s:s,s:s,s:b,s:i,s:i,s:o}", "plugin", p->name, "version", p->version, "path",
+                            what, "ok", s->failed == 0, "checks", (int)(s->made + s->skipped), "failed",
+                            (int)s->failed, "results", s->lines);
     json_dumpf(all, stdout, JSON_INDENT(2));
     printf("\n");
     json_decref(all);
@@ -257,7 +278,9 @@ static int report(Session *s, const RoutePlugin *p, const char *what) {
     fflush(stdout);
     return driver_fail(s->o, RT_PLUGIN_REFUSED, E0567, what, sum);
   }
-  if (!s->o->rt.quiet) printf("%s: all of %u checks passed%s\n", what, s->made, s->o->plugin.asan ? ", with AddressSanitizer" : "");
+  if (!s->o->rt.quiet)
+    printf("%s: all of %u checks passed%s\n", what, s->made,
+           s->o->plugin.asan ? ", with AddressSanitizer" : "");
   return RT_OK;
 }
 
@@ -268,7 +291,8 @@ int plugin_check(const Options *o) {
   if (o->plugin.asan) {
     if (!plugin_is_path(what)) return driver_fail(o, RT_USAGE, E0568, what, "it is no shared object");
     if (!dlsym(RTLD_DEFAULT, "__asan_init")) return again_with_sanitizer(o, what);
-    if (!sanitizer_of(what, path, sizeof path)) return driver_fail(o, RT_USAGE, E0568, what, "it does not ask for the sanitizer's library");
+    if (!sanitizer_of(what, path, sizeof path))
+      return driver_fail(o, RT_USAGE, E0568, what, "it does not ask for the sanitizer's library");
   }
   const int code = plugin_named(o, what, &p, path);
   if (code != RT_OK) return code;
@@ -276,7 +300,8 @@ int plugin_check(const Options *o) {
   if (v == MAP_FAILED) return driver_fail(o, RT_INTERNAL, E0567, what, strerror(errno));
   Session s = {.o = o, .lines = json_array()};
   if (!o->rt.json && !o->rt.quiet) {
-    printf("%s %s (%s), ABI %u.%u: loaded, and its tables are sound\n", p->name, p->version, p->license, p->abi.major, p->abi.minor);
+    printf("%s %s (%s), ABI %u.%u: loaded, and its tables are sound\n", p->name, p->version, p->license,
+           p->abi.major, p->abi.minor);
     fflush(stdout);
   }
   const char *names[257];

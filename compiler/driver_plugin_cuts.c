@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * driver_plugin_cuts.c -- results do not depend on how routec cuts the data: into tiles, partial sums, rows, with or without
- * padding; and rows of a gate do not know of one another. */
+ * driver_plugin_cuts.c -- results do not depend on how routec cuts the data: into tiles, partial sums, rows,
+ * with or without padding; and rows of a gate do not know of one another. */
 #include "driver_plugin_trial.h"
 #include <math.h>
 #include <stdlib.h>
@@ -26,7 +26,8 @@ static float most_of(const TrialMatrix *m) {
 }
 
 /* The largest difference of two matrices of one shape, relative to the largest element. */
-static bool near_matrix(const TrialMatrix *a, const TrialMatrix *b, float tolerance, size_t *row, size_t *col) {
+static bool near_matrix(const TrialMatrix *a, const TrialMatrix *b, float tolerance, size_t *row,
+                        size_t *col) {
   const float bound = tolerance * fmaxf(most_of(a), most_of(b));
   for (size_t i = 0; i < a->rows; i++)
     for (size_t j = 0; j < a->cols; j++)
@@ -37,23 +38,27 @@ static bool near_matrix(const TrialMatrix *a, const TrialMatrix *b, float tolera
   return true;
 }
 
-static bool near_grads(TrialCase *c, const TrialGrads *a, const TrialGrads *b, float tolerance, const char *how) {
+static bool near_grads(TrialCase *c, const TrialGrads *a, const TrialGrads *b, float tolerance,
+                       const char *how) {
   size_t i = 0, j = 0;
   for (uint32_t k = 0; k < c->t->op->n_inputs; k++)
     if (!near_matrix(&a->dx[k], &b->dx[k], tolerance, &i, &j))
-      return trial_fail(c->t, "the gradient for %s[%zu][%zu] is %.9g, but %.9g %s (%s)", rt_op_input(c->t->op, k)->name, i, j,
-                        (double)a->dx[k].x[i * a->dx[k].ld + j], (double)b->dx[k].x[i * b->dx[k].ld + j], how, trial_case_text(c));
+      return trial_fail(c->t, "the gradient for %s[%zu][%zu] is %.9g, but %.9g %s (%s)",
+                        rt_op_input(c->t->op, k)->name, i, j, (double)a->dx[k].x[i * a->dx[k].ld + j],
+                        (double)b->dx[k].x[i * b->dx[k].ld + j], how, trial_case_text(c));
   return true;
 }
 
-/* ---- tiles: span, reduce ----------------------------------------------------------------------------------------- */
+/* ---- tiles: span, reduce
+ * ----------------------------------------------------------------------------------------- */
 static bool check_cut(TrialCase *c, TrialCut cut, const TrialOut *out, const TrialGrads *g, double size) {
   TrialOut o;
   TrialGrads h = trial_grads(c, 1);
   if (!trial_value(c, cut, &o)) return false;
   trial_grad(c, cut, &o, NULL, 1, &h);
   if (!(fabs(o.value - out->value) <= 2e-5 * size))
-    return trial_fail(c->t, "the value is %.9g, but %.9g %s (%s)", out->value, o.value, cut_text(cut), trial_case_text(c));
+    return trial_fail(c->t, "the value is %.9g, but %.9g %s (%s)", out->value, o.value, cut_text(cut),
+                      trial_case_text(c));
   const bool ok = near_grads(c, g, &h, 1e-4f, cut_text(cut));
   trial_out_free(&o);
   trial_grads_free(&h);
@@ -61,17 +66,20 @@ static bool check_cut(TrialCase *c, TrialCut cut, const TrialOut *out, const Tri
 }
 
 /* The same contents with another ld. */
-static bool check_padding(TrialCase *c, const TrialUse *u, size_t cols, const TrialOut *out, const TrialGrads *g, double size) {
+static bool check_padding(TrialCase *c, const TrialUse *u, size_t cols, const TrialOut *out,
+                          const TrialGrads *g, double size) {
   TrialCase wide;
   TrialOut o;
   if (!trial_case(c->t, u, c->rows, cols, c->in[0].ld - cols + 5, &wide)) return false;
   for (uint32_t k = 0; k < c->t->op->n_inputs; k++)
-    for (size_t i = 0; i < c->rows; i++) memcpy(wide.in[k].x + i * wide.in[k].ld, c->in[k].x + i * c->in[k].ld, c->in[k].cols * sizeof(float));
+    for (size_t i = 0; i < c->rows; i++)
+      memcpy(wide.in[k].x + i * wide.in[k].ld, c->in[k].x + i * c->in[k].ld, c->in[k].cols * sizeof(float));
   TrialGrads h = trial_grads(&wide, 9);
   if (!trial_value(&wide, whole, &o)) return false;
   trial_grad(&wide, whole, &o, NULL, 1, &h);
   if (!(fabs(o.value - out->value) <= 2e-5 * size))
-    return trial_fail(c->t, "the value is %.9g, but %.9g with another padding (%s)", out->value, o.value, trial_case_text(&wide));
+    return trial_fail(c->t, "the value is %.9g, but %.9g with another padding (%s)", out->value, o.value,
+                      trial_case_text(&wide));
   const bool ok = near_grads(&wide, g, &h, 1e-4f, "with another padding");
   trial_out_free(&o);
   trial_grads_free(&h);
@@ -87,20 +95,25 @@ static double value_size(TrialCase *c, const TrialOut *out, const TrialGrads *g)
 }
 
 bool law_tiles(Trial *t) {
-  static const TrialCut span_cuts[] = {{1, 0, 0}, {0, 1, 0}, {1, 1, 0}, {2, 3, 0}, {7, 2, 0}, {0, 5, 0}, {16, 16, 0}};
-  static const TrialCut reduce_cuts[] = {{1, 0, MERGE_NONE}, {2, 0, MERGE_IN_ORDER}, {3, 0, MERGE_AS_TREE}, {1, 0, MERGE_AS_TREE},
-                                         {7, 0, MERGE_NONE}, {5, 0, MERGE_IN_ORDER}, {16, 0, MERGE_AS_TREE}};
+  static const TrialCut span_cuts[] = {{1, 0, 0}, {0, 1, 0}, {1, 1, 0},  {2, 3, 0},
+                                       {7, 2, 0}, {0, 5, 0}, {16, 16, 0}};
+  static const TrialCut reduce_cuts[] = {
+      {1, 0, MERGE_NONE}, {2, 0, MERGE_IN_ORDER}, {3, 0, MERGE_AS_TREE}, {1, 0, MERGE_AS_TREE},
+      {7, 0, MERGE_NONE}, {5, 0, MERGE_IN_ORDER}, {16, 0, MERGE_AS_TREE}};
   for (uint32_t i = 0; i < 2 * N_TRIAL_SHAPES; i++) {
     const TrialShape s = trial_shapes[i / 2];
     TrialUse u;
     TrialCase c;
     TrialOut out;
-    if (!trial_use(t, i % 4, &u) || !trial_case(t, &u, s.rows, s.cols, s.pad, &c) || !trial_value(&c, whole, &out)) return false;
+    if (!trial_use(t, i % 4, &u) || !trial_case(t, &u, s.rows, s.cols, s.pad, &c) ||
+        !trial_value(&c, whole, &out))
+      return false;
     TrialGrads g = trial_grads(&c, 0);
     trial_grad(&c, whole, &out, NULL, 1, &g);
     const double size = value_size(&c, &out, &g);
     for (uint32_t k = 0; k < 7; k++)
-      if (!check_cut(&c, t->ability == TRIAL_SPAN ? span_cuts[k] : reduce_cuts[k], &out, &g, size)) return false;
+      if (!check_cut(&c, t->ability == TRIAL_SPAN ? span_cuts[k] : reduce_cuts[k], &out, &g, size))
+        return false;
     if (!check_padding(&c, &u, s.cols, &out, &g, size)) return false;
     trial_out_free(&out);
     trial_grads_free(&g);
@@ -109,10 +122,12 @@ bool law_tiles(Trial *t) {
   return true;
 }
 
-/* ---- rows: gates ------------------------------------------------------------------------------------------------- */
+/* ---- rows: gates
+ * ------------------------------------------------------------------------------------------------- */
 /* Row order[i] of `from` as row i. */
 static void permute(TrialMatrix *to, const TrialMatrix *from, const size_t *order) {
-  for (size_t i = 0; i < to->rows; i++) memcpy(to->x + i * to->ld, from->x + order[i] * from->ld, to->cols * sizeof(float));
+  for (size_t i = 0; i < to->rows; i++)
+    memcpy(to->x + i * to->ld, from->x + order[i] * from->ld, to->cols * sizeof(float));
 }
 
 static void permute_case(TrialCase *to, const TrialCase *from, const size_t *order) {
@@ -127,7 +142,8 @@ static void permute_case(TrialCase *to, const TrialCase *from, const size_t *ord
 }
 
 /* Values and gradients of `c` and of its rows in another order. */
-static bool check_order(TrialCase *c, const TrialUse *u, const TrialShape s, const TrialOut *out, const TrialMatrix *dy, const TrialGrads *g) {
+static bool check_order(TrialCase *c, const TrialUse *u, const TrialShape s, const TrialOut *out,
+                        const TrialMatrix *dy, const TrialGrads *g) {
   Trial *t = c->t;
   size_t order[64], i = 0, j = 0;
   for (size_t k = 0; k < c->rows; k++) order[k] = k;
@@ -147,9 +163,13 @@ static bool check_order(TrialCase *c, const TrialUse *u, const TrialShape s, con
   if (trial_has_grad(t)) trial_grad(&p, whole, &o, &d, 1, &h);
   for (uint32_t k = 0; k < t->op->n_inputs; k++) permute(&moved.dx[k], &g->dx[k], order);
   if (!near_matrix(&want, &o.y, 1e-5f, &i, &j))
-    return trial_fail(t, "row %zu has y[%zu] = %.9g, but %.9g where the rows come in another order: rows are not independent (%s)", order[i], j,
-                      (double)want.x[i * want.ld + j], (double)o.y.x[i * o.y.ld + j], trial_case_text(c));
-  const bool ok = near_grads(&p, &moved, &h, 1e-4f, "where the rows come in another order: rows are not independent");
+    return trial_fail(t,
+                      "row %zu has y[%zu] = %.9g, but %.9g where the rows come in another order: rows are "
+                      "not independent (%s)",
+                      order[i], j, (double)want.x[i * want.ld + j], (double)o.y.x[i * o.y.ld + j],
+                      trial_case_text(c));
+  const bool ok =
+      near_grads(&p, &moved, &h, 1e-4f, "where the rows come in another order: rows are not independent");
   trial_out_free(&o);
   trial_grads_free(&h);
   trial_grads_free(&moved);
@@ -159,7 +179,8 @@ static bool check_order(TrialCase *c, const TrialUse *u, const TrialShape s, con
   return ok;
 }
 
-static bool check_rows_cut(TrialCase *c, TrialCut cut, const TrialOut *out, const TrialMatrix *dy, const TrialGrads *g) {
+static bool check_rows_cut(TrialCase *c, TrialCut cut, const TrialOut *out, const TrialMatrix *dy,
+                           const TrialGrads *g) {
   Trial *t = c->t;
   TrialOut o;
   size_t i = 0, j = 0;
@@ -167,8 +188,9 @@ static bool check_rows_cut(TrialCase *c, TrialCut cut, const TrialOut *out, cons
   if (!trial_value(c, cut, &o)) return false;
   if (trial_has_grad(t)) trial_grad(c, cut, &o, dy, 1, &h);
   if (!near_matrix(&out->y, &o.y, 1e-5f, &i, &j))
-    return trial_fail(t, "row %zu has y[%zu] = %.9g, but %.9g %s: rows are not independent (%s)", i, j, (double)out->y.x[i * out->y.ld + j],
-                      (double)o.y.x[i * o.y.ld + j], cut_text(cut), trial_case_text(c));
+    return trial_fail(t, "row %zu has y[%zu] = %.9g, but %.9g %s: rows are not independent (%s)", i, j,
+                      (double)out->y.x[i * out->y.ld + j], (double)o.y.x[i * o.y.ld + j], cut_text(cut),
+                      trial_case_text(c));
   const bool ok = near_grads(c, g, &h, 1e-4f, cut_text(cut));
   trial_out_free(&o);
   trial_grads_free(&h);
@@ -182,7 +204,9 @@ bool law_rows(Trial *t) {
     TrialUse u;
     TrialCase c;
     TrialOut out;
-    if (!trial_use(t, n % 4, &u) || !trial_case(t, &u, s.rows, s.cols, s.pad, &c) || !trial_value(&c, whole, &out)) return false;
+    if (!trial_use(t, n % 4, &u) || !trial_case(t, &u, s.rows, s.cols, s.pad, &c) ||
+        !trial_value(&c, whole, &out))
+      return false;
     TrialMatrix dy = trial_dy(&c, 0);
     TrialGrads g = trial_grads(&c, 0);
     if (trial_has_grad(t)) trial_grad(&c, whole, &out, &dy, 1, &g);
@@ -197,7 +221,8 @@ bool law_rows(Trial *t) {
   return true;
 }
 
-/* ---- key: gates -------------------------------------------------------------------------------------------------- */
+/* ---- key: gates
+ * -------------------------------------------------------------------------------------------------- */
 /* In evaluations (training 0) nothing is drawn: no part of the key matters. */
 bool law_key(Trial *t) {
   for (uint32_t n = 0; n < 2 * N_TRIAL_SHAPES; n++) {
@@ -212,8 +237,11 @@ bool law_key(Trial *t) {
     c.key.seed = trial_draw(t), c.key.stream = trial_draw(t), c.key.step = (int64_t)(trial_draw(t) % 1000);
     if (!trial_value(&c, whole, &b)) return false;
     if (!near_matrix(&a.y, &b.y, 0, &i, &j))
-      return trial_fail(t, "y[%zu][%zu] is %.9g, but %.9g with another seed, stream and step, where key->training is 0: gates draw in training only (%s)",
-                        i, j, (double)a.y.x[i * a.y.ld + j], (double)b.y.x[i * b.y.ld + j], trial_case_text(&c));
+      return trial_fail(t,
+                        "y[%zu][%zu] is %.9g, but %.9g with another seed, stream and step, where "
+                        "key->training is 0: gates draw in training only (%s)",
+                        i, j, (double)a.y.x[i * a.y.ld + j], (double)b.y.x[i * b.y.ld + j],
+                        trial_case_text(&c));
     trial_out_free(&a);
     trial_out_free(&b);
     trial_case_free(&c);

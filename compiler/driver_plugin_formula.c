@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * driver_plugin_formula.c -- formulas of plugins, computed naively in double: finite, and the same as the op's functions.
- * Schedules. */
+ * driver_plugin_formula.c -- formulas of plugins, computed naively in double: finite, and the same as the
+ * op's functions. Schedules. */
 #include "driver_plugin_trial.h"
 #include <math.h>
 #include <stdlib.h>
@@ -9,12 +9,16 @@
 static const TrialCut whole = {0, 0, MERGE_NONE};
 
 /* rows 1 or the batch's, units 1 or the inputs'. */
-typedef struct Number { size_t rows, units; double *at; } Number;
+typedef struct Number {
+  size_t rows, units;
+  double *at;
+} Number;
 typedef struct Machine {
   TrialCase *c;
   Number stack[RT_FORMULA_STACK], slot[RT_FORMULA_SLOTS];
   uint32_t n;
-  double **owned; uint32_t n_owned;
+  double **owned;
+  uint32_t n_owned;
 } Machine;
 
 static Number number(Machine *m, size_t rows, size_t units) {
@@ -29,7 +33,9 @@ static Number number(Machine *m, size_t rows, size_t units) {
   return v;
 }
 
-static double read_at(const Number *v, size_t i, size_t j) { return v->at[(v->rows > 1 ? i : 0) * v->units + (v->units > 1 ? j : 0)]; }
+static double read_at(const Number *v, size_t i, size_t j) {
+  return v->at[(v->rows > 1 ? i : 0) * v->units + (v->units > 1 ? j : 0)];
+}
 
 static Number constant(Machine *m, double x) {
   Number v = number(m, 1, 1);
@@ -118,7 +124,10 @@ static Number over_units(Machine *m, uint32_t op, const Number *a, size_t units)
       sum += read_at(a, i, j);
       if (read_at(a, i, j) > read_at(a, i, best)) best = j;
     }
-    v.at[i] = op == ROUTE_X_SUM_UNITS ? sum : op == ROUTE_X_MEAN_UNITS ? sum / (double)units : op == ROUTE_X_MAX_UNITS ? read_at(a, i, best) : (double)best;
+    v.at[i] = op == ROUTE_X_SUM_UNITS    ? sum
+              : op == ROUTE_X_MEAN_UNITS ? sum / (double)units
+              : op == ROUTE_X_MAX_UNITS  ? read_at(a, i, best)
+                                         : (double)best;
   }
   return v;
 }
@@ -143,7 +152,8 @@ static Number applied(Machine *m, uint32_t op, const Number *in, uint32_t n) {
   Number v = number(m, rows, units);
   for (size_t i = 0; i < rows; i++)
     for (size_t j = 0; j < units; j++)
-      v.at[i * units + j] = scalar(op, read_at(&in[0], i, j), n > 1 ? read_at(&in[1], i, j) : 0, n > 2 ? read_at(&in[2], i, j) : 0);
+      v.at[i * units + j] = scalar(op, read_at(&in[0], i, j), n > 1 ? read_at(&in[1], i, j) : 0,
+                                   n > 2 ? read_at(&in[2], i, j) : 0);
   return v;
 }
 
@@ -186,20 +196,24 @@ bool law_formula_finite(Trial *t) {
   return true;
 }
 
-/* ---- the formula and the functions ------------------------------------------------------------------------------- */
+/* ---- the formula and the functions
+ * ------------------------------------------------------------------------------- */
 static bool agree_value(TrialCase *c, const Number *f, const TrialOut *out) {
   double size = 1e-3 + fabs(f->at[0]);
   if (c->t->op->kind == ROUTE_REGULARIZER)
     return fabs(f->at[0] - out->value) <= 1e-4 * size ||
-           trial_fail(c->t, "the formula gives %.9g, and the functions give %.9g (%s)", f->at[0], out->value, trial_case_text(c));
+           trial_fail(c->t, "the formula gives %.9g, and the functions give %.9g (%s)", f->at[0], out->value,
+                      trial_case_text(c));
   if (f->units != 1 && f->units != c->units)
-    return trial_fail(c->t, "the formula gives %zu units, and units() says %zu (%s)", f->units, c->units, trial_case_text(c));
+    return trial_fail(c->t, "the formula gives %zu units, and units() says %zu (%s)", f->units, c->units,
+                      trial_case_text(c));
   for (size_t e = 0; e < f->rows * f->units; e++) size = fmax(size, fabs(f->at[e]));
   for (size_t i = 0; i < c->rows; i++)
     for (size_t j = 0; j < c->units; j++) {
       const double y = (double)out->y.x[i * out->y.ld + j];
       if (!(fabs(read_at(f, i, j) - y) <= 1e-4 * size))
-        return trial_fail(c->t, "the formula gives y[%zu][%zu] = %.9g, and value() gives %.9g (%s)", i, j, read_at(f, i, j), y, trial_case_text(c));
+        return trial_fail(c->t, "the formula gives y[%zu][%zu] = %.9g, and value() gives %.9g (%s)", i, j,
+                          read_at(f, i, j), y, trial_case_text(c));
     }
   return true;
 }
@@ -226,7 +240,8 @@ static bool agree(Trial *t, const RouteExpr *x, TrialAbility ability, const void
 
 bool law_formula_agrees(Trial *t) {
   const RouteExpr *x = t->able;
-  const void *span = t->op->extension(t->op, ROUTE_EXT_SPAN), *reduce = t->op->extension(t->op, ROUTE_EXT_REDUCE),
+  const void *span = t->op->extension(t->op, ROUTE_EXT_SPAN),
+             *reduce = t->op->extension(t->op, ROUTE_EXT_REDUCE),
              *gate = t->op->extension(t->op, ROUTE_EXT_GATE);
   const bool regularizer = t->op->kind == ROUTE_REGULARIZER, is_gate = t->op->kind == ROUTE_GATE;
   if (!(regularizer && (span || reduce)) && !(is_gate && gate)) {
@@ -238,20 +253,23 @@ bool law_formula_agrees(Trial *t) {
   return !is_gate || agree(t, x, TRIAL_GATE, gate);
 }
 
-/* ---- schedules --------------------------------------------------------------------------------------------------- */
+/* ---- schedules
+ * --------------------------------------------------------------------------------------------------- */
 bool law_schedule(Trial *t) {
   const RouteSchedule *s = t->able;
   for (uint32_t draw = 0; draw < N_TRIAL_USES; draw++) {
     TrialUse u;
     if (!trial_use(t, draw, &u)) return false;
     for (uint32_t i = 0; i <= 1000; i += 1 + i / 3) {
-      const RouteClock clock = {sizeof clock, 0, (double)i, 1000, 50}, endless = {sizeof clock, 0, (double)i, NAN, 50};
+      const RouteClock clock = {sizeof clock, 0, (double)i, 1000, 50},
+                       endless = {sizeof clock, 0, (double)i, NAN, 50};
       trial_at(t, "value() of step %u", i);
       const double a = s->value(u.state, &clock);
       (void)s->value(u.state, &endless); /* whatever it gives */
       const double b = s->value(u.state, &clock);
       if (!isfinite(a)) return trial_fail(t, "the value of step %u of 1000 is %g", i, a);
-      if (memcmp(&a, &b, sizeof a) != 0) return trial_fail(t, "step %u has the value %.17g, and then %.17g", i, a, b);
+      if (memcmp(&a, &b, sizeof a) != 0)
+        return trial_fail(t, "step %u has the value %.17g, and then %.17g", i, a, b);
     }
   }
   return true;

@@ -22,10 +22,13 @@ static bool objective(TrialCase *c, const TrialMatrix *dy, double *value, double
 }
 
 /* A derivative from differences over h and h / 4, and how far it can be trusted. */
-typedef struct Difference { double slope, error; bool kink; } Difference;
+typedef struct Difference {
+  double slope, error;
+  bool kink;
+} Difference;
 
-/* Slopes to the right and to the left that stay apart when h shrinks are a kink or a jump: there is no derivative to compare
- * with. What remains is rounding, of floats, and the next term of the expansion. */
+/* Slopes to the right and to the left that stay apart when h shrinks are a kink or a jump: there is no
+ * derivative to compare with. What remains is rounding, of floats, and the next term of the expansion. */
 static bool differ(TrialCase *c, const TrialMatrix *dy, float *x, Difference *d) {
   const double h[2] = {0x1p-6, 0x1p-8};
   const float x0 = *x;
@@ -45,13 +48,17 @@ static bool differ(TrialCase *c, const TrialMatrix *dy, float *x, Difference *d)
   const double rounding = 4 * 0x1p-24 * size / h[1];
   d->slope = (16 * slope[1] - slope[0]) / 15;
   d->error = rounding + fabs(slope[1] - slope[0]);
-  d->kink = !isfinite(d->slope) || (apart[1] > 0.4 * apart[0] && apart[1] > 2 * rounding + 1e-3 * fabs(d->slope));
+  d->kink =
+      !isfinite(d->slope) || (apart[1] > 0.4 * apart[0] && apart[1] > 2 * rounding + 1e-3 * fabs(d->slope));
   return true;
 }
 
-typedef struct Tally { uint32_t decided, undecided; } Tally;
+typedef struct Tally {
+  uint32_t decided, undecided;
+} Tally;
 
-static bool check_element(TrialCase *c, const TrialMatrix *dy, const TrialGrads *g, uint32_t k, Tally *tally) {
+static bool check_element(TrialCase *c, const TrialMatrix *dy, const TrialGrads *g, uint32_t k,
+                          Tally *tally) {
   Trial *t = c->t;
   const TrialMatrix *m = &c->in[k];
   const size_t i = trial_draw(t) % m->rows, j = trial_draw(t) % m->cols;
@@ -64,16 +71,20 @@ static bool check_element(TrialCase *c, const TrialMatrix *dy, const TrialGrads 
   tally->decided++;
   const double off = fabs(got - d.slope), bound = d.error + 2e-3 * (fabs(d.slope) + fabs(got)) + 1e-6;
   if (off <= bound) return true;
-  return trial_fail(t, "the gradient for %s[%zu][%zu] = %g is %.7g, but differences of the value say %.7g, within %.2g (%s)%s",
-                    rt_op_input(t->op, k)->name, i, j, (double)m->x[i * m->ld + j], got, d.slope, bound, trial_case_text(c),
-                    t->ability == TRIAL_GATE ? "; if it is meant as an estimate, set ROUTE_GATE_ESTIMATE" : "");
+  return trial_fail(
+      t,
+      "the gradient for %s[%zu][%zu] = %g is %.7g, but differences of the value say %.7g, within %.2g (%s)%s",
+      rt_op_input(t->op, k)->name, i, j, (double)m->x[i * m->ld + j], got, d.slope, bound, trial_case_text(c),
+      t->ability == TRIAL_GATE ? "; if it is meant as an estimate, set ROUTE_GATE_ESTIMATE" : "");
 }
 
 static bool check_shape(Trial *t, uint32_t draw, TrialShape s, Tally *tally) {
   TrialUse u;
   TrialCase c;
   TrialOut out;
-  if (!trial_use(t, draw, &u) || !trial_case(t, &u, s.rows, s.cols, s.pad, &c) || !trial_value(&c, whole, &out)) return false;
+  if (!trial_use(t, draw, &u) || !trial_case(t, &u, s.rows, s.cols, s.pad, &c) ||
+      !trial_value(&c, whole, &out))
+    return false;
   TrialMatrix dy = trial_dy(&c, 1);
   TrialGrads g = trial_grads(&c, 0);
   trial_grad(&c, whole, &out, &dy, 1, &g);
@@ -106,7 +117,8 @@ bool law_gradient(Trial *t) {
       if (!check_shape(t, draw, s, &tally)) return false;
     }
   if (tally.decided < LEAST_DECIDED)
-    return trial_fail(t, "differences decide nothing: of %u elements %u lie at kinks or jumps, or too close to tell", tally.decided + tally.undecided,
-                      tally.undecided);
+    return trial_fail(
+        t, "differences decide nothing: of %u elements %u lie at kinks or jumps, or too close to tell",
+        tally.decided + tally.undecided, tally.undecided);
   return true;
 }

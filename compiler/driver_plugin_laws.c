@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * driver_plugin_laws.c -- what route_plugin.h asks of every function of a step: finite on ordinary data, inside its
- * buffers, reading only, pure, safe in threads, quiet on odd data, adding, linear in scale. */
+ * driver_plugin_laws.c -- what route_plugin.h asks of every function of a step: finite on ordinary data,
+ * inside its buffers, reading only, pure, safe in threads, quiet on odd data, adding, linear in scale. */
 #include "driver.h"
 #include "driver_plugin_trial.h"
 #include <math.h>
@@ -12,7 +12,8 @@
 static double plain(double x) { return isnan(x) ? (double)NAN : x; }
 static const TrialCut whole = {0, 0, MERGE_NONE};
 
-/* create() takes its defaults, ordinary parameters, and the ends of ranges, the latter two or refuses them in words. */
+/* create() takes its defaults, ordinary parameters, and the ends of ranges, the latter two or refuses them in
+ * words. */
 bool law_create(Trial *t) {
   TrialUse u = {0};
   for (uint32_t draw = 0; draw < 8; draw++)
@@ -30,7 +31,12 @@ bool law_create(Trial *t) {
 }
 
 /* One call of everything: value and, where there is one, gradient. */
-typedef struct Run { TrialCase c; TrialOut out; TrialMatrix dy; TrialGrads g; } Run;
+typedef struct Run {
+  TrialCase c;
+  TrialOut out;
+  TrialMatrix dy;
+  TrialGrads g;
+} Run;
 
 static bool run_values(Run *r, size_t pad) {
   if (!trial_value(&r->c, whole, &r->out)) return false;
@@ -58,24 +64,29 @@ static void run_free(Run *r) {
   trial_case_free(&r->c);
 }
 
-/* ---- finite ------------------------------------------------------------------------------------------------------ */
+/* ---- finite
+ * ------------------------------------------------------------------------------------------------------ */
 static bool check_finite(const Run *r) {
   Trial *t = r->c.t;
-  if (!isfinite(r->out.value)) return trial_fail(t, "the value is %g (%s)", plain(r->out.value), trial_case_text(&r->c));
+  if (!isfinite(r->out.value))
+    return trial_fail(t, "the value is %g (%s)", plain(r->out.value), trial_case_text(&r->c));
   const TrialMatrix *y = &r->out.y;
   for (size_t i = 0; i < y->rows; i++)
     for (size_t j = 0; j < y->cols; j++) {
       const float v = y->x[i * y->ld + j];
-      if (trial_canary(v)) return trial_fail(t, "y[%zu][%zu] was not stored (%s)", i, j, trial_case_text(&r->c));
-      if (!isfinite(v)) return trial_fail(t, "y[%zu][%zu] is %g (%s)", i, j, plain((double)v), trial_case_text(&r->c));
+      if (trial_canary(v))
+        return trial_fail(t, "y[%zu][%zu] was not stored (%s)", i, j, trial_case_text(&r->c));
+      if (!isfinite(v))
+        return trial_fail(t, "y[%zu][%zu] is %g (%s)", i, j, plain((double)v), trial_case_text(&r->c));
     }
   for (uint32_t k = 0; k < t->op->n_inputs; k++) {
     const TrialMatrix *dx = &r->g.dx[k];
     for (size_t i = 0; i < dx->rows; i++)
       for (size_t j = 0; j < dx->cols; j++)
         if (!isfinite(dx->x[i * dx->ld + j]))
-          return trial_fail(t, "the gradient for %s[%zu][%zu] = %g is %g (%s)", rt_op_input(t->op, k)->name, i, j,
-                            (double)r->c.in[k].x[i * r->c.in[k].ld + j], plain((double)dx->x[i * dx->ld + j]), trial_case_text(&r->c));
+          return trial_fail(t, "the gradient for %s[%zu][%zu] = %g is %g (%s)", rt_op_input(t->op, k)->name,
+                            i, j, (double)r->c.in[k].x[i * r->c.in[k].ld + j],
+                            plain((double)dx->x[i * dx->ld + j]), trial_case_text(&r->c));
   }
   return true;
 }
@@ -88,13 +99,16 @@ bool law_finite(Trial *t) {
       Run r;
       TrialShape s = trial_shapes[i / 2];
       s.pad = 0;
-      if (!trial_use(t, draw, &u) || !run_shape(t, &u, s, i % 2 ? FILL_ZERO : FILL_NORMAL, &r) || !check_finite(&r)) return false;
+      if (!trial_use(t, draw, &u) || !run_shape(t, &u, s, i % 2 ? FILL_ZERO : FILL_NORMAL, &r) ||
+          !check_finite(&r))
+        return false;
       run_free(&r);
     }
   return true;
 }
 
-/* ---- bounds ------------------------------------------------------------------------------------------------------ */
+/* ---- bounds
+ * ------------------------------------------------------------------------------------------------------ */
 static bool undamaged(const TrialCase *c, const char *name, const char *damage) {
   return !damage || trial_fail(c->t, "wrote %s of `%s` (%s)", damage, name, trial_case_text(c));
 }
@@ -118,22 +132,29 @@ bool law_bounds(Trial *t) {
     TrialUse u;
     Run r;
     t->at_end = i % 2;
-    if (!trial_use(t, i % 3, &u) || !run_shape(t, &u, trial_shapes[i / 2], FILL_NORMAL, &r) || !check_bounds(&r)) return false;
+    if (!trial_use(t, i % 3, &u) || !run_shape(t, &u, trial_shapes[i / 2], FILL_NORMAL, &r) ||
+        !check_bounds(&r))
+      return false;
     run_free(&r);
   }
   return true;
 }
 
-/* ---- inputs ------------------------------------------------------------------------------------------------------ */
+/* ---- inputs
+ * ------------------------------------------------------------------------------------------------------ */
 static bool check_inputs(const Run *r) {
   const TrialCase *c = &r->c;
   Trial *t = c->t;
   for (uint32_t k = 0; k < t->op->n_inputs; k++)
-    if (!trial_buffer_same(&c->in[k].b)) return trial_fail(t, "changed its input `%s` (%s)", rt_op_input(t->op, k)->name, trial_case_text(c));
-  if (!trial_buffer_same(&c->datum) || !trial_buffer_same(&c->position)) return trial_fail(t, "changed the key's numbers of data");
-  if (!trial_buffer_same(&r->out.acc)) return trial_fail(t, "grad() changed acc, which other threads read (%s)", trial_case_text(c));
+    if (!trial_buffer_same(&c->in[k].b))
+      return trial_fail(t, "changed its input `%s` (%s)", rt_op_input(t->op, k)->name, trial_case_text(c));
+  if (!trial_buffer_same(&c->datum) || !trial_buffer_same(&c->position))
+    return trial_fail(t, "changed the key's numbers of data");
+  if (!trial_buffer_same(&r->out.acc))
+    return trial_fail(t, "grad() changed acc, which other threads read (%s)", trial_case_text(c));
   for (uint32_t i = 0; i < t->n_blocks; i++)
-    if (!trial_buffer_same(&t->blocks[i])) return trial_fail(t, "changed its state, which other threads read (%s)", trial_case_text(c));
+    if (!trial_buffer_same(&t->blocks[i]))
+      return trial_fail(t, "changed its state, which other threads read (%s)", trial_case_text(c));
   return true;
 }
 
@@ -149,7 +170,8 @@ bool law_inputs(Trial *t) {
   return true;
 }
 
-/* ---- pure -------------------------------------------------------------------------------------------------------- */
+/* ---- pure
+ * -------------------------------------------------------------------------------------------------------- */
 static bool same_matrix(const TrialMatrix *a, const TrialMatrix *b) {
   for (size_t i = 0; i < a->rows; i++)
     if (memcmp(a->x + i * a->ld, b->x + i * b->ld, a->cols * sizeof(float))) return false;
@@ -183,12 +205,14 @@ bool law_pure(Trial *t) {
     twin = u;
     if (ROUTE_HAS(t->op, RouteOp, create)) twin.state = t->op->create(t->op, &t->host, twin.params);
     if (!run_shape(t, &u, trial_shapes[i], FILL_NORMAL, &a)) return false;
-    for (uint32_t k = 0; k < 2; k++) { /* with other calls between, and with another state of the same parameters */
+    for (uint32_t k = 0; k < 2;
+         k++) { /* with other calls between, and with another state of the same parameters */
       if (!run_shape(t, &u, trial_shapes[(i + 1) % N_TRIAL_SHAPES], FILL_NORMAL, &other)) return false;
       if (!run_again(&a, k ? &twin : &u, &again)) return false;
       const char *what = difference(&a, &again);
       if (what)
-        return trial_fail(t, "the same arguments give another %s %s (%s)", what, k ? "with a state made from the same parameters" : "the second time",
+        return trial_fail(t, "the same arguments give another %s %s (%s)", what,
+                          k ? "with a state made from the same parameters" : "the second time",
                           trial_case_text(&a.c));
       run_results_free(&again);
       run_free(&other);
@@ -198,7 +222,8 @@ bool law_pure(Trial *t) {
   return true;
 }
 
-/* ---- threads ----------------------------------------------------------------------------------------------------- */
+/* ---- threads
+ * ----------------------------------------------------------------------------------------------------- */
 enum { N_THREADS = 4 };
 #define THREAD_SECONDS 0.5 /* a hundred changes of threads even on one CPU, most of them inside of calls */
 typedef struct Worker {
@@ -234,21 +259,24 @@ bool law_threads(Trial *t) {
   for (uint32_t i = 0; i < N_THREADS; i++) {
     Worker *w = &workers[i];
     w->t = *t, w->t.random += i, w->t.verdict = &w->verdict, w->barrier = &barrier, w->u = &u;
-    if (!run_shape(&w->t, &u, (TrialShape){600 + 50 * i, 23, 1}, FILL_NORMAL, &w->first)) return trial_fail(t, "%s", w->verdict.why);
+    if (!run_shape(&w->t, &u, (TrialShape){600 + 50 * i, 23, 1}, FILL_NORMAL, &w->first))
+      return trial_fail(t, "%s", w->verdict.why);
   }
   trial_at(t, "several threads at once");
   for (uint32_t i = 0; i < N_THREADS; i++) workers[i].end = driver_now() + THREAD_SECONDS;
   for (uint32_t i = 0; i < N_THREADS; i++)
-    if (pthread_create(&threads[i], NULL, work, &workers[i]) != 0) return trial_fail(t, "the check itself could not start a thread");
+    if (pthread_create(&threads[i], NULL, work, &workers[i]) != 0)
+      return trial_fail(t, "the check itself could not start a thread");
   for (uint32_t i = 0; i < N_THREADS; i++) pthread_join(threads[i], NULL);
   for (uint32_t i = 0; i < N_THREADS; i++)
     if (workers[i].what)
-      return trial_fail(t, "called by %d threads at once it gives another %s than alone (%s)", N_THREADS, workers[i].what,
-                        trial_case_text(&workers[i].first.c));
+      return trial_fail(t, "called by %d threads at once it gives another %s than alone (%s)", N_THREADS,
+                        workers[i].what, trial_case_text(&workers[i].first.c));
   return true;
 }
 
-/* ---- empty and odd data ------------------------------------------------------------------------------------------ */
+/* ---- empty and odd data
+ * ------------------------------------------------------------------------------------------ */
 bool law_empty(Trial *t) {
   static const TrialShape shapes[] = {{0, 4, 0}, {0, 1, 3}};
   t->tight = true;
@@ -256,9 +284,13 @@ bool law_empty(Trial *t) {
     TrialUse u;
     Run r;
     t->at_end = i % 2;
-    if (!trial_use(t, i, &u) || !run_shape(t, &u, shapes[i / 2], FILL_NORMAL, &r) || !check_bounds(&r)) return false;
-    if (t->ability == TRIAL_SPAN && r.out.value != 0) return trial_fail(t, "the value of no elements is %g, not 0", r.out.value);
-    if (!isfinite(r.out.value)) return trial_fail(t, "the value of no rows is %g: a class without data would spoil the loss", r.out.value);
+    if (!trial_use(t, i, &u) || !run_shape(t, &u, shapes[i / 2], FILL_NORMAL, &r) || !check_bounds(&r))
+      return false;
+    if (t->ability == TRIAL_SPAN && r.out.value != 0)
+      return trial_fail(t, "the value of no elements is %g, not 0", r.out.value);
+    if (!isfinite(r.out.value))
+      return trial_fail(t, "the value of no rows is %g: a class without data would spoil the loss",
+                        r.out.value);
     run_free(&r);
   }
   return true;
@@ -271,14 +303,16 @@ bool law_nan(Trial *t) {
     TrialUse u;
     Run r;
     t->at_end = i % 2;
-    if (!trial_use(t, i % 3, &u) || !run_shape(t, &u, trial_shapes[i % N_TRIAL_SHAPES], (TrialFill)(i / 4), &r) || !check_bounds(&r))
+    if (!trial_use(t, i % 3, &u) ||
+        !run_shape(t, &u, trial_shapes[i % N_TRIAL_SHAPES], (TrialFill)(i / 4), &r) || !check_bounds(&r))
       return false;
     run_free(&r);
   }
   return true;
 }
 
-/* ---- adds, scale ------------------------------------------------------------------------------------------------- */
+/* ---- adds, scale
+ * ------------------------------------------------------------------------------------------------- */
 static float largest(const TrialMatrix *m) {
   float most = 0;
   for (size_t i = 0; i < m->rows; i++)
@@ -291,7 +325,8 @@ static bool check_added(Run *r, const TrialGrads *noise) {
   TrialGrads sum = trial_grads(&r->c, 2);
   for (uint32_t k = 0; k < t->op->n_inputs; k++)
     for (size_t i = 0; i < sum.dx[k].rows; i++)
-      for (size_t j = 0; j < sum.dx[k].cols; j++) sum.dx[k].x[i * sum.dx[k].ld + j] = noise->dx[k].x[i * noise->dx[k].ld + j];
+      for (size_t j = 0; j < sum.dx[k].cols; j++)
+        sum.dx[k].x[i * sum.dx[k].ld + j] = noise->dx[k].x[i * noise->dx[k].ld + j];
   trial_grad(&r->c, whole, &r->out, &r->dy, 1, &sum);
   for (uint32_t k = 0; k < t->op->n_inputs; k++) {
     const TrialMatrix *g = &r->g.dx[k], *n = &noise->dx[k], *s = &sum.dx[k];
@@ -300,8 +335,10 @@ static bool check_added(Run *r, const TrialGrads *noise) {
       for (size_t j = 0; j < g->cols; j++) {
         const float have = n->x[i * n->ld + j], own = g->x[i * g->ld + j], got = s->x[i * s->ld + j];
         if (!(fabsf(got - (have + own)) <= bound))
-          return trial_fail(t, "dx[%zu][%zu] held %g, the gradient is %g, and then it holds %g: %s (%s)", i, j, (double)have, (double)own,
-                            (double)got, got == own ? "grad() stores instead of adding" : "not their sum", trial_case_text(&r->c));
+          return trial_fail(t, "dx[%zu][%zu] held %g, the gradient is %g, and then it holds %g: %s (%s)", i,
+                            j, (double)have, (double)own, (double)got,
+                            got == own ? "grad() stores instead of adding" : "not their sum",
+                            trial_case_text(&r->c));
       }
   }
   trial_grads_free(&sum);
@@ -316,7 +353,8 @@ bool law_adds(Trial *t) {
     if (!trial_use(t, i % 3, &u) || !run_shape(t, &u, trial_shapes[i], FILL_NORMAL, &r)) return false;
     TrialGrads noise = trial_grads(&r.c, 0);
     for (uint32_t k = 0; k < t->op->n_inputs; k++)
-      for (size_t e = 0; e < noise.dx[k].rows * noise.dx[k].cols; e++) noise.dx[k].x[e] = (float)(trial_normal(t) * (1 + largest(&r.g.dx[k])));
+      for (size_t e = 0; e < noise.dx[k].rows * noise.dx[k].cols; e++)
+        noise.dx[k].x[e] = (float)(trial_normal(t) * (1 + largest(&r.g.dx[k])));
     if (!check_added(&r, &noise)) return false;
     trial_grads_free(&noise);
     run_free(&r);
@@ -335,8 +373,10 @@ static bool check_scaled(Run *r, float scale) {
       for (size_t j = 0; j < one->cols; j++) {
         const float want = scale * one->x[i * one->ld + j], got = s->x[i * s->ld + j];
         if (!(fabsf(got - want) <= bound))
-          return trial_fail(t, "with %s %g the gradient for %s[%zu][%zu] is %g, not %g (%s)", t->ability == TRIAL_GATE ? "dy times" : "scale",
-                            (double)scale, rt_op_input(t->op, k)->name, i, j, (double)got, (double)want, trial_case_text(&r->c));
+          return trial_fail(t, "with %s %g the gradient for %s[%zu][%zu] is %g, not %g (%s)",
+                            t->ability == TRIAL_GATE ? "dy times" : "scale", (double)scale,
+                            rt_op_input(t->op, k)->name, i, j, (double)got, (double)want,
+                            trial_case_text(&r->c));
       }
   }
   trial_grads_free(&g);

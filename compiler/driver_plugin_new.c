@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * driver_plugin_new.c -- `routec plugin new NAME`: a project that builds, checks itself and trains with its plugin. The
- * files are those of plugins/template/, which the build puts into this program. */
+ * driver_plugin_new.c -- `routec plugin new NAME`: a project that builds, checks itself and trains with its
+ * plugin. The files are those of plugins/template/, which the build puts into this program. */
 #include "driver_plugin.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -8,12 +8,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct TemplateFile { const char *name, *text; bool executable; } TemplateFile;
+typedef struct TemplateFile {
+  const char *name, *text;
+  bool executable;
+} TemplateFile;
 extern const TemplateFile plugin_template_files[]; /* generated; ends with a name NULL */
 
 /* Which source and which specification a kind and an ability get. */
-static const struct { const char *kind, *ability; } sources[] = {
-    {"regularizer", "expr"}, {"regularizer", "span"}, {"regularizer", "reduce"}, {"gate", "expr"}, {"gate", "gate"}};
+static const struct {
+  const char *kind, *ability;
+} sources[] = {{"regularizer", "expr"},
+               {"regularizer", "span"},
+               {"regularizer", "reduce"},
+               {"gate", "expr"},
+               {"gate", "gate"}};
 #define N_SOURCES (sizeof sources / sizeof *sources)
 
 static bool is_function(const char *name) {
@@ -37,7 +45,8 @@ static const char *template_text(const char *name) {
 /* Why NAME cannot be the name of a plugin and of its op, or NULL. */
 static const char *name_fault(const char *name) {
   if (!(*name >= 'a' && *name <= 'z')) return "it does not begin with a letter a to z";
-  if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")]) return "it holds something else than a-z, 0-9 and _";
+  if (name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+    return "it holds something else than a-z, 0-9 and _";
   if (strlen(name) > 40) return "it is longer than 40 characters";
   if (is_function(name)) return "a function of the language has it";
   Arena *arena = arena_create();
@@ -51,10 +60,12 @@ static const char *name_fault(const char *name) {
 }
 
 /* Writes `text` with NAME put in for @NAME@ and @CAPS@. */
-static bool write_file(Arena *a, const char *folder, const char *file, const char *text, const char *name, bool executable) {
+static bool write_file(Arena *a, const char *folder, const char *file, const char *text, const char *name,
+                       bool executable) {
   char caps[48];
   size_t n = 0;
-  for (; name[n] && n + 1 < sizeof caps; n++) caps[n] = name[n] >= 'a' && name[n] <= 'z' ? (char)(name[n] - 32) : name[n];
+  for (; name[n] && n + 1 < sizeof caps; n++)
+    caps[n] = name[n] >= 'a' && name[n] <= 'z' ? (char)(name[n] - 32) : name[n];
   caps[n] = 0;
   const char *path = arena_printf(a, "%s/%s", folder, file);
   FILE *f = fopen(path, "wx");
@@ -81,14 +92,16 @@ static bool write_project(Arena *a, const char *name, const char *kind, const ch
 }
 
 static int make_project(const Options *o, const char *name, const char *kind, const char *ability) {
-  if (mkdir(name, 0777) != 0) return driver_fail(o, errno == EEXIST ? RT_USAGE : RT_RUN_FAILED, E0562, name, strerror(errno));
+  if (mkdir(name, 0777) != 0)
+    return driver_fail(o, errno == EEXIST ? RT_USAGE : RT_RUN_FAILED, E0562, name, strerror(errno));
   Arena *a = arena_create();
   const bool ok = write_project(a, name, kind, ability);
   const int reason = errno;
   arena_destroy(a);
   if (!ok) return driver_fail(o, RT_RUN_FAILED, E0517, name, strerror(reason));
   if (!o->rt.quiet && !o->rt.json)
-    printf("%s/: a %s with the ability %s. Next:\n  cd %s\n  cmake -S . -B build && cmake --build build && ctest --test-dir build\n",
+    printf("%s/: a %s with the ability %s. Next:\n  cd %s\n  cmake -S . -B build && cmake --build build && "
+           "ctest --test-dir build\n",
            name, kind, ability, name);
   return RT_OK;
 }

@@ -8,8 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct { const char *name, *id; } abilities[] = {{"expr", ROUTE_EXT_EXPR}, {"span", ROUTE_EXT_SPAN}, {"reduce", ROUTE_EXT_REDUCE},
-                                                              {"gate", ROUTE_EXT_GATE}, {"schedule", ROUTE_EXT_SCHEDULE}};
+static const struct {
+  const char *name, *id;
+} abilities[] = {{"expr", ROUTE_EXT_EXPR},
+                 {"span", ROUTE_EXT_SPAN},
+                 {"reduce", ROUTE_EXT_REDUCE},
+                 {"gate", ROUTE_EXT_GATE},
+                 {"schedule", ROUTE_EXT_SCHEDULE}};
 enum { N_ABILITIES = 5 };
 
 static const char *kind_name(const RouteOp *op) {
@@ -19,25 +24,29 @@ static const char *kind_name(const RouteOp *op) {
 /* First line of a doc, or what comes behind it. */
 static int first_line(const char *doc) { return (int)strcspn(doc, "\n"); }
 
-/* ---- JSON -------------------------------------------------------------------------------------------------------- */
+/* ---- JSON
+ * -------------------------------------------------------------------------------------------------------- */
 static json_t *number_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 static json_t *op_json(const RouteOp *op) {
   json_t *inputs = json_array(), *params = json_array(), *can = json_array();
   for (uint32_t i = 0; i < op->n_inputs; i++) {
     const RouteInput *in = rt_op_input(op, i);
-    json_array_append_new(inputs, json_pack("{s:s,s:s,s:s}", "name", in->name, "doc", in->doc, "kind", in->kind == ROUTE_LABEL ? "label" : "real"));
+    json_array_append_new(inputs, json_pack("{s:s,s:s,s:s}", "name", in->name, "doc", in->doc, "kind",
+                                            in->kind == ROUTE_LABEL ? "label" : "real"));
   }
   for (uint32_t i = 0; i < op->n_params; i++) {
     const RouteParam *p = rt_op_param(op, i);
-    json_array_append_new(params, json_pack("{s:s,s:s,s:o,s:o,s:o,s:b,s:b}", "name", p->name, "doc", p->doc, "default", number_or_null(p->def), "min",
-                                            number_or_null(p->min), "max", number_or_null(p->max), "integer", (int)(p->flags & ROUTE_PARAM_INT),
-                                            "structural", (int)(p->flags & ROUTE_PARAM_STRUCTURAL) != 0));
+    json_array_append_new(params,
+                          json_pack("{s:s,s:s,s:o,s:o,s:o,s:b,s:b}", "name", p->name, "doc", p->doc,
+                                    "default", number_or_null(p->def), "min", number_or_null(p->min), "max",
+                                    number_or_null(p->max), "integer", (int)(p->flags & ROUTE_PARAM_INT),
+                                    "structural", (int)(p->flags & ROUTE_PARAM_STRUCTURAL) != 0));
   }
   for (uint32_t i = 0; i < N_ABILITIES; i++)
     if (op->extension(op, abilities[i].id)) json_array_append_new(can, json_string(abilities[i].name));
-  return json_pack("{s:s,s:s,s:s,s:o,s:o,s:o}", "name", op->name, "kind", kind_name(op), "doc", op->doc, "inputs", inputs, "params", params, "abilities",
-                   can);
+  return json_pack("{s:s,s:s,s:s,s:o,s:o,s:o}", "name", op->name, "kind", kind_name(op), "doc", op->doc,
+                   "inputs", inputs, "params", params, "abilities", can);
 }
 
 static json_t *plugin_json(const RoutePlugin *p, const char *path, const char *sha256) {
@@ -45,11 +54,13 @@ static json_t *plugin_json(const RoutePlugin *p, const char *path, const char *s
   for (uint32_t i = 0; p->ops[i]; i++) json_array_append_new(ops, op_json(p->ops[i]));
   char abi[32];
   snprintf(abi, sizeof abi, "%u.%u", p->abi.major, p->abi.minor);
-  return json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s?,s:o}", "name", p->name, "version", p->version, "license", p->license, "abi", abi, "path",
-                   *path ? path : NULL, "sha256", *sha256 ? sha256 : NULL, "ops", ops);
+  return json_pack("{s:s,s:s,s:s,s:s,s:s?,s:s?,s:o}", "name", p->name, "version", p->version, "license",
+                   p->license, "abi", abi, "path", *path ? path : NULL, "sha256", *sha256 ? sha256 : NULL,
+                   "ops", ops);
 }
 
-/* ---- text -------------------------------------------------------------------------------------------------------- */
+/* ---- text
+ * -------------------------------------------------------------------------------------------------------- */
 static void print_number(double x) {
   if (isnan(x)) printf("-");
   else printf("%.6g", x);
@@ -70,7 +81,8 @@ static void print_call(const RoutePlugin *p, const RouteOp *op, bool builtin) {
 }
 
 static void print_param(const RouteParam *p) {
-  printf("  %-14s %s%s", p->name, p->flags & ROUTE_PARAM_INT ? "integer" : "number", isnan(p->def) ? ", must be given" : "");
+  printf("  %-14s %s%s", p->name, p->flags & ROUTE_PARAM_INT ? "integer" : "number",
+         isnan(p->def) ? ", must be given" : "");
   if (isfinite(p->min) && isfinite(p->max)) printf(", %.6g to %.6g", p->min, p->max);
   else if (isfinite(p->min)) printf(", at least %.6g", p->min);
   else if (isfinite(p->max)) printf(", at most %.6g", p->max);
@@ -83,7 +95,8 @@ static void print_op(const RoutePlugin *p, const RouteOp *op, bool builtin) {
   print_call(p, op, builtin);
   printf("\n  %s; ", kind_name(op));
   for (uint32_t i = 0, n = 0; i < N_ABILITIES; i++)
-    if (op->extension(op, abilities[i].id)) printf("%s%s", n++ ? ", " : "abilities: ", abilities[i].name), expr |= i == 0;
+    if (op->extension(op, abilities[i].id))
+      printf("%s%s", n++ ? ", " : "abilities: ", abilities[i].name), expr |= i == 0;
   printf("%s\n\n", expr ? " (a formula: differentiated, masked and inlined by the compiler)" : "");
   for (const char *line = op->doc; *line;) {
     printf("  %.*s\n", first_line(line), line);
@@ -108,11 +121,13 @@ static void print_plugin(const RoutePlugin *p, const char *path, const char *sha
   }
 }
 
-/* ---- what there is ----------------------------------------------------------------------------------------------- */
+/* ---- what there is
+ * ----------------------------------------------------------------------------------------------- */
 static void print_row(const RoutePlugin *p, const char *where) {
   printf("%s %s (%s)\n", p->name, p->version, where);
   for (uint32_t i = 0; p->ops[i]; i++)
-    printf("  %-22s %-12s %.*s\n", p->ops[i]->name, kind_name(p->ops[i]), first_line(p->ops[i]->doc), p->ops[i]->doc);
+    printf("  %-22s %-12s %.*s\n", p->ops[i]->name, kind_name(p->ops[i]), first_line(p->ops[i]->doc),
+           p->ops[i]->doc);
 }
 
 /* The shared objects of a folder. */
@@ -143,7 +158,8 @@ static int list_all(const Options *o) {
     else print_row(p, "built in");
   }
   list_folder(o, ".", all);
-  for (const char *const *folder = driver_plugin_folders(arena, o->plugin_path); *folder; folder++) list_folder(o, *folder, all);
+  for (const char *const *folder = driver_plugin_folders(arena, o->plugin_path); *folder; folder++)
+    list_folder(o, *folder, all);
   if (o->rt.json) json_dumpf(all, stdout, JSON_INDENT(2)), printf("\n");
   json_decref(all);
   arena_destroy(arena);

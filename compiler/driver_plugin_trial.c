@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * driver_plugin_trial.c -- watched buffers, drawn data, and calls of a plugin's functions for `routec plugin check`. */
+ * driver_plugin_trial.c -- watched buffers, drawn data, and calls of a plugin's functions for `routec plugin
+ * check`. */
 #include "driver_plugin_trial.h"
 #include <math.h>
 #include <pthread.h>
@@ -12,9 +13,11 @@
 enum { PAGE = 4096, SLACK = 2 * PAGE };
 static const uint32_t canary = 0x7fc0a5a5u; /* a quiet NaN: who reads it spoils his result */
 
-const TrialShape trial_shapes[N_TRIAL_SHAPES] = {{5, 4, 3}, {1, 1, 0}, {1, 7, 1}, {6, 1, 2}, {9, 17, 0}, {33, 8, 5}};
+const TrialShape trial_shapes[N_TRIAL_SHAPES] = {{5, 4, 3}, {1, 1, 0},  {1, 7, 1},
+                                                 {6, 1, 2}, {9, 17, 0}, {33, 8, 5}};
 
-/* ---- telling ----------------------------------------------------------------------------------------------------- */
+/* ---- telling
+ * ----------------------------------------------------------------------------------------------------- */
 bool trial_fail(Trial *t, const char *format, ...) {
   va_list args;
   va_start(args, format);
@@ -42,14 +45,16 @@ const char *trial_case_text(const TrialCase *c) {
   const RouteOp *op = c->t->op;
   size_t n = 0;
   for (uint32_t i = 0; i < op->n_inputs && n < sizeof text; i++)
-    n += (size_t)snprintf(text + n, sizeof text - n, "%s%s %zu x %zu, ld %zu", i ? "; " : "", rt_op_input(op, i)->name, c->in[i].rows,
-                          c->in[i].cols, c->in[i].ld);
+    n += (size_t)snprintf(text + n, sizeof text - n, "%s%s %zu x %zu, ld %zu", i ? "; " : "",
+                          rt_op_input(op, i)->name, c->in[i].rows, c->in[i].cols, c->in[i].ld);
   for (uint32_t i = 0; i < op->n_params && n < sizeof text; i++)
-    n += (size_t)snprintf(text + n, sizeof text - n, "; %s = %.6g", rt_op_param(op, i)->name, c->u->params[i]);
+    n +=
+        (size_t)snprintf(text + n, sizeof text - n, "; %s = %.6g", rt_op_param(op, i)->name, c->u->params[i]);
   return text;
 }
 
-/* ---- draws: SplitMix64 ------------------------------------------------------------------------------------------- */
+/* ---- draws: SplitMix64
+ * ------------------------------------------------------------------------------------------- */
 uint64_t trial_draw(Trial *t) {
   uint64_t z = t->random += 0x9e3779b97f4a7c15u;
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -64,7 +69,8 @@ double trial_normal(Trial *t) {
   return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
 }
 
-/* ---- buffers ----------------------------------------------------------------------------------------------------- */
+/* ---- buffers
+ * ----------------------------------------------------------------------------------------------------- */
 static TrialBuffer live[TRIAL_BUFFERS]; /* those that a fault may have left */
 static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -111,7 +117,9 @@ void trial_buffer_remember(TrialBuffer *b) {
   if (b->copy && b->n) memcpy(b->copy, b->bytes, b->n);
 }
 
-bool trial_buffer_same(const TrialBuffer *b) { return !b->copy || !b->n || memcmp(b->copy, b->bytes, b->n) == 0; }
+bool trial_buffer_same(const TrialBuffer *b) {
+  return !b->copy || !b->n || memcmp(b->copy, b->bytes, b->n) == 0;
+}
 
 bool trial_canary(float x) { return memcmp(&x, &canary, 4) == 0; }
 
@@ -138,7 +146,8 @@ const char *trial_matrix_damage(const TrialMatrix *m) {
   return trial_buffer_damage(&m->b);
 }
 
-/* ---- faults ------------------------------------------------------------------------------------------------------ */
+/* ---- faults
+ * ------------------------------------------------------------------------------------------------------ */
 static Trial *faulting;
 
 static void fault(int signal, siginfo_t *info, void *context) {
@@ -148,8 +157,8 @@ static void fault(int signal, siginfo_t *info, void *context) {
   for (uint32_t i = 0; i < TRIAL_BUFFERS; i++) {
     const TrialBuffer *b = &live[i];
     if (!b->map || at < b->map || at >= b->map + b->map_size) continue;
-    snprintf(v->why, sizeof v->why, "touched memory %s of `%s`, in %s", at < b->bytes ? "before the beginning" : "behind the end", b->name,
-             v->at);
+    snprintf(v->why, sizeof v->why, "touched memory %s of `%s`, in %s",
+             at < b->bytes ? "before the beginning" : "behind the end", b->name, v->at);
     _exit(0);
   }
   snprintf(v->why, sizeof v->why, "%s in %s", signal == SIGBUS ? "SIGBUS" : "SIGSEGV", v->at);
@@ -166,7 +175,8 @@ void trial_catch_faults(Trial *t) {
   sigaction(SIGBUS, &act, NULL);
 }
 
-/* ---- uses -------------------------------------------------------------------------------------------------------- */
+/* ---- uses
+ * -------------------------------------------------------------------------------------------------------- */
 static void host_fail(void *ctx, const char *msg) {
   Trial *t = ctx;
   t->refused = true;
@@ -208,10 +218,12 @@ bool trial_use(Trial *t, uint32_t draw, TrialUse *u) {
     if (ROUTE_HAS(t->op, RouteOp, create)) u->state = t->op->create(t->op, &t->host, u->params);
     if (!t->refused) return true;
   }
-  return trial_fail(t, "create() refuses %s parameters: %s", draw ? "20 draws of" : "its default", t->refusal);
+  return trial_fail(t, "create() refuses %s parameters: %s", draw ? "20 draws of" : "its default",
+                    t->refusal);
 }
 
-/* ---- data -------------------------------------------------------------------------------------------------------- */
+/* ---- data
+ * -------------------------------------------------------------------------------------------------------- */
 bool trial_real(const Trial *t, uint32_t input) { return rt_op_input(t->op, input)->kind == ROUTE_REAL; }
 
 static void make_key(Trial *t, TrialCase *c) {
@@ -222,8 +234,13 @@ static void make_key(Trial *t, TrialCase *c) {
     memcpy(c->datum.bytes + 4 * i, &datum, 4);
     memcpy(c->position.bytes + 4 * i, &position, 4);
   }
-  c->key = (RouteKey){.size = sizeof c->key, .training = 1, .seed = trial_draw(t), .stream = trial_draw(t), .step = (int64_t)(trial_draw(t) % 10000),
-                      .datum = (const int32_t *)(void *)c->datum.bytes, .position = (const int32_t *)(void *)c->position.bytes};
+  c->key = (RouteKey){.size = sizeof c->key,
+                      .training = 1,
+                      .seed = trial_draw(t),
+                      .stream = trial_draw(t),
+                      .step = (int64_t)(trial_draw(t) % 10000),
+                      .datum = (const int32_t *)(void *)c->datum.bytes,
+                      .position = (const int32_t *)(void *)c->position.bytes};
   trial_buffer_remember(&c->datum);
   trial_buffer_remember(&c->position);
 }
@@ -288,7 +305,8 @@ void trial_case_free(TrialCase *c) {
   trial_buffer_free(&c->position);
 }
 
-/* ---- calls ------------------------------------------------------------------------------------------------------- */
+/* ---- calls
+ * ------------------------------------------------------------------------------------------------------- */
 static RouteView view_of(const TrialMatrix *m, bool real, size_t row, size_t rows, size_t col, size_t cols) {
   RouteView v = {.size = sizeof v, .rows = rows, .cols = cols, .ld = m->ld};
   if (real) v.x = m->x + row * m->ld + col;
@@ -297,10 +315,13 @@ static RouteView view_of(const TrialMatrix *m, bool real, size_t row, size_t row
 }
 
 static void row_views(const TrialCase *c, size_t row, size_t rows, RouteView *in) {
-  for (uint32_t i = 0; i < c->t->op->n_inputs; i++) in[i] = view_of(&c->in[i], trial_real(c->t, i), row, rows, 0, c->in[i].cols);
+  for (uint32_t i = 0; i < c->t->op->n_inputs; i++)
+    in[i] = view_of(&c->in[i], trial_real(c->t, i), row, rows, 0, c->in[i].cols);
 }
 
-static size_t tile(size_t from, size_t size, size_t end) { return size && end - from > size ? size : end - from; }
+static size_t tile(size_t from, size_t size, size_t end) {
+  return size && end - from > size ? size : end - from;
+}
 
 static void span_value(TrialCase *c, TrialCut cut, TrialOut *out) {
   const RouteSpan *s = c->t->able;
@@ -324,13 +345,16 @@ static void merge_all(const TrialCase *c, TrialMerge how, TrialBuffer *acc, size
     for (size_t i = 1; i < n; i++) r->merge(c->u->state, c->cols, acc[0].bytes, acc[i].bytes);
   else
     for (size_t d = 1; d < n; d *= 2)
-      for (size_t i = 0; i + d < n; i += 2 * d) r->merge(c->u->state, c->cols, acc[i].bytes, acc[i + d].bytes);
+      for (size_t i = 0; i + d < n; i += 2 * d)
+        r->merge(c->u->state, c->cols, acc[i].bytes, acc[i + d].bytes);
 }
 
 static bool reduce_value(TrialCase *c, TrialCut cut, TrialOut *out) {
   const RouteReduce *r = c->t->able;
   const size_t size = r->acc_size(c->u->state, c->cols, c->rows);
-  if (size > (size_t)1 << 30) return trial_fail(c->t, "acc_size() gives %zu bytes, and 2^30 is the most (%s)", size, trial_case_text(c));
+  if (size > (size_t)1 << 30)
+    return trial_fail(c->t, "acc_size() gives %zu bytes, and 2^30 is the most (%s)", size,
+                      trial_case_text(c));
   const size_t n = cut.merge && cut.rows && c->rows ? (c->rows + cut.rows - 1) / cut.rows : 1;
   TrialBuffer *acc = calloc(n, sizeof *acc);
   if (!acc) return trial_fail(c->t, "the check itself has no memory");
@@ -430,19 +454,21 @@ static void span_grad(TrialCase *c, TrialCut cut, float scale, TrialGrads *g) {
   } while (r < x->rows);
 }
 
-static void gate_grad(TrialCase *c, const TrialOut *out, const TrialMatrix *dy, float scale, size_t row, const RouteView *in,
-                      float *const *dx, const size_t *ldd) {
+static void gate_grad(TrialCase *c, const TrialOut *out, const TrialMatrix *dy, float scale, size_t row,
+                      const RouteView *in, float *const *dx, const size_t *ldd) {
   const RouteGate *g = c->t->able;
   TrialMatrix scaled = trial_matrix(c->t, "dy", in[0].rows, c->units, dy->ld);
   for (size_t i = 0; i < in[0].rows; i++)
     for (size_t j = 0; j < c->units; j++) scaled.x[i * dy->ld + j] = scale * dy->x[(row + i) * dy->ld + j];
-  const RouteView y = view_of(&out->y, true, row, in[0].rows, 0, c->units), d = view_of(&scaled, true, 0, in[0].rows, 0, c->units);
+  const RouteView y = view_of(&out->y, true, row, in[0].rows, 0, c->units),
+                  d = view_of(&scaled, true, 0, in[0].rows, 0, c->units);
   const RouteKey key = key_of(c, row);
   g->grad(c->u->state, in, &key, &y, &d, dx, ldd);
   trial_buffer_free(&scaled.b);
 }
 
-void trial_grad(TrialCase *c, TrialCut cut, const TrialOut *out, const TrialMatrix *dy, float scale, TrialGrads *g) {
+void trial_grad(TrialCase *c, TrialCut cut, const TrialOut *out, const TrialMatrix *dy, float scale,
+                TrialGrads *g) {
   trial_at(c->t, "grad (%s)", trial_case_text(c));
   if (c->t->ability == TRIAL_SPAN) {
     span_grad(c, cut, scale, g);
