@@ -26,6 +26,7 @@ typedef struct Load {
   const Elf64_Sym *symbol; uint32_t n_symbols;
   const char *names; size_t n_names;
   size_t *place;       /* [section] offset in the mapping; SIZE_MAX: not loaded */
+  size_t *common;      /* [symbol] offset of one that asks for memory of its own (SHN_COMMON: size, and alignment as value) */
   size_t stubs, table; /* offsets: [symbol] of each */
   size_t part[4];      /* where code, constants, data begin and all ends; whole pages */
   uint8_t *base;
@@ -74,10 +75,25 @@ static int part_of(const Elf64_Shdr *s) {
   return s->sh_flags & SHF_EXECINSTR ? 0 : s->sh_flags & SHF_WRITE ? 2 : 1;
 }
 
+/* Behind the data; zeros, as all of the mapping is. */
+static bool lay_out_common(Load *l, size_t *at) {
+  for (uint32_t i = 0; i < l->n_symbols; i++) {
+    const Elf64_Sym *s = &l->symbol[i];
+    if (s->st_shndx != SHN_COMMON) continue;
+    const uint64_t align = s->st_value;
+    if (!align || align > 4096 || (align & (align - 1)) || s->st_size > MAX_CODE || *at > MAX_CODE)
+      return refuse(l, "no memory can be had for", l->names + s->st_name);
+    *at = (*at + align - 1) & ~(align - 1);
+    l->common[i] = *at, *at += s->st_size;
+  }
+  return true;
+}
+
 static bool lay_out(Load *l) {
   const size_t page = (size_t)sysconf(_SC_PAGESIZE);
   size_t at = 0;
-  if (!(l->place = malloc((l->n_sections + 1) * sizeof *l->place))) return refuse(l, "out of memory", NULL);
+  l->place = malloc((l->n_sections + 1) * sizeof *l->place), l->common = calloc(l->n_symbols, sizeof *l->common);
+  if (!l->place || !l->common) return refuse(l, "out of memory", NULL);
   for (uint32_t i = 0; i < l->n_sections; i++) l->place[i] = SIZE_MAX;
   for (int part = 0; part < 3; part++) {
     l->part[part] = at;
@@ -92,6 +108,7 @@ static bool lay_out(Load *l) {
     at = (at + 15) & ~(size_t)15;
     if (part == 0) l->stubs = at, at += (size_t)l->n_symbols * STUB_BYTES;
     if (part == 1) l->table = at, at += (size_t)l->n_symbols * sizeof(uint64_t);
+    if (part == 2 && !lay_out_common(l, &at)) return false;
     at = (at + page - 1) & ~(page - 1);
   }
   l->part[3] = at;
@@ -109,6 +126,7 @@ static bool address_of(Load *l, uint32_t i, uint64_t *out) {
     return !i || *out || ELF64_ST_BIND(s->st_info) == STB_WEAK || refuse(l, "nothing is called", name);
   }
   if (s->st_shndx == SHN_ABS) return *out = s->st_value, true;
+  if (s->st_shndx == SHN_COMMON) return *out = (uint64_t)(uintptr_t)l->base + l->common[i], true;
   if (s->st_shndx >= l->n_sections) return refuse(l, "a symbol is of no section:", name);
   /* symbols of sections that are not loaded (names, notes) are never asked for by loaded ones */
   *out = l->place[s->st_shndx] == SIZE_MAX ? 0 : (uint64_t)(uintptr_t)l->base + l->place[s->st_shndx] + s->st_value;
@@ -235,7 +253,7 @@ LoadedCode *loader_open(const ObjectCode *o, Job *job, const char **why) {
   const bool ok = (c || refuse(&l, "out of memory", NULL)) && read_sections(&l) && lay_out(&l) && map(&l) && look_up_all(&l, job);
   if (ok) c->base = l.base, c->size = l.part[3], run_constructors(&l, c);
   else if (l.base) munmap(l.base, l.part[3]);
-  free(l.place);
+  free(l.place), free(l.common);
   if (ok) return c;
   free(c);
   return NULL;
