@@ -141,8 +141,8 @@ void plan_finish(Work *w) {
     step_order(w, n, s);
     if (n->kind == STEP_CALL) call_finish(w, n, s);
     if (n->kind == STEP_GEMM) finish_gemm(w, s, n);
-    if (fault("gemm-short") && s->kind == STEP_GEMM && !s->geom.k.rows && s->geom.k.n > 1) s->geom.k.n--;
     else s->reason = reason_of(w, n);
+    if (fault("gemm-short") && s->kind == STEP_GEMM && !s->geom.k.rows && s->geom.k.n > 1) s->geom.k.n--;
     count_step(w, n, s);
   }
 }

@@ -15,6 +15,7 @@ done
 grep -q adjtap autodiff.txt || fail "no place on an adjoint edge after autodiff"
 grep -q mask mask.txt || fail "no mask after the mask pass"
 ! grep -q adjtap mask.txt || fail "a place is left after the mask pass"
+grep -q 'because: .*by emitted kernel' plan.txt || fail "the plan gives no reason for a kernel"
 grep -q 'mulps\|vmul\|vfm' asm.txt || fail "no vector arithmetic in the assembly"
 expect 0 check spec.route --dump=parse --dump=plan
 grep -q edition "$work/.out" || fail "two dumps: the first is missing"
