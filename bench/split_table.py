@@ -93,4 +93,5 @@ def main():
         print('| ' + ' | '.join(line) + ' |')
 
 
-main()
+if __name__ == "__main__":
+    main()
