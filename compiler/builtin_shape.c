@@ -203,9 +203,11 @@ static Val *mix_weight(BuiltinCall *c, Val **ws, uint32_t nw, uint32_t i, uint32
   if (nw == n - 1 && n >= 2 && !(nw == 1 && n > 2)) {
     if (i < nw) return ws[i];
     Val *rest = val_num(e, c->span, 1, false);
-    for (uint32_t k = 0; k < nw; k++)
-      if (gate_is_removed(e, ws[k]->id)) return rest; /* all branches are just summed */
-    for (uint32_t k = 0; k < nw; k++) rest = elab_binary(e, c->call, "-", rest, ws[k]);
+    for (uint32_t k = 0; k < nw; k++) {
+      Val *w = gate_not_removed(e, ws[k]);
+      if (!w) return val_num(e, c->span, 1, false); /* all branches are just summed */
+      rest = elab_binary(e, c->call, "-", rest, w);
+    }
     return rest;
   }
   const Shape s = *val_shape(e, ws[0]);

@@ -214,10 +214,8 @@ static ValueId expression_weights(Elab *e, const Gate *gate, const Ast *a, const
 static ValueId weights_of(Elab *e, const Gate *gate, const Ast *a, const Val *v) {
   if (ast_is_name(a, "same")) return v->id;
   if (ast_is_name(a, "hard")) return hard_weights(e, v, a->span);
-  if (!ast_is_name(a, "removed")) return expression_weights(e, gate, a, v);
-  ValueId ones = ir_const(e->g, a->span, 1, val_shape(e, v), DT_F32);
-  *PUSH(e->m->a, e->removed, e->n_removed) = ones;
-  return ones;
+  return ast_is_name(a, "removed") ? ir_const(e->g, a->span, 1, val_shape(e, v), DT_F32)
+                                   : expression_weights(e, gate, a, v);
 }
 
 /* value of `from` for everyone, gradient to `to`: what is added is exactly 0. */
@@ -240,9 +238,11 @@ static ValueId apply_policy(Elab *e, const Gate *gate, const Ast *set, const Val
   if (!set || ast_is_name(a, "same") || fault("gate-as-it-is")) return v->id;
   ValueId w = weights_of(e, gate, a, v), out = v->id;
   if (!w) return v->id;
+  const bool removed = ast_is_name(a, "removed");
+  ValueId ones = removed ? w : 0, share = removed && whens ? ir_const(e->g, a->span, 0, val_shape(e, v), DT_F32) : w;
   if (e->training && passes_through(gate, a)) w = straight_through(e, w, v->id);
-  if (!whens) return w;
-  for (uint32_t i = whens->n_kids; i-- > 0;) {
+  if (!whens) out = w;
+  for (uint32_t i = whens ? whens->n_kids : 0; i-- > 0;) {
     const Val *axes = NULL;
     ValueId c =
         condition_of(e, whens->kids[i], arena_printf(e->m->a, "of gate `%s`", gate->decl->name), &axes);
@@ -252,7 +252,9 @@ static ValueId apply_policy(Elab *e, const Gate *gate, const Ast *set, const Val
                       val_like(e, whens->kids[i]->span, c, axes), v, &c))
       return v->id;
     out = condition_blend(e, c, w, out);
+    if (removed) share = condition_blend(e, c, ones, share);
   }
+  if (removed) *PUSH(e->m->a, e->removed, e->n_removed) = (struct Removed){out, share};
   return out;
 }
 
@@ -321,12 +323,26 @@ static uint8_t *mark(Elab *e, const ValueId *from, uint32_t n) {
   return live;
 }
 
-bool gate_is_removed(Elab *e, ValueId weight) {
-  if (!e->n_removed) return false;
-  const uint8_t *live = mark(e, &weight, 1);
+/* Where the weights, those of a gate or a view of them, are removed: 1 there; 0: they are of no such gate. */
+static ValueId removed_share(Elab *e, ValueId weight) {
   for (uint32_t i = 0; i < e->n_removed; i++)
-    if (live[e->removed[i]]) return true;
-  return false;
+    if (e->removed[i].weight == weight) return e->removed[i].share;
+  const Value v = e->g->v[weight];
+  if (v.op == OP_TAP || v.op == OP_STOP || v.op == OP_MASK) return removed_share(e, v.args[0]);
+  const bool view = v.op == OP_RESHAPE || v.op == OP_SLICE || v.op == OP_TRANSPOSE;
+  const ValueId share = view ? removed_share(e, v.args[0]) : 0;
+  return share ? ir_make(e->g, v.op, v.span, &share, 1, v.ints, v.n_ints, v.num, &v.shape, DT_NONE) : 0;
+}
+
+Val *gate_not_removed(Elab *e, Val *weight) {
+  Graph *g = e->g;
+  const ValueId share = e->n_removed ? removed_share(e, weight->id) : 0;
+  ValueId from = share;
+  if (!share) return weight;
+  while (op_class(g->v[from].op) == OPC_VIEW) from = g->v[from].args[0];
+  if (g->v[from].op == OP_CONST) return NULL;
+  const ValueId less = ir_bin(g, OP_SUB, weight->id, share), whole = ir_bin(g, OP_EQ, share, f32_const(e, weight->span, 1));
+  return val_like(e, weight->span, ir_where(g, whole, f32_const(e, weight->span, 0), less), weight);
 }
 
 /* ---- after the model ---- */

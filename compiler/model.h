@@ -320,7 +320,7 @@ struct Elab {
   const Ast **gate_set; /* of an evaluation: [gate] its SET, or NULL; NULL elsewhere */
   ValueId *mix_weights; /* by which some `mix` or `select` weighs */
   uint32_t n_mix_weights;
-  ValueId *removed;     /* weights of gates that are removed */
+  struct Removed { ValueId weight, share; } *removed; /* weights of gates that are removed; share: 1 where they are, 0 elsewhere */
   uint32_t n_removed;
   StrMap params;      /* path -> ParamUse*: one PARAM value per parameter and graph */
   StrMap hidden;      /* "z.upper", "z": what a `value of` route gives the weight 0 for some data; of the training step */
@@ -476,9 +476,10 @@ GateUse *gate_begin(Elab *e, const char *path, Val *v, Place *p);
 void gates_finish(Elab *e);
 void gate_record(Elab *e, const Gate *gate, int32_t origin); /* into Program.gates */
 void gate_region(Elab *e, uint32_t gate, bool *params); /* [param] sets those that its value is computed from */
-/* What `mix` and `select` tell of their weights, and ask: is it of a gate that is removed, so that all weigh 1? */
+/* What `mix` and `select` tell of their weights, and ask: what of it takes from the last branch? Nothing does where the gate is
+ * removed, so that all weigh 1; NULL: nowhere. */
 void gate_note_weight(Elab *e, ValueId weight);
-bool gate_is_removed(Elab *e, ValueId weight);
+Val *gate_not_removed(Elab *e, Val *weight);
 void gate_set_begin(Elab *e, const Ast *block); /* `set` in an evaluation */
 void gate_set_finish(Elab *e, const char *evaluation);
 Val *gate_front(Elab *e, const Val *v, ValueId id); /* id, of v's first axes, with their names */

@@ -261,6 +261,26 @@ ElemId flow_apply(ProofFlow *f, ValueId id, const ElemId *x, uint32_t n) {
   return v->op == OP_MASK && v->phase == PHASE_ADJOINT ? elem_scaled(&f->elems, made, x[1]) : made;
 }
 
+/* Whether argument `arg` of a sum over rows has its positions on an axis that is summed, or nothing but rows is: positions
+ * that ended up on an axis that stays (a transposition in front of it) are not those of the terms. */
+static bool has_terms_places(const ProofFlow *f, const Value *v, uint32_t arg) {
+  const int axis = f->abs[v->args[arg]].place.axis - 1;
+  const DotInts d = v->op == OP_DOT ? ir_dot_ints(v) : (DotInts){.nc = v->n_ints, .con_a = v->ints};
+  if (axis < 0) return true;
+  if (v->op == OP_SCATTER) return axis < ir_value(f->g, v->args[1])->shape.rank;
+  bool summed = d.nc == 1;
+  for (int64_t i = 0; i < d.nc; i++) summed |= (arg ? d.con_b : d.con_a)[i] == axis;
+  return summed;
+}
+
+/* Whether each term of a sum over rows is at a position of its row. */
+static bool has_terms_by_row(const ProofFlow *f, ValueId id) {
+  const Value *v = ir_value(f->g, id);
+  bool all = v->op == OP_SUM || v->op == OP_DOT || v->op == OP_SCATTER;
+  for (uint32_t i = 0; all && i < v->n_args; i++) all = !f->keep[id][i] || has_terms_places(f, v, i);
+  return all;
+}
+
 ElemId flow_marked(ProofFlow *f, ValueId id, ElemId made, uint32_t arg, const int64_t *index) {
   const Value *v = ir_value(f->g, id);
   bool sums = false;
@@ -268,7 +288,7 @@ ElemId flow_marked(ProofFlow *f, ValueId id, ElemId made, uint32_t arg, const in
   if (!(f->counts & PROOF_AT) || v->phase != PHASE_ADJOINT || !sums || rows_axis(&v->shape) >= 0) return made;
   if (fault("proof-forgets-terms")) return made;
   const int rows = rows_axis(&ir_value(f->g, v->args[arg])->shape);
-  const bool by_row = rows >= 0 && (v->op == OP_SUM || v->op == OP_DOT || v->op == OP_SCATTER); /* one row of all arguments */
+  const bool by_row = rows >= 0 && has_terms_by_row(f, id); /* one row of all arguments */
   for (uint32_t k = 0; k < f->elems.n_kinds; k++)
     if (!by_row || k == (uint32_t)index[rows]) made = elem_with_content(&f->elems, made, k);
   return made;

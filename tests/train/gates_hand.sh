@@ -98,6 +98,9 @@ row open_when "$(gate 'train = 1 when one')" 2 0 0
 row open_when_not "$(gate 'train = 1 when zero')" 0.25 0.25 0.375
 row open_when_soft "$(gate 'train = 1 when quarter')" 0.546875 0.328125 0.4921875
 row shown "$(gate 'train = removed')" 1 1 0
+row shown_to_others "$(gate 'train = removed when zero')" 0.25 0.25 0.375
+row shown_to_it "$(gate 'train = removed when one')" 1 1 0
+row shown_by_a_quarter "$(gate 'train = removed when quarter')" 0.390625 0.390625 0.3515625
 
 # two weights: softmax of (s x, t x); dw = dy (2, -1) = (1, -1/2), ds = w (dw - sum of w dw) = 3/8, dt = -3/8
 two='softmax(concat(reshape(s * x, [1]), reshape(t * x, [1])))'
@@ -122,11 +125,12 @@ evaluate not_at_all { on = points.train; set chooser = 0.25 when zero; y = mean(
 evaluate told { on = points.train; set chooser = label == 1; y = mean(y) }
 evaluate summed { on = points.train; set chooser = removed; y = mean(y) }
 evaluate no_left { on = points.train; set chooser = same; ablate = y.left; y = mean(y) }
+evaluate summed_for_others { on = points.train; set chooser = removed when zero; y = mean(y) }
 evaluate summed_no_left { on = points.train; set chooser = removed; ablate = y.left; y = mean(y) }
 evaluate no_gate { on = points.train; ablate = open; set chooser = 1; y = mean(y) }
 expect deployed.y == -1 and as_it_is.y == 0.5 and opened.y == 2 and shut.y == -1 and shut.w == 0 and partly.y == -0.25
 expect not_at_all.y == 0.5 and told.y == 2 and summed.y == 1 and no_left.y == -0.5 and summed_no_left.y == -1
-expect no_gate.y == -1
+expect no_gate.y == -1 and summed_for_others.y == 0.5
 ROUTE
 )" | sed 's/lr = 1)/lr = 0)/' >deploy.route
 train deploy.route deploy
@@ -140,4 +144,12 @@ expect deployed.y == 0 and hard.y == 2 and told.y == -1 and listed.y == -0.5 and
 ROUTE
 )" "$two" | sed 's/lr = 1)/lr = 0)/' >deploy_two.route
 train deploy_two.route deploy_two
+
+# what is computed from a mix without its gate is no weight of that gate
+spec "gate chooser { value = open }" "$(cat <<'ROUTE'
+evaluate summed { on = points.train; set chooser = removed; y = mean(y); z = mean(z) }
+expect summed.y == 1 and summed.z == -0.25
+ROUTE
+)" | sed 's/lr = 1)/lr = 0)/; s/^  y = mix.*/&\n  share = 0.25 * y\n  z = mix(share, left = left, right = right)/' >behind.route
+train behind.route behind
 echo "$n_checks checks"
