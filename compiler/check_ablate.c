@@ -200,6 +200,8 @@ void ablate_finish(Elab *e, const char *evaluation) {
   for (uint32_t i = 0; i < e->n_ablated; i++) {
     const Ablated *a = &e->ablated[i];
     if (a->found) warn_unrecovered(e, a, evaluation);
+    if (a->found) check_ambiguous(m->step, &a->whole);
+    if (a->found && a->has_part) check_ambiguous(m->step, &a->place);
     if (a->found || !a->has_whole) continue;
     const char *text = ast_source_text(m, a->ast);
     Diag *g = err(m, E0426, a->ast->span, text, evaluation);

@@ -369,6 +369,7 @@ void gates_finish(Elab *e) {
       gate_missing(e, gate);
       continue;
     }
+    check_ambiguous(e, &gate->place);
     for (uint32_t k = 0; k < e->n_gate_uses; k++)
       read = read || (e->gate_uses[k]->gate == gate && live[e->gate_uses[k]->place->value]);
     for (uint32_t k = 0; k < m->evals.n && !set; k++) {

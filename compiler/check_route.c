@@ -219,14 +219,17 @@ static void place_missing(Elab *e, const PathPat *pat, DiagCode code) {
   }
 }
 
-static void check_ambiguous(Elab *e, const PathPat *pat) {
+void check_ambiguous(Elab *e, const PathPat *pat) {
   Model *m = e->m;
-  if (pat->n < 2 || !pat->v[0].name) return;
-  const Entry *n = strmap_get(&e->model->entries, pat->v[0].name);
-  if (!n || n->kind != ENTRY_INST || !n->inst || n->inst->n_calls < 2) return;
-  Diag *g = err(m, E0331, pat->span, n->name, n->inst->n_calls);
-  diag_help(m->diags, g, "name the call by its binding or `|> name: %s`, and write `name.%s`", n->name,
-            strchr(pat->text, '.') ? strchr(pat->text, '.') + 1 : "");
+  for (uint32_t i = 0; i < e->n_twice; i++)
+    for (uint32_t k = 0; k < e->n_places; k++) {
+      const char *own = e->twice[i]->own, *path = e->places[k]->path;
+      if (strncmp(path, own, strlen(own)) || !path_matches(e, pat, path) || path_alias(e, pat, path) >= strlen(own)) continue;
+      const char *name = e->twice[i]->module->name;
+      Diag *g = err(m, E0331, pat->span, name, e->twice[i]->n_calls);
+      diag_help(m->diags, g, "name the call by its binding or `|> name: %s`, and write `name.%s`", name, path + strlen(own));
+      return;
+    }
 }
 
 void routes_finish(Elab *e) {

@@ -82,6 +82,12 @@ bool path_matches(Elab *e, const PathPat *pat, const char *path) {
   return !strncmp(path, n->scope->vpath, skip) && match_from(pat, 1, path + skip, false);
 }
 
+size_t path_alias(Elab *e, const PathPat *pat, const char *path) {
+  if (match_from(pat, 0, path, false)) return 0;
+  const Entry *n = strmap_get(&e->model->entries, pat->v[0].name);
+  return strlen(n->scope->vpath);
+}
+
 /* ---- declarations of splits ---- */
 void check_splits(Model *m) {
   m->n_split = m->splits.n;

@@ -370,13 +370,13 @@ Inst *inst_get(Elab *e, Scope *s, const char *name, Decl *module, Span span) {
 
 /* Path of the values of a call: the instance's for its first call, then the name of the call or of its
  * binding. */
-static const char *call_vpath(Elab *e, Scope *s, const Ast *call, const Inst *inst, const char *call_name) {
+static const char *call_vpath(Elab *e, Scope *s, const Ast *call, Inst *inst, const char *call_name) {
   Arena *a = e->m->a;
   Scope *o = s->owner;
   if (call_name) return arena_printf(a, "%s%s.", o->vpath, call_name);
   size_t skip = strlen(o->ppath);
   const char *own = strncmp(inst->path, o->ppath, skip) ? inst->path : inst->path + skip;
-  if (!inst->n_calls) return arena_printf(a, "%s%s.", o->vpath, own);
+  if (!inst->n_calls) return inst->own = arena_printf(a, "%s%s.", o->vpath, own);
   if (e->bind_ast == call && e->bind_entry) return arena_printf(a, "%s.", e->bind_path);
   return arena_printf(a, "%s%s(%u).", o->vpath, own, inst->n_calls + 1);
 }
@@ -384,6 +384,7 @@ static const char *call_vpath(Elab *e, Scope *s, const Ast *call, const Inst *in
 static void inst_add_call(Elab *e, Inst *inst, Scope *k, Span span) {
   if (!inst->n_calls) inst->first_call = span;
   *PUSH(e->m->a, inst->calls, inst->n_calls) = k;
+  if (inst->n_calls == 2 && inst->own) *PUSH(e->m->a, e->twice, e->n_twice) = inst;
 }
 
 typedef struct CallArgs {

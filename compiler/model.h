@@ -233,6 +233,7 @@ struct Inst {
   Scope **calls;
   uint32_t n_calls;
   Span first_call;
+  const char *own; /* prefix of the values of its first call, if that has no other name than the module's */
 };
 
 typedef enum EntryKind { ENTRY_VALUE, ENTRY_BIND, ENTRY_INST, ENTRY_LAYER, ENTRY_REPEAT } EntryKind;
@@ -303,6 +304,8 @@ struct Elab {
     Span span;
   } * inst_uses;
   uint32_t n_inst_uses;
+  Inst **twice; /* called twice, the first time without a name: whose values are meant by the module's name? */
+  uint32_t n_twice;
   const Ast *bind_ast; /* outermost expression of the binding being elaborated */
   Entry *bind_entry;
   const char *bind_path;
@@ -436,6 +439,8 @@ Val *elab_data_member(Elab *e, uint32_t data, const Ast *member);
 void check_splits(Model *m);
 bool path_pattern(Elab *e, const Ast *place, PathPat *out);
 bool path_matches(Elab *e, const PathPat *pat, const char *path);
+/* How long the prefix is that the pattern's first name stands for as a binding; 0: it is the path's own. */
+size_t path_alias(Elab *e, const PathPat *pat, const char *path);
 bool path_is_under(const PathPat *pat, const char *path); /* the path itself or what lies inside of it */
 Split *split_of_place(Elab *e, const Place *p);
 Split *split_with_part(Elab *e, const Place *p, const char *part);
@@ -469,6 +474,8 @@ ValueId route_apply(Elab *e, const char *path, Val *v, Place *p);
 void route_apply_mix(Elab *e, const char *path, Val *mix, Val **operands, const char **names, uint32_t n,
                      Span span);
 void routes_finish(Elab *e);
+/* E0331 where the pattern names values of a module that is called twice by the module's name. */
+void check_ambiguous(Elab *e, const PathPat *pat);
 /* ---- check_gate.c, check_gate_loss.c ---- */
 void check_gates(Model *m); /* once, before anything is elaborated */
 /* At a value that gets its path: v becomes what stands in its place. NULL: there is no gate. */
