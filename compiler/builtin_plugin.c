@@ -257,7 +257,9 @@ static int64_t gate_units(OpCall *c, const RouteGate *gate, const ProgCall *call
   double *params = ARENA_NEWS(m->a, double, c->op->n_params + 1);
   for (uint32_t i = 0; i < c->op->n_inputs; i++) cols[i] = c->input[i].units ? (size_t)c->input[i].units : 1;
   for (uint32_t i = 0; i < c->op->n_params; i++) params[i] = call->params[i].value;
+  rt_plugin_running = c->op->name;
   const size_t units = gate->units(params, cols);
+  rt_plugin_running = NULL;
   if (units >= 1 && units <= 1 << 20) return (int64_t)units;
   err(m, E0539, c->span, c->use->shown,
       arena_printf(m->a, "it gives %zu units, and 1 to %d are possible", units, 1 << 20));

@@ -181,6 +181,7 @@ static void host_fail(void *ctx, const char *msg) {
   Trial *t = ctx;
   t->refused = true;
   snprintf(t->refusal, sizeof t->refusal, "%s", msg ? msg : "(no message)");
+  rt_plugin_one_line(t->refusal);
 }
 
 static void *host_alloc(void *ctx, size_t n, size_t align) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * main.c -- the command line: one table of commands and one of options; both are parsed from and printed as help. */
 #include "driver.h"
+#include "plugin.h"
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -57,7 +57,7 @@ typedef struct OptionRow { const char *name, *value; int key, on; const char *do
 
 static const OptionRow options[] = {
     {"set", "NAME=VALUE", OPT_SET, ON_SPEC, "give a param another value; may be repeated"},
-    {"seed", "N", OPT_SEED, ON_SPEC | ON_PLUGIN, "seed of initial values, order of data and all draws"},
+    {"seed", "N", OPT_SEED, ON_SPEC | ON_PLUGIN, "seed of initial values, order of data and all draws; plugin check: of its data"},
     {"threads", "N", OPT_THREADS, ON_EXECUTE, "threads; the results do not depend on it (default: all CPUs)"},
     {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL | ON_GRAD, "initial parameters from a safetensors file, by path"},
     {"data", "DIR", OPT_DATA, ON_EXECUTE, "what $ROUTEC_DATA stands for in specs"},
@@ -115,12 +115,23 @@ static void print_stages(FILE *f) {
 #undef S
 }
 
+static void print_plugin_uses(FILE *f) {
+  fputs("\nuses:\n"
+        "  show                  the plugins that are there: built in, in this folder, in those of --plugin-path\n"
+        "  show NAME|FILE.so     one of them: its ops, their arguments, ranges and docs; OP behind it: one op\n"
+        "  check NAME|FILE.so    does it keep the contract? Loads and calls it in processes of their own\n"
+        "  new NAME              a project for a plugin: folder NAME, with sources, build and test\n"
+        "\ndocs/plugin-guide.md leads from an idea to a plugin that is checked and inlined.\n",
+        f);
+}
+
 static void print_help(FILE *f, const Command *c) {
   if (c) {
     fprintf(f, "usage: routec %s [options]%s%s\n\n%s\n\noptions:\n", c->name, c->argument ? " " : "",
             c->argument ? c->argument : "", c->doc);
     print_options(f, (int)c->bit);
     if (c->bit & ON_COMPILE) print_stages(f);
+    if (c->bit == ON_PLUGIN) print_plugin_uses(f);
     return;
   }
   fputs("usage: routec COMMAND [options] ARGUMENT\n\nA compiler for gradient routing.\n\ncommands:\n", f);
@@ -318,21 +329,12 @@ static double seconds_before_main(void) {
 }
 
 #ifndef ROUTEC_SANITIZE
+/* A crash of routec's own code is our failure: one sentence and exit 70. */
 static void internal_failure(int signal_number) {
   static const char text[] = "routec: internal error; this is a fault of routec, please report it with the spec\n";
-  (void)signal_number;
+  rt_plugin_fault(signal_number);
   if (write(2, text, sizeof text - 1) < 0) _exit(RT_INTERNAL);
   _exit(RT_INTERNAL);
-}
-
-/* A crash is our own failure: one sentence and exit 70, on a stack of its own in case the first is used up. */
-static void catch_crashes(void) {
-  static char stack[1 << 16];
-  static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
-  sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = sizeof stack}, NULL);
-  struct sigaction act = {.sa_handler = internal_failure, .sa_flags = SA_ONSTACK};
-  sigemptyset(&act.sa_mask);
-  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) sigaction(signals[i], &act, NULL);
 }
 #endif
 
@@ -352,7 +354,7 @@ int main(int argc, char **argv) {
   Options o = {.t_main = driver_now(), .t_before_main = seconds_before_main(), .last = N_STAGES};
   o.rt.color = wants_color();
 #ifndef ROUTEC_SANITIZE
-  catch_crashes();
+  rt_faults_catch(internal_failure);
 #endif
   if (argc < 2) {
     print_help(stderr, NULL);
@@ -360,7 +362,10 @@ int main(int argc, char **argv) {
   }
   const char *word = argv[1];
   if (!strcmp(word, "help") || !strcmp(word, "--help") || !strcmp(word, "-h")) {
-    print_help(stdout, NULL);
+    const Command *about = NULL; /* `routec help run` */
+    for (size_t i = 0; i < N_COMMANDS && argc > 2; i++)
+      if (!strcmp(argv[2], commands[i].name)) about = &commands[i];
+    print_help(stdout, about);
     return finish(RT_OK);
   }
   if (!strcmp(word, "--version") || !strcmp(word, "version")) {

@@ -23,9 +23,19 @@ const RoutePlugin *rt_plugin_load(const char *path, const char *sha256, RtError 
 bool rt_plugin_abi_same(const RoutePlugin *p, char *why, size_t n_why);
 bool rt_plugin_verify(const RoutePlugin *p, char *why, size_t n_why);
 
+void rt_plugin_one_line(char *said); /* blanks for control characters: what a plugin said goes to terminals */
+
 const RouteOp *rt_plugin_op(const RoutePlugin *p, const char *name); /* NULL: none of that name */
 const RouteInput *rt_op_input(const RouteOp *op, uint32_t i);
 const RouteParam *rt_op_param(const RouteOp *op, uint32_t i);
+
+/* ---- crashes (plugin_fault.c) ---- */
+/* The op whose functions this thread runs, NULL: none. Whoever calls them sets it, so that a signal is laid at the right door. */
+extern _Thread_local const char *rt_plugin_running;
+/* For handlers of signals: while a plugin runs in this thread, says so (E0763) and ends the process; else returns. */
+void rt_plugin_fault(int signal_number);
+/* The handler of the signals of a crash, on a stack of its own. */
+void rt_faults_catch(void (*handler)(int signal_number));
 
 /* ---- formulas (plugin_formula.c) ---- */
 enum { RT_FORMULA_MAX = 4096, RT_FORMULA_SLOTS = 16, RT_FORMULA_STACK = 64 };

@@ -214,10 +214,7 @@ static void gate_run(const JobFrame *f, int64_t tid, const Site *s, const JobCal
   }
 }
 
-void calls_run(JobFrame *f, int64_t tid, int64_t call_step, int64_t rows, int64_t step, void *const *at) {
-  const PluginCalls *c = f->calls;
-  const JobCallStep *x = &c->job->call_steps[call_step];
-  Site *s = &c->sites[x->site];
+static void call_run(const JobFrame *f, int64_t tid, Site *s, const JobCallStep *x, int64_t rows, int64_t step, void *const *at) {
   const int64_t all = rows_of(x, rows);
   switch (s->call->ability) {
   case JOB_SPAN:
@@ -239,12 +236,22 @@ void calls_run(JobFrame *f, int64_t tid, int64_t call_step, int64_t rows, int64_
   }
 }
 
+void calls_run(JobFrame *f, int64_t tid, int64_t call_step, int64_t rows, int64_t step, void *const *at) {
+  const PluginCalls *c = f->calls;
+  const JobCallStep *x = &c->job->call_steps[call_step];
+  Site *s = &c->sites[x->site];
+  rt_plugin_running = s->op->name;
+  call_run(f, tid, s, x, rows, step, at);
+  rt_plugin_running = NULL;
+}
+
 /* ---- states ------------------------------------------------------------------------------------------------------------- */
 typedef struct HostCtx { PluginMemory *memory; char why[512]; bool failed; } HostCtx;
 
 static void host_fail(void *ctx, const char *msg) {
   HostCtx *h = ctx;
   if (!h->failed) snprintf(h->why, sizeof h->why, "%s", msg ? msg : "no reason given");
+  rt_plugin_one_line(h->why);
   h->failed = true;
 }
 
@@ -283,7 +290,9 @@ bool plugin_state_make(const JobPlugin *p, const RouteOp *op, const double *para
   }
   *state = NULL;
   if (!ROUTE_HAS(op, RouteOp, create)) return true;
+  rt_plugin_running = op->name;
   *state = op->create(op, &host, params);
+  rt_plugin_running = NULL;
   return !ctx.failed || rt_fail_at(e, span, RT_E0755, op->name, p->name, ctx.why);
 }
 
@@ -312,7 +321,9 @@ static bool reduce_memory(PluginCalls *c, Site *s, RtError *e) {
   const int64_t max = s->step->max_rows;
   int64_t tiles = (max + REDUCE_ROWS - 1) / REDUCE_ROWS;
   if (tiles > REDUCE_TILES) tiles = REDUCE_TILES;
+  rt_plugin_running = s->op->name;
   s->acc_size = s->reduce->acc_size(s->state, s->cols, (size_t)max);
+  rt_plugin_running = NULL;
   if (s->acc_size > MOST_ACC) return rt_fail_at(e, &s->call->span, RT_E0762, s->op->name, s->acc_size);
   s->acc_stride = (s->acc_size + 127) / 64 * 64; /* never 0 */
   if (tiles > 1 && (size_t)tiles > MOST_ACCS / s->acc_stride) tiles = (int64_t)(MOST_ACCS / s->acc_stride);

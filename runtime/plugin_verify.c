@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-enum { MAX_OPS = 256, MAX_INPUTS = 16, MAX_PARAMS = 32, MAX_NAME = 64, MAX_SIZE = 1 << 16 };
+enum { MAX_OPS = 256, MAX_INPUTS = 16, MAX_PARAMS = 32, MAX_NAME = 64, MAX_TEXT = 1 << 16, MAX_SIZE = 1 << 16 };
 /* The size of a struct as of minor version 0: fields behind this one were appended. */
 #define FIRST_SIZE(T, last) (offsetof(T, last) + sizeof(((T *)0)->last))
 
@@ -50,9 +50,38 @@ static bool is_name(const char *s) {
   return true;
 }
 
+/* UTF-8 that a terminal may be shown: no control characters but, with `lines`, ends of lines. */
+static bool is_text(const char *s, bool lines) {
+  const uint8_t *u = (const uint8_t *)s;
+  for (size_t i = 0; u[i];) {
+    if (i > MAX_TEXT || ((u[i] < 0x20 || u[i] == 0x7f) && !(lines && u[i] == '\n'))) return false;
+    const size_t more = u[i] < 0x80 ? 0 : u[i] >= 0xc2 && u[i] < 0xe0 ? 1 : (u[i] & 0xf0) == 0xe0 ? 2 : u[i] >= 0xf0 && u[i] < 0xf5 ? 3 : 9;
+    if (more == 9) return false;
+    const uint8_t first = u[i], second = more ? u[i + 1] : 0;
+    for (size_t k = 1; k <= more; k++)
+      if ((u[i + k] & 0xc0) != 0x80) return false;
+    if ((first == 0xc2 && second < 0xa0) || (first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ||
+        (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f))
+      return false;
+    i += more + 1;
+  }
+  return true;
+}
+
+void rt_plugin_one_line(char *said) {
+  for (char *s = said; *s; s++)
+    if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = ' ';
+}
+
+static bool check_text(const char *field, const char *what, const char *s, char *why, size_t n) {
+  if (!s) return say(why, n, "`%s` of %s is NULL", field, what);
+  return is_text(s, true) || say(why, n, "`%s` of %s is no UTF-8 text of at most %d bytes without control characters", field, what, MAX_TEXT);
+}
+
 static bool check_name(const char *what, const char *s, char *why, size_t n) {
   if (!s) return say(why, n, "%s has no name", what);
   if (is_name(s)) return true;
+  if (!is_text(s, false)) return say(why, n, "the name of %s is no identifier: it holds what cannot be shown", what);
   return say(why, n, "the name of %s, `%.80s`, is no identifier of at most %d characters", what, s, MAX_NAME);
 }
 
@@ -93,7 +122,7 @@ static bool check_inputs(const RouteOp *op, char *why, size_t n) {
     char what[120];
     snprintf(what, sizeof what, "input %u of op `%s`", i, op->name);
     if (!check_name(what, in->name, why, n)) return false;
-    if (!in->doc) return say(why, n, "`doc` of %s is NULL", what);
+    if (!check_text("doc", what, in->doc, why, n)) return false;
     if (in->kind > ROUTE_LABEL) return say(why, n, "`kind` of %s is %u, which is none", what, in->kind);
   }
   if (op->kind == ROUTE_SCHEDULE && op->n_inputs)
@@ -107,7 +136,7 @@ static bool check_param(const RouteOp *op, uint32_t i, char *why, size_t n) {
   char what[120];
   snprintf(what, sizeof what, "parameter %u of op `%s`", i, op->name);
   if (!check_name(what, p->name, why, n)) return false;
-  if (!p->doc) return say(why, n, "`doc` of %s is NULL", what);
+  if (!check_text("doc", what, p->doc, why, n)) return false;
   if (!(p->min <= p->max)) return say(why, n, "the range of %s, %g to %g, is empty", what, p->min, p->max);
   if (!isnan(p->def) && !(p->def >= p->min && p->def <= p->max))
     return say(why, n, "the default of %s, %g, is outside of its range %g to %g", what, p->def, p->min,
@@ -203,7 +232,9 @@ static bool check_op(const RouteOp *op, char *why, size_t n) {
   if (!check_name("an op", op->name, why, n)) return false;
   if (op->kind < ROUTE_REGULARIZER || op->kind > ROUTE_SCHEDULE)
     return say(why, n, "`kind` of op `%s` is %u, which is none", op->name, op->kind);
-  if (!op->doc) return say(why, n, "`doc` of op `%s` is NULL", op->name);
+  char what[120];
+  snprintf(what, sizeof what, "op `%s`", op->name);
+  if (!check_text("doc", what, op->doc, why, n)) return false;
   if (!op->extension) return say(why, n, "`extension` of op `%s` is NULL", op->name);
   return check_inputs(op, why, n) && check_params(op, why, n) && check_abilities(op, why, n);
 }
@@ -211,8 +242,9 @@ static bool check_op(const RouteOp *op, char *why, size_t n) {
 bool rt_plugin_verify(const RoutePlugin *p, char *why, size_t n) {
   if (!check_name("the plugin", p->name, why, n)) return false;
   if (!p->version || !is_version(p->version))
-    return say(why, n, "its version, `%.40s`, is not of the form 1.2.0", p->version ? p->version : "NULL");
-  if (!p->license) return say(why, n, "`license` is NULL");
+    return say(why, n, "its version, `%.40s`, is not of the form 1.2.0",
+               !p->version ? "NULL" : is_text(p->version, false) ? p->version : "?");
+  if (!check_text("license", "the plugin", p->license, why, n)) return false;
   if (!p->ops || !p->ops[0]) return say(why, n, "it has no ops");
   for (uint32_t i = 0; p->ops[i]; i++) {
     if (i >= MAX_OPS) return say(why, n, "it has more than %d ops, or its list of them has no end", MAX_OPS);

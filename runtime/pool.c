@@ -93,6 +93,8 @@ enum { FLOAT_MODE = 0x1F80 };
 static void *worker_main(void *arg) {
   Worker *w = arg;
   Pool *p = w->pool;
+  static _Thread_local uint8_t fault_stack[1 << 15];
+  sigaltstack(&(stack_t){.ss_sp = fault_stack, .ss_size = sizeof fault_stack}, NULL);
   float_mode_set(FLOAT_MODE);
   for (uint32_t turn = 0;; turn++) {
     gate_wait(p, &p->start, turn);
@@ -142,8 +144,10 @@ Pool *pool_create(int threads, RtError *e) {
   p->workers = calloc((size_t)n, sizeof *p->workers);
   if (!p->workers) return rt_fail(e, RT_E0719, (long long)n, "threads"), free(p), NULL;
   sigset_t all, old;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the host thread's */
+  static const int faults[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+  sigfillset(&all); /* signals are the host thread's, but for the faults of a thread itself */
+  for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) sigdelset(&all, faults[k]);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
   int code = 0, i = 1;
   for (; i < n && !code; i++) {
     p->workers[i] = (Worker){.pool = p, .tid = i};

@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -261,11 +262,22 @@ static bool trainer_plugins(Trainer *t) {
   return false;
 }
 
+#ifndef ROUTEC_SANITIZE
+static void trainer_fault(int signal_number) {
+  rt_plugin_fault(signal_number);
+  signal(signal_number, SIG_DFL);
+  raise(signal_number);
+}
+#endif
+
 int rt_trainer_main(Job *job, int argc, char **argv) {
   const char *no_color = getenv("NO_COLOR");
   Trainer t = {.job = job, .command = &commands[0], .name = argc > 0 ? argv[0] : "trainer"};
   t.o.color = (!no_color || !*no_color) && isatty(STDERR_FILENO);
   bool ok = true;
+#ifndef ROUTEC_SANITIZE
+  rt_faults_catch(trainer_fault);
+#endif
   if (argc > 1 && argv[1][0] != '-') {
     t.command = NULL;
     for (int i = 0; i < N_COMMANDS; i++)

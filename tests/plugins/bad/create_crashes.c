@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * create_crashes.c -- making its op ends with a signal */
+#define FIND(id) (strcmp(id, ROUTE_EXT_SPAN) == 0 ? (const void *)&span : (const void *)NULL)
+#define CREATE create
+#include "route_plugin.h"
+#include <stdlib.h>
+static double value(const void *state, const RouteView *x) {
+  (void)state;
+  return (double)x->x[0];
+}
+static void grad(const void *state, const RouteView *x, float scale, float *dx, size_t ldd) {
+  (void)state, (void)x, (void)ldd;
+  dx[0] += scale;
+}
+static const RouteSpan span = {sizeof span, 0, value, grad};
+static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
+  (void)self, (void)host, (void)params;
+  abort();
+}
+#include "skeleton.h"
