@@ -49,7 +49,18 @@ int plugin_named(const Options *o, const char *word, const RoutePlugin **p, char
   return driver_fail_near(o, RT_USAGE, word, names, n, E0565, word, NULL);
 }
 
+/* An option that `show`, `check` or `new` (0, 1, 2) would ignore; NULL: none was given. */
+static const char *idle_option(const Options *o, uint32_t what) {
+  if (what != 1 && o->plugin.op) return "--op";
+  if (what != 1 && o->plugin.asan) return "--asan";
+  if (what != 1 && o->rt.has_seed) return "--seed";
+  if (what != 2 && o->plugin.kind) return "--kind";
+  if (what != 2 && o->plugin.ability) return "--ability";
+  return what == 2 && o->plugin_path ? "--plugin-path" : NULL;
+}
+
 int driver_command_plugin(const Options *o) {
+  static const char *const commands[] = {"plugin show", "plugin check", "plugin new"};
   static const struct {
     const char *name;
     uint32_t least, most;
@@ -63,7 +74,8 @@ int driver_command_plugin(const Options *o) {
       return driver_fail(o, RT_USAGE, E0504, "plugin", i == 1 ? "NAME or FILE.so" : "NAME");
     if (o->n_arguments - 1 > what[i].most)
       return driver_fail(o, RT_USAGE, E0505, o->arguments[what[i].most + 1], "plugin");
-    return what[i].run(o);
+    const char *idle = idle_option(o, i);
+    return idle ? driver_fail(o, RT_USAGE, E0503, idle, commands[i]) : what[i].run(o);
   }
   return driver_fail_near(o, RT_USAGE, o->argument, names, 3, E0560, o->argument, NULL);
 }

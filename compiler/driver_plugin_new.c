@@ -42,6 +42,22 @@ static const char *template_text(const char *name) {
   abort();
 }
 
+/* Does a specification of the template have the name for something of its own? */
+static bool is_in_template(const char *name) {
+  static const char of_names[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_";
+  const size_t n = strlen(name);
+  for (const TemplateFile *f = plugin_template_files; f->name; f++) {
+    const char *dot = strrchr(f->name, '.');
+    if (!dot || strcmp(dot, ".route") != 0) continue;
+    for (const char *s = f->text; *s;) {
+      const size_t word = strspn(s, of_names);
+      if (word && word == n && memcmp(s, name, n) == 0) return true;
+      s += word ? word : *s == '#' ? strcspn(s, "\n") : 1;
+    }
+  }
+  return false;
+}
+
 /* Why NAME cannot be the name of a plugin and of its op, or NULL. */
 static const char *name_fault(const char *name) {
   if (!(*name >= 'a' && *name <= 'z')) return "it does not begin with a letter a to z";
@@ -49,6 +65,7 @@ static const char *name_fault(const char *name) {
     return "it holds something else than a-z, 0-9 and _";
   if (strlen(name) > 40) return "it is longer than 40 characters";
   if (is_function(name)) return "a function of the language has it";
+  if (is_in_template(name)) return "the specification of the project has it for something else";
   Arena *arena = arena_create();
   Sources *texts = sources_create(arena);
   Diags *diags = diags_create(arena, texts);

@@ -54,11 +54,25 @@ cd ..
 # names and folders that cannot be
 expect 2 plugin new my_gate_expr
 says "E0562"
-for name in l1_norm softmax 9lives Ortho a-b 'a b' ../up "" way_too_long_for_a_name_way_too_long_for_a_name; do
+for name in l1_norm softmax scores points 9lives Ortho a-b 'a b' ../up "" way_too_long_for_a_name_way_too_long_for_a_name; do
   expect 2 plugin new "$name"
   says "E0561"
   [ ! -e "$name" ] || [ -z "$name" ] || fail "a folder was made for $name"
 done
+# but a name may be that of a target of every build
+expect 0 plugin new all
+cmake -S all -B all/build -DCMAKE_PREFIX_PATH="$work/prefix" >cmake.log 2>&1 || fail "all: cmake: $(tail -5 cmake.log)"
+cmake --build all/build >build.log 2>&1 && [ -f all/build/all.so ] || fail "all: cmake --build: $(tail -5 build.log)"
+expect 0 check all/all.route --plugin-path all/build
+# what one of the commands would ignore
+expect 2 plugin new other --asan
+says "E0503"
+expect 2 plugin show l1 --op l1
+says "no effect on \`routec plugin show\`"
+expect 2 plugin check l1 --kind gate
+says "E0503"
+expect 0 help plugin
+says "check NAME|FILE.so"
 expect 2 plugin new other --kind gat
 says "E0564"
 says "did you mean \`gate\`?"
