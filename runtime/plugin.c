@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define ENTRY "route_plugin_v1"
-enum { LOAD_SECONDS = 10 };
+enum { LOAD_SECONDS = 10, MOST_BYTES = 1 << 30 };
 
 bool rt_plugin_sha256(const char *path, char hex[RT_SHA256_TEXT], RtError *e) {
   SHA2_CTX c;
@@ -30,6 +30,10 @@ bool rt_plugin_sha256(const char *path, char hex[RT_SHA256_TEXT], RtError *e) {
   if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
     close(fd);
     return rt_fail(e, RT_E0750, path, "it is no regular file");
+  }
+  if (st.st_size > MOST_BYTES) {
+    close(fd);
+    return rt_fail(e, RT_E0750, path, "it is larger than 1 GiB");
   }
   SHA256Init(&c);
   ssize_t n;

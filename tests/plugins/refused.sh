@@ -32,6 +32,12 @@ expect 0 check good.route --plugin-path "there:here"
 ROUTEC_PLUGIN_PATH=there:$PWD/here expect 0 check good.route
 mv here/bad.so libbad.so
 expect 0 check good.route
+# not hashed for minutes
+truncate -s 3G libhuge.so
+printf 'edition 1\nextend "base.route"\nplugin huge\nregularize r = huge(z)\n' >huge.route
+expect 5 check huge.route
+says "larger than 1 GiB"
+rm libhuge.so
 # declarations in files that are used or extended
 printf 'edition 1\nplugin bad { version = "^1" }\nplugin l1\ndef penalty(v) = bad(v) + bad.bad(v)\n' >lib.route
 printf 'edition 1\nextend "base.route"\nuse "lib.route" as lib\nregularize r = lib.bad(z) + lib.penalty(z) + lib.l1.l1_sum(z)\n' >user.route
