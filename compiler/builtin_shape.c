@@ -238,6 +238,30 @@ static Val *taken(BuiltinCall *c, Val *w, Val *x, const char *name, uint32_t n) 
   return r;
 }
 
+static Val *wrong_weights(BuiltinCall *c, uint32_t weights, uint32_t n) {
+  Model *m = c->e->m;
+  Diag *g = err(m, E0338, c->span, c->fn->name, weights, plural(weights, "weight", "weights"), n);
+  diag_note(m->diags, g,
+            "give one weight for each operand, one less than that, or one tensor whose last axis has an "
+            "entry for each");
+  return poison(c);
+}
+
+/* How many weights lie along the last axis of w, if it can mean nothing else: it has no name, and is not x's. Else 1. */
+static uint32_t weights_along(Elab *e, const Val *w, Val *x) {
+  const Shape *s = val_shape(e, w), *like = val_shape(e, x);
+  if (s->rank < 2 || w->axis[s->rank - 1]) return 1;
+  const int64_t last = s->d[s->rank - 1];
+  return like->rank && like->d[like->rank - 1] == last ? 1 : (uint32_t)last;
+}
+
+static bool operands_named_once(BuiltinCall *c, Val **xs, const char **names, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++)
+    for (uint32_t k = 0; k < i; k++)
+      if (!strcmp(names[i], names[k])) return err(c->e->m, E0209, xs[i]->span, names[i]), false;
+  return true;
+}
+
 static Val *blend(BuiltinCall *c, bool select) {
   Elab *e = c->e;
   Model *m = e->m;
@@ -253,13 +277,8 @@ static Val *blend(BuiltinCall *c, bool select) {
   const Shape *sw = val_shape(e, ws[0]);
   /* a named axis is one of positions, however many they are, not one of operands */
   bool columns = nw == 1 && n > 0 && sw->rank > (n == 2) && sw->d[sw->rank - 1] == (int64_t)n && !ws[0]->axis[sw->rank - 1];
-  if (n < 2 || !(nw == n || nw == n - 1 || columns)) {
-    Diag *g = err(m, E0338, c->span, c->fn->name, nw, plural(nw, "weight", "weights"), n);
-    diag_note(m->diags, g,
-              "give one weight for each operand, one less than that, or one tensor whose last axis has an "
-              "entry for each");
-    return poison(c);
-  }
+  if (n < 2 || !(nw == n || nw == n - 1 || columns)) return wrong_weights(c, nw == 1 && n ? weights_along(e, ws[0], xs[0]) : nw, n);
+  if (!operands_named_once(c, xs, names, n)) return poison(c);
   for (uint32_t i = 0; i < n; i++) {
     ValueId id = as_f32(e, xs[i], arena_printf(m->a, "an operand of %s", arg_what(c)));
     if (!id) return poison(c);
@@ -267,6 +286,7 @@ static Val *blend(BuiltinCall *c, bool select) {
     x->place = xs[i]->place;
     xs[i] = x;
   }
+  if (nw == 1 && !columns && weights_along(e, ws[0], xs[0]) > 1) return wrong_weights(c, weights_along(e, ws[0], xs[0]), n);
   Val *probe = val_at(e, xs[0], c->span);
   if (e->bind_ast == c->call) route_apply_mix(e, e->bind_path, probe, xs, names, n, c->span);
   Val *sum = NULL;
