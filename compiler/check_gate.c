@@ -341,7 +341,8 @@ Val *gate_not_removed(Elab *e, Val *weight) {
   if (!share) return weight;
   while (op_class(g->v[from].op) == OPC_VIEW) from = g->v[from].args[0];
   if (g->v[from].op == OP_CONST) return NULL;
-  const ValueId less = ir_bin(g, OP_SUB, weight->id, share), whole = ir_bin(g, OP_EQ, share, f32_const(e, weight->span, 1));
+  const ValueId less = ir_bin(g, OP_SUB, weight->id, share);
+  const ValueId whole = ir_bin(g, OP_EQ, share, f32_const(e, weight->span, 1));
   return val_like(e, weight->span, ir_where(g, whole, f32_const(e, weight->span, 0), less), weight);
 }
 

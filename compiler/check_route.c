@@ -224,10 +224,12 @@ void check_ambiguous(Elab *e, const PathPat *pat) {
   for (uint32_t i = 0; i < e->n_twice; i++)
     for (uint32_t k = 0; k < e->n_places; k++) {
       const char *own = e->twice[i]->own, *path = e->places[k]->path;
-      if (strncmp(path, own, strlen(own)) || !path_matches(e, pat, path) || path_alias(e, pat, path) >= strlen(own)) continue;
+      const bool matches = !strncmp(path, own, strlen(own)) && path_matches(e, pat, path);
+      if (!matches || path_alias(e, pat, path) >= strlen(own)) continue;
       const char *name = e->twice[i]->module->name;
       Diag *g = err(m, E0331, pat->span, name, e->twice[i]->n_calls);
-      diag_help(m->diags, g, "name the call by its binding or `|> name: %s`, and write `name.%s`", name, path + strlen(own));
+      diag_help(m->diags, g, "name the call by its binding or `|> name: %s`, and write `name.%s`", name,
+                path + strlen(own));
       return;
     }
 }

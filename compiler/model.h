@@ -323,7 +323,7 @@ struct Elab {
   const Ast **gate_set; /* of an evaluation: [gate] its SET, or NULL; NULL elsewhere */
   ValueId *mix_weights; /* by which some `mix` or `select` weighs */
   uint32_t n_mix_weights;
-  struct Removed { ValueId weight, share; } *removed; /* weights of gates that are removed; share: 1 where they are, 0 elsewhere */
+  struct Removed { ValueId weight, share; } *removed; /* weights of gates that are removed; share: 1 where they are */
   uint32_t n_removed;
   StrMap params;      /* path -> ParamUse*: one PARAM value per parameter and graph */
   StrMap hidden;      /* "z.upper", "z": what a `value of` route gives the weight 0 for some data; of the training step */
