@@ -143,8 +143,11 @@ static int32_t scalar_of(const OpCall *c, const Val *v) {
   return x && x->op == OP_SCALAR ? (int32_t)x->ints[0] : -1;
 }
 
-/* A number within the range of a parameter. A run-time param that stands there itself keeps to it later, too.
- */
+static const char *bound_text(Model *m, double x) {
+  return isfinite(x) ? number_text(m->a, x) : x < 0 ? "-infinity" : "infinity";
+}
+
+/* A number within the range of a parameter. A run-time param that stands there itself keeps to it later, too. */
 static bool number_fits(OpCall *c, const RouteParam *p, const Val *v) {
   Model *m = c->e->m;
   const char *what = op_param_what(c, p);
@@ -153,8 +156,7 @@ static bool number_fits(OpCall *c, const RouteParam *p, const Val *v) {
     return false;
   }
   if (!(v->num >= p->min && v->num <= p->max)) {
-    err(m, E0336, v->span, what, number_text(m->a, v->num), number_text(m->a, p->min),
-        number_text(m->a, p->max));
+    err(m, E0336, v->span, what, number_text(m->a, v->num), bound_text(m, p->min), bound_text(m, p->max));
     return false;
   }
   const int32_t k = scalar_of(c, v);

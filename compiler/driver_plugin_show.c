@@ -2,11 +2,16 @@
  * driver_plugin_show.c -- `routec plugin show`: what a plugin's own tables say of it. */
 #include "driver_plugin.h"
 #include "builtin_plugins.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
   const char *name, *id;
@@ -130,21 +135,49 @@ static void print_row(const RoutePlugin *p, const char *where) {
            p->ops[i]->doc);
 }
 
+/* Has the file the name of the entry in it? One that has not is never loaded: a folder may hold any library, and loading runs
+ * its code. What cannot be read is left to the loader, which says why. */
+static bool names_entry(const char *path) {
+  static const char entry[] = "route_plugin_v1";
+  struct stat st;
+  const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return true;
+  bool found = true;
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 && st.st_size <= 1 << 30) {
+    void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes != MAP_FAILED) {
+      found = memmem(bytes, (size_t)st.st_size, entry, sizeof entry - 1) != NULL;
+      munmap(bytes, (size_t)st.st_size);
+    }
+  }
+  close(fd);
+  return found;
+}
+
+static void list_file(const Options *o, const char *file, json_t *all) {
+  RtError e = {0};
+  char path[PATH_MAX], sha256[RT_SHA256_TEXT] = "";
+  const RoutePlugin *p = NULL;
+  if (!realpath(file, path)) rt_fail(&e, RT_E0750, file, strerror(errno));
+  else if (!names_entry(path)) rt_fail(&e, RT_E0753, file, "it does not have route_plugin_v1");
+  else p = rt_plugin_load(path, NULL, &e);
+  if (p && rt_plugin_sha256(path, sha256, &e)) {
+    if (o->rt.json) json_array_append_new(all, plugin_json(p, path, sha256));
+    else print_row(p, path);
+  } else if (o->rt.json) {
+    json_array_append_new(all, json_pack("{s:s*,s:s,s:s*}", "path", file, "code", rt_code_name(e.code), "refused", e.message));
+  } else {
+    printf("%s: no plugin that could be used: %s\n", file, e.message);
+  }
+}
+
 /* The shared objects of a folder. */
 static void list_folder(const Options *o, const char *folder, json_t *all) {
-  char pattern[PATH_MAX], path[PATH_MAX];
+  char pattern[PATH_MAX];
   glob_t found = {0};
   snprintf(pattern, sizeof pattern, "%s/*.so", folder);
   if (glob(pattern, 0, NULL, &found) != 0) found.gl_pathc = 0;
-  for (size_t i = 0; i < found.gl_pathc; i++) {
-    RtError e = {0};
-    char sha256[RT_SHA256_TEXT] = "";
-    const RoutePlugin *p = realpath(found.gl_pathv[i], path) ? rt_plugin_load(path, NULL, &e) : NULL;
-    if (!p || !rt_plugin_sha256(path, sha256, &e)) {
-      if (!o->rt.json) printf("%s: no plugin that could be used: %s\n", found.gl_pathv[i], e.message);
-    } else if (o->rt.json) json_array_append_new(all, plugin_json(p, path, sha256));
-    else print_row(p, path);
-  }
+  for (size_t i = 0; i < found.gl_pathc; i++) list_file(o, found.gl_pathv[i], all);
   globfree(&found);
 }
 

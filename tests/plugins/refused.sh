@@ -54,4 +54,20 @@ says "unknown function or module \`bad\`"
 echo >>libbad.so # the same program, another file
 expect 5 check good.route
 says "E0532"
+# a folder that is listed may hold anything: each file has its line, and what is no plugin is not loaded
+mkdir shelf && cp sound.so signal.so shelf/ && cd shelf || fail "no folder"
+printf '#include <stdio.h>\n__attribute__((constructor)) static void told(void) { fclose(fopen("loaded", "w")); }\n' >library.c
+${CC:-cc} -shared -fPIC -o library.so library.c || fail "library.c"
+ln -s nowhere.so dangling.so
+for json in "" --json; do
+  # shellcheck disable=SC2086
+  expect 0 plugin show $json
+  says "No such file or directory"
+  says "ended with signal"
+  says "it does not have route_plugin_v1"
+  says "1.2.3"
+  [ ! -e loaded ] || fail "a library that is no plugin was loaded"
+done
+is_json "$work/.out"
+cd ..
 echo "$n_checks checks"
