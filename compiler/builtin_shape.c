@@ -247,7 +247,7 @@ static Val *wrong_weights(BuiltinCall *c, uint32_t weights, uint32_t n) {
   return poison(c);
 }
 
-/* How many weights lie along the last axis of w, if it can mean nothing else: it has no name, and is not x's. Else 1. */
+/* How many weights lie along the last axis of w, if that has no name and is not x's. Else 1. */
 static uint32_t weights_along(Elab *e, const Val *w, Val *x) {
   const Shape *s = val_shape(e, w), *like = val_shape(e, x);
   if (s->rank < 2 || w->axis[s->rank - 1]) return 1;
@@ -277,7 +277,8 @@ static Val *blend(BuiltinCall *c, bool select) {
   const Shape *sw = val_shape(e, ws[0]);
   /* a named axis is one of positions, however many they are, not one of operands */
   bool columns = nw == 1 && n > 0 && sw->rank > (n == 2) && sw->d[sw->rank - 1] == (int64_t)n && !ws[0]->axis[sw->rank - 1];
-  if (n < 2 || !(nw == n || nw == n - 1 || columns)) return wrong_weights(c, nw == 1 && n ? weights_along(e, ws[0], xs[0]) : nw, n);
+  const uint32_t given = nw == 1 && n ? weights_along(e, ws[0], xs[0]) : nw;
+  if (n < 2 || !(nw == n || nw == n - 1 || columns)) return wrong_weights(c, given, n);
   if (!operands_named_once(c, xs, names, n)) return poison(c);
   for (uint32_t i = 0; i < n; i++) {
     ValueId id = as_f32(e, xs[i], arena_printf(m->a, "an operand of %s", arg_what(c)));
@@ -286,7 +287,7 @@ static Val *blend(BuiltinCall *c, bool select) {
     x->place = xs[i]->place;
     xs[i] = x;
   }
-  if (nw == 1 && !columns && weights_along(e, ws[0], xs[0]) > 1) return wrong_weights(c, weights_along(e, ws[0], xs[0]), n);
+  if (nw == 1 && !columns && given > 1) return wrong_weights(c, given, n);
   Val *probe = val_at(e, xs[0], c->span);
   if (e->bind_ast == c->call) route_apply_mix(e, e->bind_path, probe, xs, names, n, c->span);
   Val *sum = NULL;

@@ -135,8 +135,8 @@ static void print_row(const RoutePlugin *p, const char *where) {
            p->ops[i]->doc);
 }
 
-/* Has the file the name of the entry in it? One that has not is never loaded: a folder may hold any library, and loading runs
- * its code. What cannot be read is left to the loader, which says why. */
+/* Has the file the name of the entry in it? One that has not is never loaded: a folder may hold any library,
+ * and loading runs its code. What cannot be read is left to the loader, which says why. */
 static bool names_entry(const char *path) {
   static const char entry[] = "route_plugin_v1";
   struct stat st;
@@ -165,7 +165,8 @@ static void list_file(const Options *o, const char *file, json_t *all) {
     if (o->rt.json) json_array_append_new(all, plugin_json(p, path, sha256));
     else print_row(p, path);
   } else if (o->rt.json) {
-    json_array_append_new(all, json_pack("{s:s*,s:s,s:s*}", "path", file, "code", rt_code_name(e.code), "refused", e.message));
+    json_array_append_new(all, json_pack("{s:s*,s:s,s:s*}", "path", file, "code", rt_code_name(e.code),
+                                         "refused", e.message));
   } else {
     printf("%s: no plugin that could be used: %s\n", file, e.message);
   }

@@ -57,7 +57,8 @@ typedef struct OptionRow { const char *name, *value; int key, on; const char *do
 
 static const OptionRow options[] = {
     {"set", "NAME=VALUE", OPT_SET, ON_SPEC, "give a param another value; may be repeated"},
-    {"seed", "N", OPT_SEED, ON_SPEC | ON_PLUGIN, "seed of initial values, order of data and all draws; plugin check: of its data"},
+    {"seed", "N", OPT_SEED, ON_SPEC | ON_PLUGIN,
+     "seed of initial values, order of data and all draws; plugin check: of its data"},
     {"threads", "N", OPT_THREADS, ON_EXECUTE, "threads; the results do not depend on it (default: all CPUs)"},
     {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL | ON_GRAD, "initial parameters from a safetensors file, by path"},
     {"data", "DIR", OPT_DATA, ON_EXECUTE, "what $ROUTEC_DATA stands for in specs"},

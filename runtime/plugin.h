@@ -30,7 +30,7 @@ const RouteInput *rt_op_input(const RouteOp *op, uint32_t i);
 const RouteParam *rt_op_param(const RouteOp *op, uint32_t i);
 
 /* ---- crashes (plugin_fault.c) ---- */
-/* The op whose functions this thread runs, NULL: none. Whoever calls them sets it, so that a signal is laid at the right door. */
+/* The op whose functions this thread runs, NULL: none. Whoever calls them sets it: a signal is laid at its door. */
 extern _Thread_local const char *rt_plugin_running;
 /* For handlers of signals: while a plugin runs in this thread, says so (E0763) and ends the process; else returns. */
 void rt_plugin_fault(int signal_number);

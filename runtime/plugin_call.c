@@ -214,7 +214,8 @@ static void gate_run(const JobFrame *f, int64_t tid, const Site *s, const JobCal
   }
 }
 
-static void call_run(const JobFrame *f, int64_t tid, Site *s, const JobCallStep *x, int64_t rows, int64_t step, void *const *at) {
+static void call_run(const JobFrame *f, int64_t tid, Site *s, const JobCallStep *x, int64_t rows, int64_t step,
+                     void *const *at) {
   const int64_t all = rows_of(x, rows);
   switch (s->call->ability) {
   case JOB_SPAN:

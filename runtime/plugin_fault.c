@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * plugin_fault.c -- a plugin's function that crashes inside of a run: it is told whose fault it is, and the process ends. */
+ * plugin_fault.c -- a plugin's function that crashes inside of a run: whose fault it is is told, and the process
+ * ends. */
 #include "plugin.h"
 #include "rt.h"
 #include <signal.h>

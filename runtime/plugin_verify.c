@@ -55,8 +55,9 @@ static bool is_text(const char *s, bool lines) {
   const uint8_t *u = (const uint8_t *)s;
   for (size_t i = 0; u[i];) {
     if (i > MAX_TEXT || ((u[i] < 0x20 || u[i] == 0x7f) && !(lines && u[i] == '\n'))) return false;
-    const size_t more = u[i] < 0x80 ? 0 : u[i] >= 0xc2 && u[i] < 0xe0 ? 1 : (u[i] & 0xf0) == 0xe0 ? 2 : u[i] >= 0xf0 && u[i] < 0xf5 ? 3 : 9;
-    if (more == 9) return false;
+    const bool lead = u[i] < 0x80 || (u[i] >= 0xc2 && u[i] < 0xf5);
+    const size_t more = u[i] < 0x80 ? 0 : u[i] < 0xe0 ? 1 : u[i] < 0xf0 ? 2 : 3;
+    if (!lead) return false;
     const uint8_t first = u[i], second = more ? u[i + 1] : 0;
     for (size_t k = 1; k <= more; k++)
       if ((u[i + k] & 0xc0) != 0x80) return false;
@@ -75,7 +76,9 @@ void rt_plugin_one_line(char *said) {
 
 static bool check_text(const char *field, const char *what, const char *s, char *why, size_t n) {
   if (!s) return say(why, n, "`%s` of %s is NULL", field, what);
-  return is_text(s, true) || say(why, n, "`%s` of %s is no UTF-8 text of at most %d bytes without control characters", field, what, MAX_TEXT);
+  return is_text(s, true) ||
+         say(why, n, "`%s` of %s is no UTF-8 text of at most %d bytes without control characters", field, what,
+             MAX_TEXT);
 }
 
 static bool check_name(const char *what, const char *s, char *why, size_t n) {
