@@ -173,7 +173,7 @@ static void warn_unrecovered(Elab *e, const Ablated *a, const char *evaluation) 
     Diag *g = err(m, W0421, a->ast->span, evaluation, text);
     diag_also(m->diags, g, m->p->params[bias - 1].span, "`%s` was trained with it there", m->p->params[bias - 1].path);
     diag_help(m->diags, g, "hide it from a part of the data in training: `route recover: value of %s { when CLASS to %s; otherwise to all }`",
-              p->path, part ? other_parts(m, p, part) : "none");
+              part ? ast_source_text(m, a->ast->kids[0]) : text, part ? other_parts(m, p, part) : "none");
     return;
   }
 }
