@@ -29,10 +29,10 @@ foreach(script ${SCRIPTS})
 endforeach()
 
 # random programs: a generator in Python, a driver that compiles many in one process
-file(GLOB RANDOM_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/random/*.c ${PROJECT_SOURCE_DIR}/compiler/driver*.c)
+file(GLOB RANDOM_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/random/*.c ${PROJECT_SOURCE_DIR}/compiler/driver/driver*.c)
 add_executable(random_step ${RANDOM_SOURCES})
 target_include_directories(random_step PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/unit)
-target_include_directories(random_step PRIVATE ${PROJECT_SOURCE_DIR}/compiler/llvm)
+target_include_directories(random_step PRIVATE ${PROJECT_SOURCE_DIR}/compiler/driver ${PROJECT_SOURCE_DIR}/compiler/front ${PROJECT_SOURCE_DIR}/compiler/llvm)
 target_link_libraries(random_step PRIVATE routec_compiler routec_dsl routec_rt routec_template)
 add_dependencies(random_step routec_backend)
 target_compile_definitions(random_step PRIVATE ROUTEC_LIBDIR="${CMAKE_INSTALL_LIBDIR}" ROUTEC_LLVM_LIBRARY="")

@@ -43,7 +43,7 @@ for f in [0-9]*.route; do
   fi
 done
 # every function of the language is in its reference
-sed -n 's/^BUILTIN(\([a-z0-9_]*\),.*/\1/p' "$ROUTEC_ROOT/compiler/builtin.def" >functions
+sed -n 's/^BUILTIN(\([a-z0-9_]*\),.*/\1/p' "$ROUTEC_ROOT/compiler/front/builtin.def" >functions
 [ "$(wc -l <functions)" -ge 40 ] || fail "too few functions were found in builtin.def"
 while read -r word; do
   n_checks=$((n_checks + 1))

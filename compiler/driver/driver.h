@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * driver.h -- the command's own header: options, the column of stages, and what the commands share.
- * Nothing outside compiler/main.c and compiler/driver*.c includes it. */
+ * Nothing outside compiler/driver/main.c and compiler/driver*.c includes it. */
 #ifndef ROUTEC_DRIVER_H
 #define ROUTEC_DRIVER_H
 #include "backend.h"
