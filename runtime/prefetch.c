@@ -35,6 +35,15 @@ void rt_prefetch(const Job *job, const RtOptions *o) {
   if (!prefetch.running) free(prefetch.data_dir);
 }
 
+void rt_prefetch_end(void) {
+  if (!prefetch.running) return;
+  pthread_join(prefetch.thread, NULL);
+  prefetch.running = false;
+  free(prefetch.data_dir);
+  if (prefetch.ok) data_close(&prefetch.data);
+  prefetch.data = (Data){0};
+}
+
 static bool same_text(const char *a, const char *b) { return a == b || (a && b && !strcmp(a, b)); }
 
 bool prefetch_take(Run *r, bool *ok) {

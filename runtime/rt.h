@@ -28,6 +28,8 @@ typedef struct RtOptions {
 /* Starts reading the job's data in the background; optional, before rt_train or rt_eval of the same job (entries may
  * still be unset). job and o must live on. */
 void rt_prefetch(const Job *job, const RtOptions *o);
+/* Waits for a reader that nobody took data from; the job may go then. */
+void rt_prefetch_end(void);
 int rt_train(Job *job, const RtOptions *o);  /* train, evaluate, expect; returns an exit code */
 int rt_eval(Job *job, const RtOptions *o);   /* evaluations of a checkpoint only */
 int rt_sweep(Job *job, const RtOptions *o, const JobSweep *s); /* a run per value, then a table of means and intervals */

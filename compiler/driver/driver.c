@@ -62,6 +62,7 @@ void driver_open(Compilation *c, const Options *o) {
 }
 
 void driver_close(Compilation *c) {
+  rt_prefetch_end(); /* it reads what the job says */
   loader_close(c->code);
   arena_destroy(c->arena);
   memset(c, 0, sizeof *c);
