@@ -43,19 +43,43 @@ static ValueId log_softmax_of(Elab *e, ValueId id) {
   return ir_bin(g, OP_SUB, s, viewed(e, spread, ir_un(g, OP_LOG, sum)));
 }
 
+/* The same value in front of the places that routes name: what is read there is the same, bit for bit. */
+static ValueId without_taps(Elab *e, ValueId id) {
+  const Value *v = &e->g->v[id];
+  if (v->op == OP_TAP) return without_taps(e, v->args[0]);
+  if (!is_view(v->op)) return id;
+  const ValueId arg = v->args[0], x = without_taps(e, arg);
+  return x == arg ? id : viewed(e, id, x);
+}
+
+/* The value of `value`, the derivative of `derivative`: a route on the weights masks the gradient that reaches them, and
+ * changes no bit of the loss. */
+static ValueId straight(Graph *g, ValueId value, ValueId derivative) {
+  return ir_bin(g, OP_ADD, ir_un(g, OP_STOP, value), ir_bin(g, OP_SUB, derivative, ir_un(g, OP_STOP, derivative)));
+}
+
 static ValueId log_clamped(Elab *e, ValueId w) {
   ValueId low = f32_const(e, e->g->v[w].span, GATE_EPS), high = f32_const(e, e->g->v[w].span, 1 - GATE_EPS);
   return ir_un(e->g, OP_LOG, ir_bin(e->g, OP_MIN, ir_bin(e->g, OP_MAX, w, low), high));
 }
 
+/* log w, of w's shape. */
+static ValueId log_of(Elab *e, ValueId w) {
+  const ValueId bare = without_taps(e, w), shown = log_softmax_of(e, bare);
+  if (shown && bare == w) return shown;
+  return shown ? straight(e->g, shown, log_clamped(e, w)) : log_clamped(e, w);
+}
+
 /* -(t log w + (1 - t) log(1 - w)), of w's shape. */
 static ValueId binary_terms(Elab *e, ValueId w, ValueId t) {
   Graph *g = e->g;
-  const ValueId x = logits_of(e, w), one = f32_const(e, g->v[w].span, 1);
-  if (x) return ir_bin(g, OP_SUB, ir_un(g, OP_SOFTPLUS, x), ir_bin(g, OP_MUL, t, x));
+  const ValueId bare = without_taps(e, w), x = logits_of(e, bare), one = f32_const(e, g->v[w].span, 1);
+  const ValueId shown = x ? ir_bin(g, OP_SUB, ir_un(g, OP_SOFTPLUS, x), ir_bin(g, OP_MUL, t, x)) : 0;
+  if (shown && bare == w) return shown;
   ValueId yes = ir_bin(g, OP_MUL, t, log_clamped(e, w));
   ValueId no = ir_bin(g, OP_MUL, ir_bin(g, OP_SUB, one, t), log_clamped(e, ir_bin(g, OP_SUB, one, w)));
-  return ir_un(g, OP_NEG, ir_bin(g, OP_ADD, yes, no));
+  const ValueId clamped = ir_un(g, OP_NEG, ir_bin(g, OP_ADD, yes, no));
+  return shown ? straight(g, shown, clamped) : clamped;
 }
 
 static const char *target_text(Elab *e, const Gate *gate) {
@@ -67,8 +91,7 @@ static Val *choice_terms(Elab *e, const Gate *gate, const Val *v, Val *target) {
   Graph *g = e->g;
   const Shape s = *val_shape(e, v);
   const int last = s.rank - 1;
-  ValueId lp = log_softmax_of(e, v->id), index;
-  if (!lp) lp = log_clamped(e, v->id);
+  ValueId lp = log_of(e, v->id), index;
   Val *like = gate_front(e, v, ir_reduce(g, OP_SUM, lp, (int64_t[]){last}, 1));
   if (!bi_labels_fit(e, target, s.d[last]) ||
       !broadcast_to(e, target->span, target_text(e, gate), target, like, &index))
@@ -82,8 +105,7 @@ static Val *choice_terms(Elab *e, const Gate *gate, const Val *v, Val *target) {
 static Val *distribution_terms(Elab *e, const Gate *gate, const Val *v, Val *target) {
   Graph *g = e->g;
   const int last = val_shape(e, v)->rank - 1;
-  ValueId lp = log_softmax_of(e, v->id), t;
-  if (!lp) lp = log_clamped(e, v->id);
+  ValueId lp = log_of(e, v->id), t;
   if (!broadcast_to(e, target->span, target_text(e, gate), target, v, &t)) return NULL;
   ValueId sum = ir_reduce(g, OP_SUM, ir_bin(g, OP_MUL, t, lp), (int64_t[]){last}, 1);
   return gate_front(e, v, ir_un(g, OP_NEG, sum));
