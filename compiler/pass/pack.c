@@ -2,7 +2,8 @@
  * pack.c -- what a branch of a `select` needs is computed for the rows that take it: they are packed, and what came of
  * them is put back where it is read for all rows.
  * requires:  ROOT_SELECTIONs: for each branch 1 where a datum takes it, else 0
- * maintains: every bit of a finite result: a packed row's values are its own, rows that are left out would have been 0 or
+ * maintains: every bit of a finite result, as the interpreter computes it (the plan may lay values out otherwise, and sum them in
+ *            another order): a packed row's values are its own, rows that are left out would have been 0 or
  *            read by nobody, and a product over the rows is one chain in their order, in which a row of zeros changes
  *            nothing. Other sums over rows stay sums over all of them. So what one row contains changes no bit of what it
  *            does not reach.
