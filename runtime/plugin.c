@@ -193,8 +193,10 @@ static const RoutePlugin *load_once(const char *real, const char *path, const ch
   return p;
 }
 
-const RoutePlugin *rt_plugin_load(const char *path, const char *sha256, RtError *e) {
-  char found[RT_SHA256_TEXT], *real = realpath(path, NULL);
+const RoutePlugin *rt_plugin_load(const char *path, const char *sha256, char found[RT_SHA256_TEXT], RtError *e) {
+  char own[RT_SHA256_TEXT], *real = realpath(path, NULL);
+  if (!found) found = own;
+  *found = 0;
   if (!real) {
     rt_fail(e, RT_E0750, path, strerror(errno));
     return NULL;

@@ -12,11 +12,12 @@
 /* SHA-256 of a file in lower-case hex. false: error filled. */
 bool rt_plugin_sha256(const char *path, char hex[RT_SHA256_TEXT], RtError *e);
 
-/* Loads the shared object `path`. `sha256` NULL: any contents. Its ABI is compared before any other code of
+/* Loads the shared object `path`. `sha256` NULL: any contents; what they are goes to `found`, if it is not NULL: "" where the file
+ * could not be read. Its ABI is compared before any other code of
  * it is called, and all of it happens first in a child process, with a time limit: constructors may crash or
  * hang. NULL: error filled, E0750 to E0754. Plugins are never unloaded; the same file is loaded once. Any
  * thread. */
-const RoutePlugin *rt_plugin_load(const char *path, const char *sha256, RtError *e);
+const RoutePlugin *rt_plugin_load(const char *path, const char *sha256, char found[RT_SHA256_TEXT], RtError *e);
 
 /* NULL if `p` is what route_plugin.h promises, else the first thing that it is not, in words, in `why`. First
  * the ABI, before any function that the tables name is called. */

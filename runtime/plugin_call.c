@@ -417,7 +417,7 @@ bool plugins_load(Job *job, const char *const *search, RtError *e) {
       continue;
     }
     char *path = plugin_place(p, search);
-    p->code = rt_plugin_load(path, p->sha256, e);
+    p->code = rt_plugin_load(path, p->sha256, NULL, e);
     free(path);
     if (!p->code) return false;
   }

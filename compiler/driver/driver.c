@@ -212,7 +212,7 @@ static int compile_object(Compilation *c) {
   if (c->o->dump & (1u << STAGE_LLVM) && (fd_ir = mkstemp(ir)) >= 0) b.dump_ir_after = ir;
   if (c->o->dump & (1u << STAGE_ASM) && (fd_asm = mkstemp(assembly)) >= 0) b.dump_asm = assembly;
   const char *why = NULL;
-  const CacheKey key = cache_key(c, &b);
+  const CacheKey key = cache_key(c, &b); /* empty: no cache */
   const bool look = !b.dump_ir_after && !b.dump_asm;
   c->cached = look && cache_find(c->o, &key, c->arena, &c->object);
   const bool ok = c->cached || backend_compile(c->arena, c->plan, &b, &c->object, &c->backend, &why);

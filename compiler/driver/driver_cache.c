@@ -140,7 +140,8 @@ CacheKey cache_key(const Compilation *c, const BackendOptions *b) {
   char *text = NULL;
   size_t n = 0;
   uint64_t id[12];
-  FILE *f = open_memstream(&text, &n);
+  const char *why;
+  FILE *f = cache_folder(c->o, &why) ? open_memstream(&text, &n) : NULL;
   if (!f) return key;
   driver_identity(id);
   fwrite(id, sizeof id, 1, f);

@@ -12,7 +12,7 @@ const char *cache_folder(const Options *o, const char **why);
 
 typedef struct CacheKey { char hex[33]; } CacheKey;
 /* XXH3 of all that the code depends on: the functions' graphs, the printed plan, the target, the back end's options, and the files of
- * the compiler and of LLVM. */
+ * the compiler and of LLVM. Empty where there is no cache. */
 CacheKey cache_key(const Compilation *c, const BackendOptions *b);
 bool cache_find(const Options *o, const CacheKey *k, Arena *a, ObjectCode *out);
 /* Also keeps the folder below 256 MiB: what was not used for longest goes first. */

@@ -14,7 +14,7 @@ bool plugin_is_path(const char *word) {
 static int load(const Options *o, const char *file, const RoutePlugin **p, char path[PATH_MAX]) {
   RtError e = {0};
   if (!realpath(file, path)) snprintf(path, PATH_MAX, "%s", file);
-  *p = rt_plugin_load(path, NULL, &e);
+  *p = rt_plugin_load(path, NULL, NULL, &e);
   if (*p) return RT_OK;
   fflush(stdout);
   rt_error_print(&e, o->rt.json ? stdout : stderr, o->rt.json, o->rt.color);

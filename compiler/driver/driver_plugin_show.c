@@ -160,8 +160,8 @@ static void list_file(const Options *o, const char *file, json_t *all) {
   const RoutePlugin *p = NULL;
   if (!realpath(file, path)) rt_fail(&e, RT_E0750, file, strerror(errno));
   else if (!names_entry(path)) rt_fail(&e, RT_E0753, file, "it does not have route_plugin_v1");
-  else p = rt_plugin_load(path, NULL, &e);
-  if (p && rt_plugin_sha256(path, sha256, &e)) {
+  else p = rt_plugin_load(path, NULL, sha256, &e);
+  if (p) {
     if (o->rt.json) json_array_append_new(all, plugin_json(p, path, sha256));
     else print_row(p, path);
   } else if (o->rt.json) {

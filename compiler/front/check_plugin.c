@@ -117,7 +117,7 @@ static bool is_hash(const char *s) { return strlen(s) == 64 && strspn(s, "012345
 static void load_declared(Model *m, PluginDecl *p, const Ast *at, const Ast *hash, const char *sha256) {
   char found[RT_SHA256_TEXT] = "";
   RtError e = {0};
-  if (rt_plugin_sha256(p->path, found, &e)) p->code = rt_plugin_load(p->path, sha256, &e);
+  p->code = rt_plugin_load(p->path, sha256, found, &e);
   p->sha256 = arena_strdup(m->a, found);
   if (!p->code) refused(m, p, &e, at ? at->span : name_span(p->decl->ast), hash, found);
 }

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define WORTH_GROUPING 0.98 /* of the cost without: above, the rows stay as they are drawn */
-#define STEP_OPERATIONS 5e4 /* a product or a reduction more costs its call and its barrier: about a microsecond */
 
 /* ---- operations of a graph ------------------------------------------------------------------------------------------ */
 static double extent_of(int64_t d, int64_t batch, const double *share) {

@@ -4,6 +4,8 @@
 #define ROUTEC_GROUP_H
 #include "known.h"
 
+#define STEP_OPERATIONS 5e4 /* a product, a reduction or a step more costs its call and its barrier: about a microsecond */
+
 enum { MAX_GROUPS = 8 };
 
 /* Groups stand in the order in which a batch's rows are sorted. */

@@ -19,7 +19,6 @@
 
 enum { MAX_SELECTIONS = 64, MAX_CONTEXTS = 256 };
 #define WORTH_PACKING   0.98 /* of the operations without: above, nothing is packed */
-#define STEP_OPERATIONS 5e4  /* as in group.c: a step more costs its call and its barrier */
 #define COPY_OPERATIONS 8    /* of a product, in the time that an element is copied in */
 
 typedef uint64_t Taken; /* set of selections: the rows that take all of them. 0: all rows */

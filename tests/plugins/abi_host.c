@@ -32,7 +32,7 @@ static const void *ability(const RoutePlugin *p, const char *name, const char *i
 
 int main(int argc, char **argv) {
   RtError e = {0};
-  const RoutePlugin *p = argc == 2 ? rt_plugin_load(argv[1], NULL, &e) : NULL;
+  const RoutePlugin *p = argc == 2 ? rt_plugin_load(argv[1], NULL, NULL, &e) : NULL;
   if (!p) {
     fprintf(stderr, "%s\n", e.message);
     return 1;

@@ -26,10 +26,10 @@ static void test_builtin(void **state) {
       assert_ptr_equal(rt_plugin_op(p, p->ops[k]->name), p->ops[k]);
     }
     snprintf(path, sizeof path, TEST_BUILD "/plugins/%s.so", p->name); /* a plugin has its folder's name */
-    q = rt_plugin_load(path, NULL, &e);
+    q = rt_plugin_load(path, NULL, NULL, &e);
     if (!q) fail_msg("%s", e.message);
     assert_true(q != p && !strcmp(q->name, p->name) && !strcmp(q->version, p->version));
-    assert_ptr_equal(rt_plugin_load(path, NULL, &e), q);
+    assert_ptr_equal(rt_plugin_load(path, NULL, NULL, &e), q);
   }
   assert_true(n >= 1);
   assert_null(plugin_builtin("none"));
@@ -45,17 +45,17 @@ static void test_hash(void **state) {
   RtError e = {0};
   assert_true(rt_plugin_sha256(path, hex, &e)); /* FIPS 180-2, appendix B.1 */
   assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-  assert_null(rt_plugin_load(path, "00", &e));
+  assert_null(rt_plugin_load(path, "00", NULL, &e));
   assert_int_equal(e.code, RT_E0751);
   e = (RtError){0};
-  assert_null(rt_plugin_load(path, "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD", &e));
+  assert_null(rt_plugin_load(path, "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD", NULL, &e));
   assert_int_equal(e.code, RT_E0752); /* the hash is right, the file no shared object */
   unlink(path);
   e = (RtError){0};
-  assert_null(rt_plugin_load(path, NULL, &e));
+  assert_null(rt_plugin_load(path, NULL, NULL, &e));
   assert_int_equal(e.code, RT_E0750);
   e = (RtError){0};
-  assert_null(rt_plugin_load("/tmp", NULL, &e));
+  assert_null(rt_plugin_load("/tmp", NULL, NULL, &e));
   assert_int_equal(e.code, RT_E0750);
 }
 
