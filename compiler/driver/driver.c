@@ -206,7 +206,7 @@ static int compile_object(Compilation *c) {
   char ir[] = "/tmp/routec-ir-XXXXXX", assembly[] = "/tmp/routec-asm-XXXXXX";
   BackendOptions b = {.opt_level = 2};
 #ifdef ROUTEC_SANITIZE
-  b.sanitize = true;
+  b.sanitize = ROUTEC_SANITIZE;
 #endif
   int fd_ir = -1, fd_asm = -1;
   if (c->o->dump & (1u << STAGE_LLVM) && (fd_ir = mkstemp(ir)) >= 0) b.dump_ir_after = ir;

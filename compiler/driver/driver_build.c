@@ -65,7 +65,7 @@ static int link_trainer(Compilation *c, const char *folder, const char *output) 
   ADD("%s/job.c", folder);
   ADD("%s/code.o", folder);
 #ifdef ROUTEC_SANITIZE
-  ADD("-fsanitize=address,undefined");
+  ADD("%s", ROUTEC_SANITIZE_FLAG);
 #endif
   ADD("-o");
   ADD("%s", output);

@@ -6,9 +6,10 @@
 #include "loader.h"
 #include "plan.h"
 
+typedef enum Sanitizer { SANITIZE_NONE, SANITIZE_ADDRESS, SANITIZE_THREAD } Sanitizer;
 typedef struct BackendOptions {
   const char *dump_ir_before, *dump_ir_after, *dump_asm; /* paths, or NULL */
-  bool sanitize;   /* emit with AddressSanitizer instrumentation */
+  Sanitizer sanitize; /* that emitted code reports its accesses to */
   int32_t opt_level;
 } BackendOptions;
 

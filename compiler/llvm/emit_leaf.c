@@ -42,9 +42,9 @@ static Guard lanes_of(Kernel *k, Guard g) {
   return r.v ? emit_widen(k, r) : r;
 }
 
-static Val load_scalar(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, int min_depth) {
+static Val load_scalar(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written) {
   Emit *e = k->e;
-  Val r = {NULL, deeper(deeper(at.depth, g.depth), min_depth)};
+  Val r = {NULL, deeper(deeper(at.depth, g.depth), written ? k->depth : 0)};
   int old = scope_enter(k, r.depth);
   LLVMValueRef i = g.v ? LLVMBuildSelect(e->b, g.v, at.base, em_i64(e, 0), "safe") : at.base;
   LLVMTypeRef type = type_in_memory(e, t);
@@ -56,18 +56,20 @@ static Val load_scalar(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, i
   return r;
 }
 
-static Val load_gather(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, int min_depth) {
+/* Lanes that do not exist read element 0 and forget it, which costs less than a mask; but where the kernel writes, that
+ * element may be another thread's. */
+static Val load_gather(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written) {
   Emit *e = k->e;
   Guard lanes = lanes_of(k, g);
-  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), min_depth)};
+  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), written ? k->depth : 0)};
   int old = scope_enter(k, r.depth);
   LLVMTypeRef type = type_in_memory(e, t), vector = LLVMVectorType(type, EMIT_LANES);
   LLVMValueRef i = idx_vec(k, at);
   if (lanes.v) i = LLVMBuildSelect(e->b, lanes.v, i, LLVMConstNull(e->v16i64), "safe");
   LLVMValueRef where = LLVMBuildGEP2(e->b, type, base, &i, 1, "p");
   LLVMTypeRef types[2] = {vector, LLVMVectorType(e->ptr, EMIT_LANES)};
-  LLVMValueRef args[4] = {where, LLVMConstInt(e->i32, dtype_align(t), 0), LLVMConstAllOnes(e->v16i1),
-                          LLVMConstNull(vector)};
+  LLVMValueRef mask = lanes.v && written ? lanes.v : LLVMConstAllOnes(e->v16i1);
+  LLVMValueRef args[4] = {where, LLVMConstInt(e->i32, dtype_align(t), 0), mask, LLVMConstNull(vector)};
   unsigned id = LLVMLookupIntrinsicID("llvm.masked.gather", strlen("llvm.masked.gather"));
   LLVMValueRef f = LLVMGetIntrinsicDeclaration(e->mod, id, types, 2);
   LLVMValueRef v = LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->ctx, id, types, 2), f, args, 4, "x");
@@ -77,13 +79,13 @@ static Val load_gather(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, i
   return r;
 }
 
-Val emit_read_pointer(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, int min_depth) {
+Val emit_read_pointer(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written) {
   if (!idx_is_vector(at) && g.v && type_is_vector(g.v)) at.vec = idx_vec(k, at), at.depth = k->depth;
-  if (!idx_is_vector(at)) return load_scalar(k, base, t, at, g, min_depth);
-  if (at.vec || at.lane != 1) return load_gather(k, base, t, at, g, min_depth);
+  if (!idx_is_vector(at)) return load_scalar(k, base, t, at, g, written);
+  if (at.vec || at.lane != 1) return load_gather(k, base, t, at, g, written);
   Emit *e = k->e;
   Guard lanes = lanes_of(k, g);
-  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), min_depth)};
+  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), written ? k->depth : 0)};
   int old = scope_enter(k, r.depth);
   LLVMTypeRef type = type_in_memory(e, t);
   r.v = from_memory(e, t, em_load16(e, type, em_gep(e, type, base, at.base), lanes.v));
@@ -93,7 +95,7 @@ Val emit_read_pointer(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, in
 
 /* Memory that this kernel writes is read where it stands, never above a loop. */
 Val emit_load(Kernel *k, Leaf *leaf, Dtype t, Idx at, Guard g) {
-  return emit_read_pointer(k, leaf->arg, t, at, g, leaf->written ? k->depth : 0);
+  return emit_read_pointer(k, leaf->arg, t, at, g, leaf->written);
 }
 
 static void store_scatter(Kernel *k, Leaf *leaf, Dtype t, Idx at, LLVMValueRef v, Guard lanes) {
@@ -149,7 +151,7 @@ Leaf *leaf_find(Kernel *k, LeafKind kind, ValueId v) {
 }
 
 /* order[row], at a row coordinate. */
-static Val datum_at(Kernel *k, Idx row, Guard g) { return emit_read_pointer(k, k->order, DT_I32, row, g, 0); }
+static Val datum_at(Kernel *k, Idx row, Guard g) { return emit_read_pointer(k, k->order, DT_I32, row, g, false); }
 
 /* Rows behind the first of this step that the block has still to come to. */
 static LLVMValueRef rows_left(Kernel *k) {
@@ -294,7 +296,7 @@ static Val emit_const(Kernel *k, ValueId id, const Idx *c, Guard g) {
   int64_t strides[IR_MAX_RANK];
   dense_strides(&v->shape, strides);
   LLVMValueRef base = emit_const_global(k->be, k->g, id, strides);
-  return emit_read_pointer(k, base, v->dtype, idx_linear(k, c, &v->shape, strides), g, 0);
+  return emit_read_pointer(k, base, v->dtype, idx_linear(k, c, &v->shape, strides), g, false);
 }
 
 Val emit_leaf_op(Kernel *k, ValueId id, const Idx *c, Guard g) {

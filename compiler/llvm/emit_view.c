@@ -51,7 +51,7 @@ static LLVMValueRef table_of(Kernel *k, const Value *v, int64_t wide) {
 
 /* table[at] as an index. */
 static Idx look_up(Kernel *k, const Value *v, int64_t wide, Idx at, Guard g) {
-  return idx_from_val(k, emit_read_pointer(k, table_of(k, v, wide), DT_I32, at, g, 0));
+  return idx_from_val(k, emit_read_pointer(k, table_of(k, v, wide), DT_I32, at, g, false));
 }
 
 /* Coordinate of the source of `start, start + step, ...` (len of them) and whether there is one. */

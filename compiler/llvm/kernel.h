@@ -130,7 +130,7 @@ bool type_is_vector(LLVMValueRef v);
 LLVMValueRef frame_field(Emit *e, LLVMValueRef frame, size_t offset, LLVMTypeRef type, const char *name);
 LLVMValueRef types_global_bytes(Emit *e, const char *name, const void *bytes,
                                 size_t size); /* 64-aligned, padded */
-void types_fn_attributes(Emit *e, LLVMValueRef fn, bool sanitize);
+void types_fn_attributes(Emit *e, LLVMValueRef fn, Sanitizer sanitize);
 #define ON_FUNCTION ((unsigned)LLVMAttributeFunctionIndex)
 void types_attribute(Emit *e, LLVMValueRef fn, unsigned index, const char *name, uint64_t value);
 
@@ -174,7 +174,8 @@ Guard guard_and(Kernel *k, Guard a, Guard b);
  * ------------------------------------------------------------------------------------ */
 Val emit_load(Kernel *k, Leaf *leaf, Dtype t, Idx at, Guard g);
 void emit_store(Kernel *k, Leaf *leaf, Dtype t, Idx at, Val v);
-Val emit_read_pointer(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, int min_depth);
+/* written: this kernel writes there too, maybe in another thread */
+Val emit_read_pointer(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written);
 Leaf *leaf_of_buffer(Kernel *k, BufferId b);
 Leaf *leaf_find(Kernel *k, LeafKind kind, ValueId v);
 Val emit_leaf_op(Kernel *k, ValueId id, const Idx *c, Guard g);
@@ -230,6 +231,7 @@ const char *signature_of_step(Kernel *k, int64_t scratch_offset);
  * -------------------------------------------------------------------------------- */
 void function_emit(Backend *be, const PlanFn *pf);
 bool optimize_module(Backend *be, LLVMTargetMachineRef tm, const char **why);
+void watch_module(Backend *be); /* watch.c: for the thread sanitizer, behind all passes */
 LLVMTargetMachineRef target_machine(const TargetInfo *t, int32_t opt_level, const char **why);
 void target_init(void);
 bool object_emit(Backend *be, LLVMTargetMachineRef tm, ObjectCode *out, const char **why);

@@ -44,6 +44,7 @@ bool optimize_module(Backend *be, LLVMTargetMachineRef tm, const char **why) {
                                          : "function(sroa,early-cse,instcombine<no-verify-fixpoint;max-"
                                            "iterations=1>,simplifycfg,loop-mssa(licm))";
   if (!run(be, tm, passes, why)) return false;
-  if (o->sanitize && !run(be, tm, "asan", why)) return false;
+  if (o->sanitize == SANITIZE_ADDRESS && !run(be, tm, "asan", why)) return false;
+  if (o->sanitize == SANITIZE_THREAD) watch_module(be), verify(be->e.mod);
   return dump(be->e.mod, o->dump_ir_after, be->e.arena, why);
 }

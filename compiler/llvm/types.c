@@ -67,10 +67,10 @@ static void text_attribute(Emit *e, LLVMValueRef fn, const char *key, const char
   LLVMAddAttributeAtIndex(fn, ON_FUNCTION, a);
 }
 
-void types_fn_attributes(Emit *e, LLVMValueRef fn, bool sanitize) {
+void types_fn_attributes(Emit *e, LLVMValueRef fn, Sanitizer sanitize) {
   types_attribute(e, fn, ON_FUNCTION, "nounwind", 0);
   text_attribute(e, fn, "target-cpu", e->target->cpu);
   text_attribute(e, fn, "target-features", e->target->features);
   if (e->target->vector_floats >= 16) text_attribute(e, fn, "prefer-vector-width", "512");
-  if (sanitize) types_attribute(e, fn, ON_FUNCTION, "sanitize_address", 0);
+  if (sanitize == SANITIZE_ADDRESS) types_attribute(e, fn, ON_FUNCTION, "sanitize_address", 0);
 }

@@ -210,7 +210,7 @@ static inline void code_open(Code *c, Arena *a, const Plan *p) {
   const char *why = NULL;
   BackendOptions o = {.opt_level = 2};
 #ifdef ROUTEC_SANITIZE
-  o.sanitize = true;
+  o.sanitize = ROUTEC_SANITIZE;
 #endif
   if (getenv("LLVM_RUN_BEFORE")) o.dump_ir_before = getenv("LLVM_RUN_BEFORE");
   if (getenv("LLVM_RUN_AFTER")) o.dump_ir_after = getenv("LLVM_RUN_AFTER");

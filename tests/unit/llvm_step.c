@@ -8,6 +8,7 @@
 #include "compiler.h"
 #include "llvm_run.h"
 #include <dlfcn.h>
+#include <sys/wait.h>
 
 /* ---- a program by hand
  * ------------------------------------------------------------------------------------------ */
@@ -428,6 +429,45 @@ static void targets(void **state) {
   assert_false(backend_target("x86-64-v9", &t));
 }
 
+/* ---- the thread sanitizer sees what emitted code does ---- */
+static void no_barrier(JobFrame *f, int64_t tid) { (void)f, (void)tid; }
+
+/* Every sum needs all of what threads have shared out before it. */
+static int run_without_barriers(Bed *b) {
+  run_open(&b->run, b->a, b->plan, b->code.job.train.fn.work_bytes, &b->in);
+  b->run.frame.barrier = no_barrier, b->run.frame.n_steps = 2;
+  run_threads(&b->run, b->code.job.train.fn.entry, 4);
+  return 0;
+}
+
+static void missing_barriers_are_seen(void **state) {
+  (void)state;
+#ifdef ROUTEC_SANITIZE
+  const bool watched = ROUTEC_SANITIZE == SANITIZE_THREAD;
+#else
+  const bool watched = false;
+#endif
+  if (!watched) skip();
+  Bed b;
+  bed_open(&b);
+  Shape s = shape_of(2, (int64_t)64, (int64_t)256);
+  ValueId p = bed_param(&b, s), norm = bed_all(&b, ir_bin(b.g, OP_MUL, p, p));
+  graph_root(b.g, ROOT_LOSS, 0, 0, norm);
+  graph_root(b.g, ROOT_PARAM, 0, 0, ir_bin(b.g, OP_SUB, p, ir_bcast_scalar(b.g, norm, &s)));
+  bed_compile(&b, 2);
+  bed_input(&b, 6, 11);
+  fflush(NULL);
+  const pid_t pid = fork();
+  if (!pid) {
+    if (!freopen("/dev/null", "w", stderr)) _exit(1);
+    exit(run_without_barriers(&b)); /* the sanitizer gives the exit code */
+  }
+  int status = 0;
+  assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+  assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 66);
+  bed_close(&b);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(block_of_steps),
                                      cmocka_unit_test(update_in_place),
@@ -437,6 +477,7 @@ int main(void) {
                                      cmocka_unit_test(row_sets),
                                      cmocka_unit_test(layers_share_kernels),
                                      cmocka_unit_test(object_links),
-                                     cmocka_unit_test(targets)};
+                                     cmocka_unit_test(targets),
+                                     cmocka_unit_test(missing_barriers_are_seen)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
