@@ -70,6 +70,10 @@ set_property(TEST plugins.template APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${P
 routec_script_test(plugins.refused 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/refused.sh)
 set_property(TEST plugins.refused APPEND PROPERTY ENVIRONMENT "BAD_PLUGINS=${PROJECT_BINARY_DIR}/tests/bad_plugins")
 
+routec_script_test(bench.bench 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/bench/bench.sh)
+set_property(TEST bench.bench APPEND PROPERTY ENVIRONMENT "BENCH_PROGRAMS=${PROJECT_BINARY_DIR}/bench")
+set_tests_properties(bench.bench PROPERTIES LABELS bench)
+
 if(ROUTEC_FAULTS)
   routec_script_test(faults 1800 bash ${CMAKE_CURRENT_SOURCE_DIR}/faults.sh)
   set_property(TEST faults APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Do the benches work? Few steps, data of random numbers, no PyTorch: answers are compared, all samples kept, tables and plots
+# printed and put into a page; and a bench whose answers are wrong believes no clock. No speed is asserted.
+. "$(dirname "$0")/../lib/cli.sh"
+: "${BENCH_PROGRAMS:?folder of bench_gemm and bench_peak}"
+"$python" - <<'PY' || fail "data could not be made"
+import os, random, struct
+r = random.Random(1)
+os.makedirs('data/mnist')
+for stem, n in (('train', 256), ('t10k', 16)):
+    with open('data/mnist/%s-images-idx3-ubyte' % stem, 'wb') as f:
+        f.write(struct.pack('>IIII', 2051, n, 28, 28) + r.randbytes(n * 784))
+    with open('data/mnist/%s-labels-idx1-ubyte' % stem, 'wb') as f:
+        f.write(struct.pack('>II', 2049, n) + bytes(i % 10 for i in range(n)))
+PY
+export ROUTEC_DATA=$PWD/data
+common=(--routec "$ROUTEC" --programs "$BENCH_PROGRAMS" --quick)
+bench() { # bench CODE SCRIPT arguments...: what a bench ends in
+  local want=$1 got=0
+  shift
+  "$python" "$ROUTEC_ROOT/bench/$1" "${common[@]}" "${@:2}" >"$work/.out" 2>"$work/.err" </dev/null || got=$?
+  [ "$got" = "$want" ] || fail "bench/$*: exit code $got, not $want"
+  pass
+}
+holds() { # holds FILE TEXT
+  grep -qF -- "$2" "$1" || fail "$1 does not hold: $2"
+  pass
+}
+
+printf 'before\n<!-- goals: begin -->\nold\n<!-- goals: end -->\nafter\n' >page.md
+few=(--rounds 2 --seconds 0.002 --threads 1 --threads 2)
+bench 0 goals.py --no-peer "${few[@]}" --row gemm --row mlp --row routing --row start --gemm-rounds 2 --shape "16 32 24 nn" --shape "24 16 32 tn" \
+  --width 32 --start-batch 16 --out goals --write page.md
+says "Losses of the first 6 steps, of runs beside each other"
+"$python" - goals page.md <<'PY' || fail "the results of goals.py are not whole"
+import json, os, sys
+import xml.etree.ElementTree as tree
+samples = [json.loads(line) for line in open(os.path.join(sys.argv[1], 'goals.jsonl'))]
+assert samples[0]['what'] == 'machine' and samples[0]['cpus'] >= 1
+for threads in (1, 2):
+    (mlp,) = [s for s in samples if s.get('row') == 'mlp' and s['threads'] == threads]
+    assert all(len(mlp['seconds_a_step'][core]) == 2 and min(mlp['seconds_a_step'][core]) > 0 for core in ('set', 'unset')), mlp
+    assert len(mlp['peak_gflops']) == 2 and min(mlp['peak_gflops']) > 0
+    (routing,) = [s for s in samples if s.get('row') == 'routing' and s['threads'] == threads]
+    assert len(routing['flop']) == 5 and routing['flop'][4] < routing['flop'][0] <= routing['flop'][1]
+    assert len(routing['seconds_a_step']) == 10 and all(len(v) == 2 for v in routing['seconds_a_step'].values())
+    assert len([s for s in samples if s.get('row') == 'gemm' and s['threads'] == threads]) == 4
+    (answers,) = [s for s in samples if s.get('what') == 'answers' and s['of'].startswith('MLP') and s['threads'] == threads]
+    assert len(answers['losses']) == 6 and all(1 < x < 10 for x in answers['losses']), answers
+assert len([s for s in samples if s.get('what') == 'answers']) == 2 + 5
+(start,) = [s for s in samples if s.get('row') == 'start']
+assert sorted(start['seconds']) == ['set anew', 'set cached', 'unset anew', 'unset cached'], start
+page = open(sys.argv[2]).read()
+assert page.startswith('before\n<!-- goals: begin -->\n') and page.endswith('<!-- goals: end -->\nafter\n') and 'old' not in page
+assert page.count('share of the FMA peak') >= 8 and page.count('start to first step') == 4, page
+assert "16 x 32 x 24" in open(os.path.join(sys.argv[1], "goals.md")).read()
+tree.parse(os.path.join(sys.argv[1], 'goals.svg'))
+PY
+pass
+
+# a peer whose losses are wrong: no sample is taken, nothing is written
+cat >wrong.py <<'PY'
+import json, sys
+print('ready', flush=True)
+for line in sys.stdin:
+    print(json.dumps([0.5, 2.5]), flush=True)
+PY
+cp page.md before.md
+bench 1 goals.py --peer "$python $work/wrong.py" "${few[@]}" --row mlp --out wrong --write page.md
+says "the answers differ by more than 1e-05"
+cmp -s page.md before.md || fail "a refused result was written"
+! grep -q seconds_a_step wrong/goals.jsonl || fail "times were taken though the answers were wrong"
+pass
+bench 1 goals.py --peer "$python -c 'raise SystemExit(1)'" "${few[@]}" --row mlp --out wrong
+says "the PyTorch half did not start"
+printf 'a page without a place\n' >bare.md
+bench 1 goals.py --no-peer "${few[@]}" --row gemm --shape "16 32 24 nn" --gemm-rounds 1 --coretype unset --out bare --write bare.md
+says "has no place for the result"
+holds bare.md "a page without a place"
