@@ -45,6 +45,10 @@ typedef void (*GemmEpilogue)(Emit *e, void *user, const LLVMValueRef *batch, LLV
 void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c,
                const LLVMValueRef *rows, LLVMValueRef tid, LLVMValueRef n_threads, GemmEpilogue epilogue, void *user);
 
+/* Rows of the tiles that are finished one after the other, each below the last. */
+int64_t gemm_rows_at_once(const GemmGeom *g, const GemmTile *t);
+void gemm_prefetch(Emit *e, LLVMValueRef p); /* gemm_micro.c: for reading, into L2 */
+
 /* ---- small helpers (build.c) -------------------------------------------------------------------------------------------- */
 LLVMValueRef em_i64(Emit *e, int64_t v);
 LLVMValueRef em_extent(Emit *e, Extent x, const LLVMValueRef *rows);                /* i64; rows: [row set] */

@@ -32,6 +32,20 @@ static void split_index(Kernel *k, Idx all, int from, int to, Idx *c) {
   }
 }
 
+/* Parameters and states that the next tile, the one below, will update: the product has told of the first output only. */
+static void prefetch_below(Kernel *k, const Idx *c) {
+  const Step *s = k->step;
+  Emit *e = k->e;
+  const int64_t ahead = s->geom.cm * gemm_rows_at_once(&s->geom, &s->tile);
+  for (uint32_t i = 1; i < s->n_outs; i++) {
+    const Buffer *b = &k->pf->buffers[s->outs[i].buffer];
+    Idx at = idx_linear(k, c, &b->shape, b->strides);
+    if (b->space != SPACE_STORE || at.vec) continue;
+    LLVMValueRef p = em_gep(e, e->f32, leaf_of_buffer(k, s->outs[i].buffer)->arg, at.base);
+    gemm_prefetch(e, em_gep(e, e->f32, p, em_i64(e, ahead)));
+  }
+}
+
 static void epilogue(Emit *e, void *user, const LLVMValueRef *batch, LLVMValueRef row, LLVMValueRef col,
                      LLVMValueRef acc, LLVMValueRef mask) {
   Kernel *k = user;
@@ -53,6 +67,7 @@ static void epilogue(Emit *e, void *user, const LLVMValueRef *batch, LLVMValueRe
   }
   memo_add(k, s->dot, c, k->g->v[s->dot].shape.rank, (Guard){NULL, 0}, dot);
   store_outputs(k, c);
+  prefetch_below(k, c);
   k->tail = (Guard){NULL, 0};
 }
 

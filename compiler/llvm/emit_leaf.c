@@ -5,6 +5,9 @@
 #include "kernel.h"
 #include <string.h>
 
+#define ROWS_AHEAD 64 /* far enough for memory; of small batches these are the next step's rows */
+#define ROW_BYTES  64 /* shorter rows share cache lines, or are read across */
+
 static int deeper(int a, int b) { return a > b ? a : b; }
 
 Val emit_widen(Kernel *k, Val v) {
@@ -150,6 +153,36 @@ Leaf *leaf_find(Kernel *k, LeafKind kind, ValueId v) {
 /* order[row], at a row coordinate. */
 static Val datum_at(Kernel *k, Idx row, Guard g) { return emit_read_pointer(k, k->order, DT_I32, row, g, false); }
 
+/* Rows behind the first of this step that the block has still to come to. */
+static LLVMValueRef rows_left(Kernel *k) {
+  Emit *e = k->e;
+  LLVMValueRef order = frame_field(e, k->frame, offsetof(JobFrame, order), e->ptr, "order_of_block"),
+               starts = frame_field(e, k->frame, offsetof(JobFrame, starts), e->ptr, "starts"),
+               steps = frame_field(e, k->frame, offsetof(JobFrame, n_steps), e->i64, "n_steps");
+  LLVMValueRef end = LLVMBuildLoad2(e->b, e->i64, em_gep(e, e->i64, starts, steps), "end");
+  return LLVMBuildPtrDiff2(e->b, e->i32, em_gep(e, e->i32, order, end), k->order, "rows_left");
+}
+
+/* Rows of a batch lie anywhere in their column, too far apart for the processor to guess: while one is read, the same place of a
+ * later one is fetched. */
+static void prefetch_later_row(Kernel *k, const Leaf *leaf, const Buffer *b, const Idx *c) {
+  Emit *e = k->e;
+  const int64_t size = (int64_t)dtype_size(b->dtype);
+  Idx at[IR_MAX_RANK];
+  if (b->shape.rank < 2 || b->strides[0] * size < ROW_BYTES || idx_is_vector(c[0])) return;
+  for (int32_t i = 1; i < b->shape.rank; i++) at[i] = c[i];
+  const Idx later = idx_offset(k, c[0], ROWS_AHEAD);
+  int old = scope_enter(k, 0);
+  LLVMValueRef bound[2] = {later.base, LLVMBuildNSWSub(e->b, rows_left(k), em_i64(e, 1), "")};
+  scope_leave(k, old);
+  old = scope_enter(k, later.depth);
+  Idx row = {.base = em_intrinsic(e, "llvm.smin", e->i64, bound, 2), .depth = later.depth};
+  scope_leave(k, old);
+  at[0] = idx_from_val(k, datum_at(k, row, (Guard){NULL, 0}));
+  const Idx where = idx_linear(k, at, &b->shape, b->strides);
+  if (!where.vec) gemm_prefetch(e, em_gep(e, type_in_memory(e, b->dtype), leaf->arg, where.base));
+}
+
 Val emit_buffer_at(Kernel *k, ValueId id, const Idx *c, Guard g) {
   const Buffer *b = &k->pf->buffers[k->pf->buffer_of[id]];
   Leaf *leaf = leaf_of_buffer(k, k->pf->buffer_of[id]);
@@ -158,6 +191,7 @@ Val emit_buffer_at(Kernel *k, ValueId id, const Idx *c, Guard g) {
     return emit_load(k, leaf, b->dtype, idx_linear(k, c, &b->shape, b->strides), g);
   Idx at[IR_MAX_RANK];
   for (int32_t i = 0; i < b->shape.rank; i++) at[i] = c[i];
+  prefetch_later_row(k, leaf, b, c);
   at[0] = idx_from_val(k, datum_at(k, c[0], g));
   return emit_load(k, leaf, b->dtype, idx_linear(k, at, &b->shape, b->strides), g);
 }

@@ -21,7 +21,7 @@ typedef struct Nest {
   const GemmGeom *g;
   int32_t mr, nv, nr, mt; /* mt: rows of one call, a few strips of mr */
   int64_t kc, mc;
-  bool a_cols, pack_a, pack_b, one_block; /* one_block: K is known to fit kc */
+  bool a_cols, pack_a, pack_b, one_block; /* K is known to fit kc */
   int64_t n_static;                       /* columns, -1 if known only at run time */
   int32_t split;
   V a, b, c;                 /* of this batch index */
@@ -290,7 +290,7 @@ static void nest_shape(Nest *x, const GemmTile *t) {
     x->nv = (int32_t)((g->n.n + EMIT_LANES - 1) / EMIT_LANES);
   x->nr = x->nv * EMIT_LANES;
   x->kc = t->kc;
-  x->one_block = k_known && g->k.n <= x->kc;
+  x->one_block = t->whole || (k_known && g->k.n <= x->kc);
   x->a_cols = g->ak != 1 && !is_one(g->k);
   bool ragged = g->m.rows || g->m.n % x->mr != 0; /* a_cols reads whole strips */
   x->pack_a = x->a_cols && (t->pack_a || ragged) && !is_one(g->m);
@@ -300,6 +300,12 @@ static void nest_shape(Nest *x, const GemmTile *t) {
   x->split = t->split;
   x->mt = x->mr *
           (x->nv == 1 ? 8 : 4); /* the finished rows stay in L1, and short sums pay the call once for all */
+}
+
+int64_t gemm_rows_at_once(const GemmGeom *g, const GemmTile *t) {
+  Nest x = {.g = g};
+  nest_shape(&x, t);
+  return x.mt;
 }
 
 static V stack_floats(Nest *x, int64_t n) {
@@ -314,7 +320,7 @@ void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, V a, V b, V c, con
   nest_check(g, t);
   nest_shape(&x, t);
   V mark = em_intrinsic(e, "llvm.stacksave", e->ptr, NULL, 0);
-  int64_t deep = x.one_block ? g->k.n : x.kc;
+  int64_t deep = x.one_block && !g->k.rows ? g->k.n : x.kc;
   x.tile = stack_floats(&x, (int64_t)x.mt * x.nr);
   if (x.pack_a) x.block_a = stack_floats(&x, x.mc * deep + EMIT_LANES);
   if (x.pack_b) x.panel_b = stack_floats(&x, round_up(deep, EMIT_LANES) * x.nr + EMIT_LANES);

@@ -30,7 +30,6 @@ typedef struct MicroArgs {
 } MicroArgs;
 void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *args);
 
-void gemm_prefetch(Emit *e, LLVMValueRef p);
 
 /* dst[strip][k][mr] = A[strip * mr + r][k] for A with am == 1: rows < m, columns ak apart; missing rows of
  * the last strip are 0. dst needs (strips * k * mr + 16) floats. */

@@ -11,7 +11,7 @@
 
 enum { COST_SHARED = 12, COST_SPREAD = 6, COST_SCALAR = 3, COST_EPILOGUE = 8, COST_EXPRESSION = 1000 };
 
-static double op_cost(const Value *v) {
+double value_cost(const Value *v) {
   switch (v->op) {
   case OP_CONST: return v->data ? 1 : 0;
   case OP_IOTA:
@@ -72,7 +72,7 @@ static void costs(Work *w) {
       w->cost[v] = 1;
       continue;
     }
-    double c = op_cost(u);
+    double c = value_cost(u);
     for (uint32_t i = 0; i < u->n_args; i++) /* what is too dear to be spread will have a buffer */
       c += spreads(w, u, u->args[i]) && too_dear_to_spread(w, u->args[i]) ? 1 : w->cost[u->args[i]];
     w->cost[v] = c;
@@ -177,7 +177,7 @@ static void decide_epilogues(Work *w) {
     bool outside = false, inlinable = u->op != OP_DOT;
     for (uint32_t i = w->user_at[v]; i < w->user_at[v + 1]; i++)
       outside |= w->region[w->users[i]] != w->region[v];
-    double c = op_cost(u);
+    double c = value_cost(u);
     for (uint32_t i = 0; i < u->n_args; i++) {
       ValueId a = u->args[i];
       if (w->region[a] == w->region[v]) inlinable &= avail[a];
@@ -194,13 +194,20 @@ static void decide_epilogues(Work *w) {
   }
 }
 
+void value_strides(const Work *w, ValueId v, int64_t *strides) {
+  const Value *u = &w->g->v[v];
+  const uint32_t root = w->store_root[v];
+  if (root) memcpy(strides, w->plan->params[w->g->roots[root - 1].a].strides, IR_MAX_RANK * sizeof *strides);
+  else layout_strides(&w->layout[v], &u->shape, u->dtype, w->fn->max_rows, strides);
+}
+
 static bool epilogue_has_accumulator(const Work *w, ValueId d) {
   int64_t want[IR_MAX_RANK], got[IR_MAX_RANK];
   const Value *u = &w->g->v[d];
   layout_strides(&w->layout[d], &u->shape, DT_F32, w->fn->max_rows, want);
   for (ValueId v = d; v < w->g->n; v++) {
     if (w->region[v] != d || !w->why[v] || w->g->v[v].dtype != DT_F32) continue;
-    layout_strides(&w->layout[v], &u->shape, DT_F32, w->fn->max_rows, got);
+    value_strides(w, v, got);
     if (memcmp(want, got, (size_t)u->shape.rank * sizeof *got) == 0) return true;
   }
   return false;
@@ -224,7 +231,7 @@ void plan_decide(Work *w) {
 
 /* ---- gradients lie like their parameter ------------------------------------------------------------- */
 
-static bool dot_fits(const Work *w, ValueId d, const Layout *l) {
+bool dot_fits(const Work *w, ValueId d, const Layout *l) {
   const Value *u = &w->g->v[d];
   View a, b;
   ValueId base;

@@ -108,8 +108,10 @@ static void finish_gemm(const Work *w, Step *s, const Node *n) {
   if (n->n_outs > 1 || !stored)
     fused = stored ? "; epilogue fused, the dot itself stored too"
                    : "; epilogue fused, the dot itself is not stored";
-  s->reason = arena_printf(a, "%s%s%s", n->gemm_why,
-                           n->swapped ? "; operands swapped for the result's layout" : "", fused);
+  bool update = false;
+  for (uint32_t i = 0; i < n->n_outs; i++) update |= w->store_root[n->outs[i].value] != 0;
+  s->reason = arena_printf(a, "%s%s%s%s", n->gemm_why, n->swapped ? "; operands swapped for the result's layout" : "", fused,
+                           update ? "; optimizer's step where the sums end" : "");
 }
 
 static const char *reason_of(const Work *w, const Node *n) {

@@ -65,14 +65,22 @@ static int32_t choose_split(const Sizes *s, const GemmTile *t) {
   return best;
 }
 
+/* Terms of a block of K: a panel of B of nr columns takes an eighth of L2. */
+static int64_t block_depth(const TargetInfo *t, int64_t nr) {
+  return at_most(at_least(at_least(t->l2, 262144) / 8 / (nr * 4) / LANES * LANES, 64), MAX_KC);
+}
+
+int64_t plan_gemm_whole_depth(const TargetInfo *t) { return block_depth(t, 3 * LANES); }
+
 static void choose_tile(const GemmGeom *g, const Sizes *s, const TargetInfo *t, GemmTile *tile) {
   bool wide = t->vector_floats >= 16; /* 32 registers: 24 accumulators; AVX2: 12 halves */
   int64_t vectors = units(at_least(s->n, 1), LANES), l2 = at_least(t->l2, 262144);
   tile->nv = wide ? (int32_t)(vectors == 4 ? 2 : at_most(vectors, 3)) : 1;
   tile->mr = tile_rows(g, s->m, wide ? 8 : 6);
   int64_t nr = tile->nv * LANES, k = at_least(s->k, 1);
-  int64_t kc_max = at_most(at_least(l2 / 8 / (nr * 4) / LANES * LANES, 64), MAX_KC);
+  int64_t kc_max = block_depth(t, nr);
   tile->kc = (int32_t)(units(units(k, units(k, kc_max)), LANES) * LANES); /* blocks of equal length */
+  tile->whole = s->k <= tile->kc;
   tile->nc = (int32_t)nr;
   tile->pack_b = g->bn != 1 && (g->n.rows || s->n != 1);
   tile->pack_a = g->ak != 1 && s->n >= PACK_A_MIN_N && s->k > 1;

@@ -76,7 +76,7 @@ static void accumulator_first(Work *w, Node *n) {
   for (uint32_t i = 0; i < n->n_outs; i++) {
     ValueId v = n->outs[i].value;
     if (w->g->v[v].dtype != DT_F32 || (w->why[n->dot] && v != n->dot)) continue;
-    layout_strides(&w->layout[v], &d->shape, DT_F32, w->fn->max_rows, got);
+    value_strides(w, v, got);
     if (memcmp(want, got, (size_t)d->shape.rank * sizeof *got) != 0) continue;
     StepOut t = n->outs[i];
     n->outs[i] = n->outs[0], n->outs[0] = t;

@@ -44,7 +44,8 @@ typedef struct GemmGeom {
   int64_t a_batch[4], b_batch[4], c_batch[4];
   int64_t am, ak, bk, bn, cm;
 } GemmGeom;
-typedef struct GemmTile { int32_t mr, nv; /* rows, 16-float vectors of the register tile */ int32_t kc, mc, nc; bool pack_a, pack_b; int32_t split; /* 0: threads split M, 1: N */ } GemmTile;
+typedef struct GemmTile { int32_t mr, nv; /* rows, 16-float vectors of the register tile */ int32_t kc, mc, nc; bool pack_a, pack_b; int32_t split; /* 0: threads split M, 1: N */
+                          bool whole; /* K fits kc at every batch: sums never stop half-way, and C holds none */ } GemmTile;
 
 typedef enum StepKind {
   STEP_MAP,    /* at every point of `space`: compute the outputs' values and store them */
@@ -62,8 +63,8 @@ typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
  *  - All outputs of a point are computed before any of them is stored: a SPACE_STORE output overwrites in place the
  *    old value that it or its neighbours read at the same index. An output that another output of the same step reads
  *    is computed once, not loaded; so is the dot of a GEMM. Every other value with a buffer is loaded.
- *  - GEMM: `a` and `b` are A and B of the geometry (after a swap), both in WORK or STORE. outs[0] is F32, lies in WORK
- *    and has the strides of C (c_batch, cm, 1): it may hold partial sums between blocks of K.
+ *  - GEMM: `a` and `b` are A and B of the geometry (after a swap), both in WORK or STORE. outs[0] is F32
+ *    and has the strides of C (c_batch, cm, 1); unless tile.whole it lies in WORK and may hold partial sums between blocks of K.
  *    The dot's result axes are, in order: geom.batch[i] = axis i (i < n_batch); then the first argument's other free
  *    axes, collapsed row-major to M (swapped: N); then the second argument's free axes, collapsed to N (swapped: M).
  *  - CALL: one call of JobFrame.call with the addresses of the arguments' views, then of the outputs: the value, or the gradient of
@@ -145,6 +146,8 @@ const char *plan_verify(const Plan *p); /* NULL if sound: no two live buffers ov
 /* Which implementation and tile; a pure function of geometry and target, with its reason. plan/gemm.c */
 void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas, Arena *arena,
                       GemmImpl *impl, GemmTile *tile, const char **reason);
+/* Sums of up to so many terms are one block of K on this target, whatever the other extents. */
+int64_t plan_gemm_whole_depth(const TargetInfo *t);
 
 /* ---- split.c ---- */
 #define PLAN_LANES 16 /* floats of a vector in the IR, whatever the machine has */

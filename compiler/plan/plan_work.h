@@ -118,7 +118,11 @@ ValueId nth_base(const Work *w, ValueId v, uint32_t k);
 /* ---- decide.c -------------------------------------------------------------------------------------------- */
 void plan_live(Work *w);    /* live and users */
 void plan_layouts(Work *w); /* gradients follow their parameter */
+bool dot_fits(const Work *w, ValueId d, const Layout *l); /* a product can write its result like that */
+/* Strides of the buffer that v has or would have. */
+void value_strides(const Work *w, ValueId v, int64_t *strides);
 void plan_decide(Work *w);
+double value_cost(const Value *v); /* of one element, its arguments at hand; an addition is 1 */
 bool value_has_leaf_buffer(const Value *v); /* COLUMN, PARAM, STATE, SCALAR, CONST tensor */
 bool value_is_update(const Value *v);
 

@@ -146,6 +146,8 @@ static void check_view(Check *c, uint32_t i, const View *v, const char *which) {
 
 static bool extent_equal(Extent a, Extent b) { return a.n == b.n && a.rows == b.rows; }
 
+static int64_t extent_most(const PlanFn *f, Extent e) { return e.rows ? sat_mul(e.n, f->max_rows) : e.n; }
+
 static void check_gemm(Check *c, uint32_t i) {
   const Step *s = &c->f->steps[i];
   check_view(c, i, &s->a, "a"), check_view(c, i, &s->b, "b");
@@ -156,7 +158,8 @@ static void check_gemm(Check *c, uint32_t i) {
   }
   const Value *d = &c->g->v[s->dot];
   const Buffer *out = s->n_outs ? &c->f->buffers[s->outs[0].buffer] : NULL;
-  if (!out || out->space != SPACE_WORK || out->dtype != DT_F32) {
+  const bool held = out && (out->space == SPACE_WORK || (out->space == SPACE_STORE && s->tile.whole && s->impl == GEMM_EMITTED));
+  if (!held || out->dtype != DT_F32) {
     FAIL(c, "step %u has no accumulator", i);
     return;
   }
@@ -173,6 +176,7 @@ static void check_gemm(Check *c, uint32_t i) {
     if (!extent_equal(g.batch[k], s->geom.batch[k]) || g.a_batch[k] != s->geom.a_batch[k] ||
         g.b_batch[k] != s->geom.b_batch[k] || g.c_batch[k] != s->geom.c_batch[k])
       FAIL(c, "batch axis %u of step %u differs", k, i);
+  if (s->tile.whole && extent_most(c->f, s->geom.k) > s->tile.kc) FAIL(c, "sums of step %u are longer than a block", i);
   if (s->impl == GEMM_EMITTED && (s->tile.mr < 1 || s->tile.nv < 1)) FAIL(c, "step %u has no tile", i);
 }
 
