@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOB_ABI 4
+#define JOB_ABI 5
 #define JOB_MAX_RANK 8
 #define JOB_MAX_STATES 4 /* optimizer states of one parameter */
 
@@ -40,7 +40,8 @@ struct JobFrame {
                 const float *b, int64_t ldb, float *c, int64_t ldc, double beta);
   /* A plugin's function at one call step of the job, by every thread. `rows`: of the datum axis, in the step's batch or row set.
    * at[]: its inputs, the numbers of the data (of a gate by datum), then the result; of a gradient: the value, dy, and dx of
-   * each input, NULL where it is not wanted. */
+   * each input, NULL where it is not wanted; of gradients for a map (JobCallStep.together): of each in turn the input, the value
+   * and dy, then the map, a JobTileMap, and its ctx. */
   void (*call)(JobFrame *f, int64_t tid, int64_t call_step, int64_t rows, int64_t step, void *const *at);
   void *calls;                /* states and memory of the plugins' functions: runtime/plugin_call.h */
   void *host;                 /* the runtime's own */
@@ -132,7 +133,14 @@ typedef struct JobCallStep { /* one call of emitted code */
   int64_t per, max_rows;    /* max_rows: as planned, all rows */
   uint32_t n_inputs; const JobCallInput *inputs;
   int64_t out_cols, value_ld, dy_ld; /* of a gate's result */
+  int64_t tile_rows, tile_cols; /* of a sum's gradient: a tile's; tile_cols < cols only where tile_rows is 1 */
+  int64_t tile_period;      /* after so many rows a new tile begins; 0: after all of them */
+  uint32_t together;        /* gradients that are computed for a map, tile by tile: of this call step and those behind it; 0: none */
 } JobCallStep;
+/* Goes over tile number `tile`; gradients[k] is where element 0 of gradient k would lie. */
+typedef void (*JobTileMap)(void *ctx, int64_t tile, const float *const *gradients);
+#define JOB_TILE_FLOATS 1024 /* elements of a tile, at most. Its gradient and what is read beside it stay in the first cache */
+#define JOB_TILE_CALLS 4     /* gradients at a time, at most */
 
 typedef enum JobUnit { JOB_STEPS, JOB_EPOCHS, JOB_SECONDS } JobUnit;
 typedef struct JobAmount { double n; JobUnit unit; } JobAmount; /* n == 0: none */

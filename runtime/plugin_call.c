@@ -68,14 +68,14 @@ static void zero_rows(float *y, int64_t rows, int64_t cols, int64_t ld) {
   for (int64_t r = 0; r < rows; r++) memset(y + r * ld, 0, (size_t)cols * sizeof *y);
 }
 
-/* ---- sums over elements ---- */
+/* ---- sums over elements: the value ---- */
 /* An element knows of no other, so what lies without gaps is one long row. */
-typedef struct SpanCut { int64_t rows, cols, ld, dx_ld, per_row, tile_rows, tile_cols, n; } SpanCut;
+typedef struct SpanCut { int64_t rows, cols, ld, per_row, tile_rows, tile_cols, n; } SpanCut;
 
 static SpanCut span_cut(const JobCallStep *s, int64_t rows) {
   const JobCallInput *in = &s->inputs[0];
-  SpanCut c = {.rows = rows, .cols = in->cols, .ld = in->ld, .dx_ld = in->dx_ld};
-  if (c.ld == c.cols && c.dx_ld == c.cols) c.cols *= c.rows, c.rows = c.rows > 0, c.ld = c.dx_ld = c.cols;
+  SpanCut c = {.rows = rows, .cols = in->cols, .ld = in->ld};
+  if (c.ld == c.cols) c.cols *= c.rows, c.rows = c.rows > 0, c.ld = c.cols;
   c.tile_cols = min64(c.cols, SPAN_ELEMENTS);
   c.tile_rows = c.cols > SPAN_ELEMENTS || !c.cols ? 1 : SPAN_ELEMENTS / c.cols;
   c.per_row = c.tile_cols ? (c.cols + c.tile_cols - 1) / c.tile_cols : 0;
@@ -104,18 +104,68 @@ static void span_value(const JobFrame *f, int64_t tid, Site *s, int64_t rows, vo
   *(float *)at[1] = (float)sum;
 }
 
+/* ---- sums over elements: the gradient ---- */
+typedef struct TileGrid { int64_t rows, cols, tile_rows, tile_cols, period, per_row, per_period, n; } TileGrid;
+typedef struct Tile { int64_t row, col, rows, cols; } Tile;
+
+static TileGrid tile_grid(const JobCallStep *x, int64_t rows) {
+  TileGrid g = {.rows = rows, .cols = x->inputs[0].cols, .tile_rows = x->tile_rows, .tile_cols = x->tile_cols, .period = x->tile_period};
+  if (g.period < 1) g.period = rows > 0 ? rows : 1;
+  g.per_row = (g.cols + g.tile_cols - 1) / g.tile_cols;
+  g.per_period = (g.period + g.tile_rows - 1) / g.tile_rows * g.per_row;
+  g.n = rows / g.period * g.per_period;
+  return g;
+}
+
+static Tile tile_at(const TileGrid *g, int64_t t) {
+  Tile x = {.row = t / g->per_period * g->period, .col = 0};
+  const int64_t end = x.row + g->period, in = t % g->per_period;
+  x.row += in / g->per_row * g->tile_rows, x.col = in % g->per_row * g->tile_cols;
+  x.rows = min64(g->tile_rows, end - x.row), x.cols = min64(g->tile_cols, g->cols - x.col);
+  return x;
+}
+
+/* dx: of the tile, its rows dx_ld apart. What lies without gaps is one row for the plugin. */
+static void tile_gradient(const Site *s, const Tile *t, const float *x, float scale, float *dx) {
+  const JobCallInput *in = &s->step->inputs[0];
+  RouteView v = {.size = sizeof v, .x = x + t->row * in->ld + t->col, .rows = (size_t)t->rows, .cols = (size_t)t->cols, .ld = (size_t)in->ld};
+  size_t ldd = (size_t)in->dx_ld;
+  if (v.ld == v.cols && ldd == v.cols) v.cols *= v.rows, v.rows = 1, ldd = v.ld = v.cols;
+  zero_rows(dx, (int64_t)v.rows, (int64_t)v.cols, (int64_t)ldd);
+  if (scale != 0) s->span->grad(s->state, &v, scale, dx, ldd);
+}
+
 /* at: x, the value, dy, dx. */
 static void span_gradient(const JobFrame *f, int64_t tid, const Site *s, int64_t rows, void *const *at) {
-  const SpanCut c = span_cut(s->step, rows);
+  const TileGrid g = tile_grid(s->step, rows);
   const float scale = *(const float *)at[2];
-  int64_t lo, hi, row, col;
-  RouteView v;
-  share(f, tid, c.n, &lo, &hi);
+  int64_t lo, hi;
+  share(f, tid, g.n, &lo, &hi);
   for (int64_t t = lo; t < hi; t++) {
-    span_tile(&c, t, &row, &col, &v, at[0]);
-    float *dx = (float *)at[3] + row * c.dx_ld + col;
-    zero_rows(dx, (int64_t)v.rows, (int64_t)v.cols, c.dx_ld);
-    if (scale != 0) s->span->grad(s->state, &v, scale, dx, (size_t)c.dx_ld);
+    const Tile x = tile_at(&g, t);
+    tile_gradient(s, &x, at[0], scale, (float *)at[3] + x.row * s->step->inputs[0].dx_ld + x.col);
+  }
+}
+
+/* Gradients for a map, which goes over each tile while it is in cache. */
+static void span_together(const JobFrame *f, int64_t tid, const Site *s, int64_t rows, void *const *at) {
+  _Alignas(64) float mine[JOB_TILE_CALLS][2 * JOB_TILE_FLOATS]; /* rows are padded by less than their length */
+  const float *first[JOB_TILE_CALLS];
+  const uint32_t n = s->step->together;
+  const TileGrid g = tile_grid(s->step, rows);
+  JobTileMap map;
+  memcpy(&map, &at[3 * n], sizeof map);
+  int64_t lo, hi;
+  share(f, tid, g.n, &lo, &hi);
+  for (int64_t t = lo; t < hi; t++) {
+    const Tile x = tile_at(&g, t);
+    for (uint32_t i = 0; i < n; i++) {
+      rt_plugin_running = s[i].op->name;
+      tile_gradient(&s[i], &x, at[3 * i], *(const float *)at[3 * i + 2], mine[i]);
+      first[i] = mine[i] - (x.row * s[i].step->inputs[0].dx_ld + x.col);
+    }
+    rt_plugin_running = NULL;
+    map(at[3 * n + 1], t, first);
   }
 }
 
@@ -219,7 +269,8 @@ static void call_run(const JobFrame *f, int64_t tid, Site *s, const JobCallStep 
   const int64_t all = rows_of(x, rows);
   switch (s->call->ability) {
   case JOB_SPAN:
-    if (x->gradient) span_gradient(f, tid, s, all, at);
+    if (x->together) span_together(f, tid, s, all, at);
+    else if (x->gradient) span_gradient(f, tid, s, all, at);
     else span_value(f, tid, s, all, at);
     return;
   case JOB_REDUCE:

@@ -723,6 +723,10 @@ static void print_call_steps(FILE *f, const Job *j) {
     print_int_field(f, "out_cols", s->out_cols);
     print_int_field(f, "value_ld", s->value_ld);
     print_int_field(f, "dy_ld", s->dy_ld);
+    print_int_field(f, "tile_rows", s->tile_rows);
+    print_int_field(f, "tile_cols", s->tile_cols);
+    print_int_field(f, "tile_period", s->tile_period);
+    print_int_field(f, "together", s->together);
     fputs("},\n", f);
   }
   table_end(f);

@@ -125,6 +125,23 @@ void store_outputs(Kernel *k, const Idx *coords) {
 
 static void map_body(Nest *n) { store_outputs(n->k, n->coords); }
 
+/* The kernel of a map with calls gets the number of a tile in place of a thread's. */
+static void nest_tile(Nest *n) {
+  Kernel *k = n->k;
+  LLVMBuilderRef b = k->e->b;
+  LLVMValueRef rest = k->tid;
+  for (int p = k->step->tile_position; p >= 0; p--) {
+    const uint8_t axis = n->axes[p];
+    const int64_t d = n->space->d[axis], each = p == k->step->tile_position ? k->step->tile_chunk : 1, count = (d + each - 1) / each;
+    if (d == 1) continue;
+    LLVMValueRef at = LLVMBuildURem(b, rest, em_i64(k->e, count), ""), past;
+    rest = LLVMBuildUDiv(b, rest, em_i64(k->e, count), "");
+    n->lo[axis] = LLVMBuildNSWMul(b, at, em_i64(k->e, each), "lo");
+    past = LLVMBuildNSWAdd(b, n->lo[axis], em_i64(k->e, each), "hi");
+    n->hi[axis] = d % each == 0 ? past : em_intrinsic(k->e, "llvm.smin", k->e->i64, (LLVMValueRef[]){past, em_i64(k->e, d)}, 2);
+  }
+}
+
 void emit_map(Kernel *k) {
   Idx coords[IR_MAX_RANK] = {{0}};
   Nest n = {.k = k,
@@ -141,6 +158,7 @@ void emit_map(Kernel *k) {
     return;
   }
   for (int i = 0; i < n.n; i++) n.axes[i] = k->step->order[i];
-  nest_share(&n);
+  if (k->step->n_calls) nest_tile(&n);
+  else nest_share(&n);
   nest_run(&n);
 }

@@ -18,6 +18,7 @@ typedef struct Function {
   LLVMValueRef rows, step_no, order, sets; /* of the step at hand */
   LLVMBasicBlockRef leave;
   LLVMValueRef at; /* addresses for the calls of plugins */
+  LLVMValueRef ctx, tiles; /* what a map with calls gets from the step, and from the runtime for each tile */
 } Function;
 
 /* ---- kernels
@@ -166,6 +167,7 @@ static LLVMValueRef leaf_argument(Function *f, const Leaf *l) {
     LLVMValueRef g = emit_const_global(f->be, f->pf->graph, l->value, b->strides);
     return l->kind == LEAF_OPERAND ? byte_at(f, g, l->offset) : g;
   }
+  case SPACE_TILE: return LLVMBuildLoad2(e->b, e->ptr, em_gep(e, e->ptr, f->tiles, em_i64(e, l->index)), "tile");
   }
   abort();
 }
@@ -321,6 +323,12 @@ static void emit_check(Function *f) {
   LLVMPositionBuilderAtEnd(e->b, go_on);
 }
 
+static void function_fields(Function *f) {
+  Emit *e = &f->be->e;
+  f->store = FIELD(f, store, e->ptr), f->work = FIELD(f, work, e->ptr);
+  f->scalars = FIELD(f, scalars, e->ptr), f->columns = FIELD(f, columns, e->ptr);
+}
+
 /* ---- STEP_CALL: a plugin's function, by every thread ---- */
 static LLVMValueRef view_address(Function *f, const View *v) {
   const Buffer *b = &f->pf->buffers[v->buffer];
@@ -336,13 +344,15 @@ static LLVMValueRef view_address(Function *f, const View *v) {
 /* Arguments, and an address for the value or for each input's gradient. */
 static uint32_t call_addresses(const PlanFn *pf, const Step *s) {
   const Value *v = &pf->graph->v[s->outs[0].value];
+  if (s->kind == STEP_MAP) return s->n_calls ? 3 * s->n_calls + 2 : 0;
   return s->n_args + (ir_call_is_gradient(v) ? ir_call_inputs(pf->graph, v) : 1);
 }
 
 static uint32_t most_addresses(const PlanFn *pf) {
   uint32_t most = 0;
   for (uint32_t i = 0; i < pf->n_steps; i++)
-    if (pf->steps[i].kind == STEP_CALL && call_addresses(pf, &pf->steps[i]) > most) most = call_addresses(pf, &pf->steps[i]);
+    if ((pf->steps[i].kind == STEP_CALL || pf->steps[i].n_calls) && call_addresses(pf, &pf->steps[i]) > most)
+      most = call_addresses(pf, &pf->steps[i]);
   return most;
 }
 
@@ -356,6 +366,15 @@ static LLVMValueRef call_rows(Function *f, const Step *s) {
   return LLVMBuildLoad2(e->b, e->i64, em_gep(e, e->i64, f->sets, em_i64(e, 2 * set + 1)), "set_rows");
 }
 
+static void call_frame(Function *f, uint32_t call_step, LLVMValueRef rows, LLVMValueRef *at, uint32_t n) {
+  Emit *e = &f->be->e;
+  for (uint32_t i = 0; i < n; i++) LLVMBuildStore(e->b, at[i], em_gep(e, e->ptr, f->at, em_i64(e, i)));
+  LLVMTypeRef p[6] = {e->ptr, e->i64, e->i64, e->i64, e->i64, e->ptr};
+  LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 6, 0);
+  LLVMValueRef args[6] = {f->frame, f->tid, em_i64(e, call_step), rows, f->step_no, f->at};
+  LLVMBuildCall2(e->b, type, FIELD(f, call, e->ptr), args, 6, "");
+}
+
 static void emit_call(Function *f, const Step *s) {
   Emit *e = &f->be->e;
   const Graph *g = f->pf->graph;
@@ -367,11 +386,44 @@ static void emit_call(Function *f, const Step *s) {
     const uint32_t k = gradient ? (uint32_t)g->v[s->outs[i].value].ints[1] - 1 : 0;
     at[s->n_args + k] = view_address(f, &(View){.buffer = s->outs[i].buffer});
   }
-  for (uint32_t i = 0; i < n; i++) LLVMBuildStore(e->b, at[i], em_gep(e, e->ptr, f->at, em_i64(e, i)));
-  LLVMTypeRef p[6] = {e->ptr, e->i64, e->i64, e->i64, e->i64, e->ptr};
-  LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 6, 0);
-  LLVMValueRef args[6] = {f->frame, f->tid, em_i64(e, s->call_step), call_rows(f, s), f->step_no, f->at};
-  LLVMBuildCall2(e->b, type, FIELD(f, call, e->ptr), args, 6, "");
+  call_frame(f, s->call_step, call_rows(f, s), at, n);
+}
+
+/* ---- STEP_MAP with calls of plugins: the runtime has tiles' gradients computed and calls the map for each ---- */
+enum { CTX_FRAME, CTX_ROWS, CTX_STEP, CTX_ORDER, CTX_SETS, CTX_COUNT };
+
+/* void (ctx, tile, gradients): the kernel on one tile. */
+static LLVMValueRef tile_function(Function *f, const Step *s, int64_t scratch_offset) {
+  Emit *e = &f->be->e;
+  LLVMTypeRef p[3] = {e->ptr, e->i64, e->ptr};
+  LLVMValueRef fn = LLVMAddFunction(e->mod, "tile", LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 3, 0)), ctx = LLVMGetParam(fn, 0);
+  LLVMSetLinkage(fn, LLVMInternalLinkage);
+  types_fn_attributes(e, fn, f->be->options->sanitize);
+  LLVMBasicBlockRef caller = LLVMGetInsertBlock(e->b);
+  LLVMValueRef outer = e->fn, from[CTX_COUNT];
+  e->fn = fn;
+  LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->ctx, fn, "entry"));
+  for (uint32_t i = 0; i < CTX_COUNT; i++)
+    from[i] = LLVMBuildLoad2(e->b, i == CTX_ROWS || i == CTX_STEP ? e->i64 : e->ptr, em_gep(e, e->i64, ctx, em_i64(e, i)), "");
+  Function inner = {.be = f->be, .pf = f->pf, .fn = fn, .frame = from[CTX_FRAME], .rows = from[CTX_ROWS], .step_no = from[CTX_STEP],
+                    .order = from[CTX_ORDER], .sets = from[CTX_SETS], .tid = LLVMGetParam(fn, 1), .nt = em_i64(e, 1),
+                    .tiles = LLVMGetParam(fn, 2)};
+  function_fields(&inner);
+  call_kernel(&inner, s, scratch_offset);
+  LLVMBuildRetVoid(e->b);
+  e->fn = outer;
+  LLVMPositionBuilderAtEnd(e->b, caller);
+  return fn;
+}
+
+static void emit_tiles(Function *f, const Step *s, int64_t scratch_offset) {
+  Emit *e = &f->be->e;
+  LLVMValueRef from[CTX_COUNT] = {f->frame, f->rows, f->step_no, f->order, f->sets}, at[3 * JOB_TILE_CALLS + 2];
+  for (uint32_t i = 0; i < CTX_COUNT; i++) LLVMBuildStore(e->b, from[i], em_gep(e, e->i64, f->ctx, em_i64(e, i)));
+  for (uint32_t i = 0; i < s->n_calls; i++)
+    for (uint32_t k = 0; k < 3; k++) at[3 * i + k] = view_address(f, &s->calls[i].args[k]);
+  at[3 * s->n_calls] = tile_function(f, s, scratch_offset), at[3 * s->n_calls + 1] = f->ctx;
+  call_frame(f, s->calls[0].call_step, f->rows, at, 3 * s->n_calls + 2);
 }
 
 /* ---- the loop
@@ -389,11 +441,11 @@ static void function_begin(Function *f) {
   LLVMSetValueName2(f->tid, "tid", 3);
   LLVMPositionBuilderAtEnd(e->b, block(f, "entry"));
   f->nt = FIELD(f, n_threads, e->i64);
-  f->store = FIELD(f, store, e->ptr), f->work = FIELD(f, work, e->ptr);
-  f->scalars = FIELD(f, scalars, e->ptr), f->columns = FIELD(f, columns, e->ptr);
+  function_fields(f);
   f->leave = block(f, "leave");
   const uint32_t n = most_addresses(f->pf);
   if (n) f->at = LLVMBuildAlloca(e->b, LLVMArrayType(e->ptr, n), "addresses");
+  if (n) f->ctx = LLVMBuildAlloca(e->b, LLVMArrayType(e->i64, CTX_COUNT), "ctx");
 }
 
 /* Rows, order and number of step s of the block. */
@@ -428,6 +480,7 @@ void function_emit(Backend *be, const PlanFn *pf) {
     const Step *s = &pf->steps[i];
     if (s->kind == STEP_CHECK) emit_check(&f);
     else if (s->kind == STEP_CALL) emit_call(&f, s);
+    else if (s->n_calls) emit_tiles(&f, s, scratch);
     else call_kernel(&f, s, scratch);
     scratch += plan_step_scratch(pf, s);
     after_step(&f, s, i);

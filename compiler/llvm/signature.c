@@ -220,6 +220,7 @@ static void put_step(Sig *s, int64_t scratch_offset) {
   put_shape(s, &t->space);
   for (int32_t i = 0; i < t->space.rank; i++) put_int(s, 'o', t->order[i]);
   put_int(s, 'R', t->reduced);
+  if (t->n_calls) put_ints(s, 'X', (int64_t[]){t->tile_position, t->tile_chunk}, 2);
   if (t->kind == STEP_GEMM) put_gemm(s);
   for (uint32_t i = 0; i < t->n_outs; i++) {
     const Value *v = &k->g->v[t->outs[i].value];

@@ -353,6 +353,16 @@ static uint32_t step_of_value(const PlanFn *f, ValueId v) {
   abort();
 }
 
+/* In rows and columns of the plugin's view. */
+static void cut_tiles(const Value *x, JobCallStep *c) {
+  const int lead = ir_call_lead(x);
+  const TileCut cut = plan_tile_cut(x);
+  const bool units = cut.axis == lead && lead < x->shape.rank;
+  c->tile_cols = units ? cut.chunk : c->inputs[0].cols, c->tile_rows = units ? 1 : cut.chunk;
+  c->tile_period = units ? 1 : dim_is_rows(x->shape.rank ? x->shape.d[cut.axis] : 1) ? 0 : x->shape.rank ? x->shape.d[cut.axis] : 1;
+  for (int i = cut.axis + 1; i < lead; i++) c->tile_rows *= x->shape.d[i], c->tile_period *= x->shape.d[i];
+}
+
 static JobCallStep call_step(const Bind *b, const PlanFn *f, const Step *s) {
   const Graph *g = f->graph;
   const Value *v = &g->v[s->outs[0].value];
@@ -380,13 +390,19 @@ static JobCallStep call_step(const Bind *b, const PlanFn *f, const Step *s) {
     const Value *dx = &g->v[s->outs[i].value];
     in[dx->ints[1] - 1].dx_ld = out_ld(b, f, s->outs[i].buffer, ir_call_lead(&g->v[v->args[dx->ints[1] - 1]]));
   }
+  if (gradient && v->ints[2] == CALL_SPAN) cut_tiles(&g->v[v->args[0]], &c);
   if (gradient && v->ints[2] == CALL_REDUCE) c.site = step_of_value(f, v->args[v->n_args - 2]);
   return c;
 }
 
 static void bind_call_steps(const Bind *b, const PlanFn *f, Job *j) {
-  for (uint32_t i = 0; f->graph && i < f->n_steps; i++)
-    if (f->steps[i].kind == STEP_CALL) ((JobCallStep *)(uintptr_t)j->call_steps)[f->steps[i].call_step] = call_step(b, f, &f->steps[i]);
+  JobCallStep *to = (JobCallStep *)(uintptr_t)j->call_steps;
+  for (uint32_t i = 0; f->graph && i < f->n_steps; i++) {
+    const Step *s = &f->steps[i];
+    if (s->kind == STEP_CALL) to[s->call_step] = call_step(b, f, s);
+    for (uint32_t k = 0; k < s->n_calls; k++) to[s->calls[k].call_step] = call_step(b, f, &s->calls[k]);
+    if (s->n_calls) to[s->calls[0].call_step].together = s->n_calls;
+  }
 }
 
 static void bind_calls(const Bind *b, Job *j) {

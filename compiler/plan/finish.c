@@ -7,7 +7,7 @@
 
 /* ---- loop order: the axis with stride 1 in the main buffer innermost -------------------------------- */
 
-static void order_by_strides(const Shape *s, const int64_t *strides, uint8_t *order) {
+void plan_loop_order(const Shape *s, const int64_t *strides, uint8_t *order) {
   for (int i = 0; i < s->rank; i++) order[i] = (uint8_t)i;
   for (int i = 1; i < s->rank; i++)
     for (int j = i; j > 0; j--) {
@@ -38,7 +38,7 @@ static void step_order(const Work *w, const Node *n, Step *s) {
   BufferId b = n->outs[0].buffer;
   if (n->kind == STEP_REDUCE) b = main_buffer(w, w->g->v[n->outs[0].value].args[0], &n->space, &budget);
   if (n->kind == STEP_SCATTER || n->kind == STEP_PACK || !b) return;
-  order_by_strides(&s->space, w->fn->buffers[b].strides, s->order);
+  plan_loop_order(&s->space, w->fn->buffers[b].strides, s->order);
 }
 
 /* ---- operation counts ------------------------------------------------------------------------------- */
@@ -142,7 +142,8 @@ void plan_finish(Work *w) {
     s->barrier = i + 1 == w->n_order || w->wave[i + 1] != w->wave[i];
     step_order(w, n, s);
     if (n->kind == STEP_CALL) call_finish(w, n, s);
-    if (n->kind == STEP_GEMM) finish_gemm(w, s, n);
+    if (n->n_calls) s->reason = tile_finish(w, n, s);
+    else if (n->kind == STEP_GEMM) finish_gemm(w, s, n);
     else s->reason = reason_of(w, n);
     if (fault("gemm-short") && s->kind == STEP_GEMM && !s->geom.k.rows && s->geom.k.n > 1) s->geom.k.n--;
     count_step(w, n, s);

@@ -156,8 +156,9 @@ bool plan_group(Work *w) {
     plan_edges(w);
     if (!plan_levels(w)) return false;
     merge_levels(w);
-    plan_edges(w);
-    if (!plan_levels(w)) return false;
   }
+  plan_tiles(w);
+  plan_edges(w);
+  if (!plan_levels(w)) return false;
   return in_place_sound(w);
 }

@@ -205,6 +205,8 @@ void node_find_reads(Work *w, Node *n) {
     for (int i = 0; i < 2; i++) add_lists(&k, &w->g->v[w->g->v[n->dot].args[i]].shape);
   }
   for (uint32_t i = 0; i < n->n_args; i++) add_read(&k, n->arg_base[i], true), add_lists(&k, &n->args[i].shape);
+  for (uint32_t i = 0; i < n->n_calls; i++) /* a tile of the input, and all of the value and of dy */
+    for (uint32_t a = 0; a < w->nodes[n->calls[i]].n_args; a++) add_read(&k, w->nodes[n->calls[i]].arg_base[a], a > 0);
   for (uint32_t i = 0; i < n->n_outs; i++)
     if (n->outs[i].value != n->dot && n->kind != STEP_CALL) push_args(&k, n->outs[i].value, false);
   while (k.top) {
@@ -213,6 +215,7 @@ void node_find_reads(Work *w, Node *n) {
     bool elsewhere = at & 1;
     const Value *u = &w->g->v[v];
     if (v == n->dot) continue;
+    if (w->tiled && w->tiled[v] && w->producer[v] == self) continue;
     if (w->producer[v] == self) {
       if (elsewhere) add_read(&k, v, true); /* only in a group that must not be formed */
     } else if (w->producer[v] || value_has_leaf_buffer(u)) add_read(&k, v, elsewhere);

@@ -126,6 +126,15 @@ static BufferId work_buffer(Work *w, ValueId v) {
   return id;
 }
 
+static BufferId tile_buffer(Work *w, ValueId v) {
+  const Value *u = &w->g->v[v];
+  BufferId id = add_buffer(w, v, SPACE_TILE);
+  Buffer *b = &w->fn->buffers[id];
+  layout_strides(&w->layout[v], &u->shape, u->dtype, w->fn->max_rows, b->strides);
+  b->index = w->tiled[v] - 1;
+  return id;
+}
+
 void plan_buffers(Work *w) {
   PlanFn *f = w->fn;
   Graph *g = w->g;
@@ -138,6 +147,7 @@ void plan_buffers(Work *w) {
     int64_t slot = w->store_root[v] ? root_slot(&g->roots[w->store_root[v] - 1]) : value_slot(&g->v[v]);
     if (slot >= 0) f->buffer_of[v] = store_buffer(w, of_slot, slot, v);
     else if (value_has_leaf_buffer(&g->v[v])) f->buffer_of[v] = leaf_buffer(w, v);
+    else if (w->tiled[v]) f->buffer_of[v] = tile_buffer(w, v);
     else if (w->why[v]) f->buffer_of[v] = work_buffer(w, v);
   }
   for (uint32_t i = 0; i < w->n_nodes; i++)

@@ -5,6 +5,7 @@
 #define ROUTEC_PLAN_H
 #include "program.h"
 #include "proof.h"
+#include "job.h"
 
 /* n, or n times the rows of a row set: 1 + set, set 0 being the whole batch. */
 typedef struct Extent { int64_t n; uint32_t rows; } Extent;
@@ -14,7 +15,8 @@ typedef enum Space {
   SPACE_STORE,  /* JobFrame.store + offset: parameters and states */
   SPACE_COLUMN, /* JobFrame.columns[index], row r at order[pos + r] */
   SPACE_CONST,  /* constant tensor data, emitted as a private global (of the value's dtype) */
-  SPACE_SCALAR  /* JobFrame.scalars[index] */
+  SPACE_SCALAR, /* JobFrame.scalars[index] */
+  SPACE_TILE    /* the gradient of the step's call number `index`, of which a thread has a tile at a time */
 } Space;
 
 typedef uint32_t BufferId; /* 0 = none: the value is computed where it is used */
@@ -70,6 +72,8 @@ typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
  *  - CALL: one call of JobFrame.call with the addresses of the arguments' views, then of the outputs: the value, or the gradient of
  *    each input, NULL where outs has none.
  *  - SCATTER: the arguments may be inlined values; `space` is the shape of the first argument.
+ *  - MAP with calls: tiles are numbered as the loops come to them. For each tile JobFrame.call has the gradients computed, then the map
+ *    goes over the tile; what a call reads of memory that the map overwrites lies in the same tile.
  *  - A COLUMN buffer is compact: strides[0] is the number of elements of one datum. */
 typedef struct Step {
   StepKind kind;
@@ -85,6 +89,8 @@ typedef struct Step {
   double flops_per_row, flops_fixed; /* counted as 2*m*n*k for GEMM, 1 per element and op otherwise; a row of a row set
                                         counts as the set's expected share */
   View *args; uint32_t n_args; /* CALL: of the values' arguments. Rows of inputs collapse, units have stride 1 */
+  struct Step *calls; uint32_t n_calls; /* MAP: CALLs, each a gradient in SPACE_TILE, computed a tile before the map goes over it */
+  int tile_position; int64_t tile_chunk; /* n_calls != 0: of axis order[tile_position] so many, of those before it one, of those behind it all */
   uint32_t call_step;          /* CALL: in the plan */
   const char *reason;          /* why it is this step: "dot 2048x784 by emitted kernel 8x3: ..." */
   Span span;
@@ -155,6 +161,10 @@ int64_t plan_max_extent(const PlanFn *f, int64_t d);
 /* How a reduction is divided: n_chunks == 0 not at all. A pure function of extents and the batch planned for. */
 typedef struct Split { int64_t chunk, n_chunks, kept; uint8_t axis; } Split;
 Split plan_reduce_split(const PlanFn *f, const Step *s);
+/* How the argument x of a plugin's sum over elements is cut for its gradient: `chunk` of `axis`, one index of the axes before it, all
+ * of those behind it; at most JOB_TILE_FLOATS elements. tile.c */
+typedef struct TileCut { int axis; int64_t chunk; } TileCut;
+TileCut plan_tile_cut(const Value *x);
 /* Bytes behind the plan's own part of the work slab that partial results take: of a step, of a function; and all of the slab. */
 int64_t plan_step_scratch(const PlanFn *f, const Step *s);
 int64_t plan_counts_bytes(const PlanFn *f); /* first of them: the counts of packed row sets */
@@ -167,7 +177,6 @@ bool plan_view_of(const PlanFn *f, ValueId v, View *out);
 /* Rows of a call's argument `lead` axes deep: their stride. false: they do not collapse. plan/call.c */
 bool plan_call_rows(const View *v, int lead, int64_t *ld);
 
-#include "job.h"
 /* The constant data of a run. Function entries are NULL until a back end sets them. plan/bind.c */
 Job *plan_bind(Arena *a, const Plan *p);
 /* Gives it what was proved, for audits. plan/bind_audit.c */

@@ -6,6 +6,7 @@
  *   regions (fuse.c)    which element-wise values are computed in which GEMM's epilogue
  *   decide  (decide.c)  which values get a buffer, and why
  *   nodes   (group.c)   steps without an order; outputs over one space share a step
+ *   tiles   (tile.c)    plugins' gradients that are computed where they are read
  *   order   (schedule.c) topological order with low memory, waves, barriers
  *   place   (memory.c)  lifetimes and offsets
  *   finish  (plan.c)    loop orders, GEMM geometry and kernels, FLOPs, reasons */
@@ -33,6 +34,7 @@ typedef struct Node {
   GemmGeom geom; View a, b; ValueId base[2]; bool swapped; /* GEMM; base: values whose buffers A, B look at */
   GemmImpl impl; GemmTile tile; const char *gemm_why;
   ValueId *arg_base; View *args; uint32_t n_args; /* CALL */
+  uint32_t *calls, n_calls; uint8_t order[IR_MAX_RANK]; /* MAP: nodes of gradients that it takes in; loop order then */
   ValueId *reads; uint32_t n_reads; /* materialised values and leaves with buffers that are loaded */
   bool *elsewhere;                  /* [read] also at another index than the outputs' */
   uint32_t *deps; uint32_t n_deps;  /* nodes that come before */
@@ -65,6 +67,7 @@ typedef struct Work {
   double *cost;           /* [value] of computing one element where it is read */
   const char **why;       /* [value] why it has a buffer; NULL: inlined */
   uint32_t *producer;     /* [value] node + 1 that stores it */
+  uint32_t *tiled;        /* [value] 1 + which call of its step's: a gradient that is never stored as a whole */
   ValueId lists[IR_MAX_SETS]; /* [packed row set] its ROWLIST */
   Node *nodes; uint32_t n_nodes;
   uint32_t *stack, *stamp, now; /* for walks: 2 * values each */
@@ -111,6 +114,10 @@ Node *call_node(Work *w, ValueId v);                             /* that v is an
 void call_arguments(Work *w, Node *n);
 void call_finish(Work *w, const Node *n, Step *s);
 const char *call_reason(const Work *w, const Node *n);
+/* ---- tile.c, finish.c ---- */
+void plan_tiles(Work *w);
+const char *tile_finish(Work *w, const Node *n, Step *s); /* the step of a node with calls; why it is so */
+void plan_loop_order(const Shape *s, const int64_t *strides, uint8_t *order); /* smallest stride innermost */
 /* ---- nodes.c ---- */
 bool view_over(const Work *w, ValueId v, ValueId base, View *out);
 ValueId nth_base(const Work *w, ValueId v, uint32_t k);

@@ -113,12 +113,18 @@ static void print_step(const PlanFn *fn, uint32_t i, FILE *f) {
     fputc('\n', f);
   }
   for (uint32_t k = 0; s->kind == STEP_CALL && k < s->n_args; k++) print_view(&s->args[k], f);
+  if (s->n_calls) fprintf(f, "        tiles: %" PRId64 " of axis %u\n", s->tile_chunk, s->order[s->tile_position]);
+  for (uint32_t k = 0; k < s->n_calls; k++) {
+    fprintf(f, "        -> b%u = ", s->calls[k].outs[0].buffer), print_value(fn, s->calls[k].outs[0].value, f);
+    fprintf(f, ": %s\n", s->calls[k].reason);
+    for (uint32_t j = 0; j < s->calls[k].n_args; j++) print_view(&s->calls[k].args[j], f);
+  }
   if (s->kind == STEP_GEMM) print_gemm(fn, s, f);
   if (s->reason) fprintf(f, "        because: %s\n", s->reason);
 }
 
 static void print_buffer(const PlanFn *fn, BufferId id, FILE *f) {
-  static const char *const spaces[] = {"work", "store", "column", "const", "scalar"};
+  static const char *const spaces[] = {"work", "store", "column", "const", "scalar", "tile"};
   const Buffer *b = &fn->buffers[id];
   char s[256], t[256];
   fprintf(f, "  b%-5u %-7s %-5s %-20s %-22s", id, spaces[b->space], dtype_name(b->dtype),

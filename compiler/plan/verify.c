@@ -214,6 +214,10 @@ static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
   BufferId id = f->buffer_of[v];
   const Buffer *b = &f->buffers[id];
   bool leaf = op_class(c->g->v[v].op) == OPC_LEAF && b->space != SPACE_WORK;
+  if (b->space == SPACE_TILE) {
+    if (b->index >= s->n_calls || s->calls[b->index].outs[0].value != v) FAIL(c, "step %u reads %%%u, of which it has no tile", i, v);
+    return;
+  }
   if (!leaf) {
     uint32_t w = c->written[v];
     if (w == NEVER || w >= i) FAIL(c, "step %u reads %%%u before it is written", i, v);
@@ -274,6 +278,33 @@ static void check_life(Check *c, uint32_t i, BufferId id) {
     FAIL(c, "life of buffer %u does not cover step %u and its wave", id, i);
 }
 
+/* Tiles of a map with calls cover each element of a gradient once, where the map reads it. */
+static void check_tiles(Check *c, uint32_t i) {
+  const Step *s = &c->f->steps[i];
+  if (s->kind != STEP_MAP || s->n_calls > JOB_TILE_CALLS || s->tile_chunk < 1 || s->tile_position < 0 || s->tile_position >= s->space.rank) {
+    FAIL(c, "step %u has calls that it cannot have", i);
+    return;
+  }
+  int64_t floats = s->tile_chunk;
+  for (int p = s->tile_position + 1; p < s->space.rank; p++) floats = sat_mul(floats, s->space.d[s->order[p]]);
+  const int64_t cut = s->space.d[s->order[s->tile_position]];
+  if (s->tile_position == s->space.rank - 1 && s->tile_chunk < cut && s->tile_chunk % PLAN_VEC) FAIL(c, "tiles of step %u cut vectors", i);
+  if (floats > JOB_TILE_FLOATS) FAIL(c, "a tile of step %u has %" PRId64 " elements", i, floats);
+  for (uint32_t k = 0; k < s->n_calls && !c->why; k++) {
+    const Step *t = &s->calls[k];
+    const Buffer *b = &c->f->buffers[t->outs[0].buffer];
+    const Value *u = &c->g->v[t->outs[0].value];
+    if (u->op != OP_CALL || b->space != SPACE_TILE || b->index != k || !shape_equal(&b->shape, &u->shape))
+      FAIL(c, "call %u of step %u has no tile", k, i);
+    const TileCut own = plan_tile_cut(&c->g->v[u->args[0]]);
+    if (own.chunk != s->tile_chunk || c->g->v[u->args[0]].shape.d[own.axis] != cut || shape_count(&u->shape, 1) != shape_count(&s->space, 1)) FAIL(c, "call %u of step %u is cut otherwise", k, i);
+    for (uint32_t a = 0; a < t->n_args && !c->why; a++) {
+      check_read(c, i, c->f->buffers[t->args[a].buffer].value, a > 0);
+      check_life(c, i, t->args[a].buffer);
+    }
+  }
+}
+
 static void check_step(Check *c, uint32_t i) {
   const PlanFn *f = c->f;
   const Step *s = &f->steps[i];
@@ -282,6 +313,8 @@ static void check_step(Check *c, uint32_t i) {
   check_counts(c, i);
   if (c->why) return;
   if (s->kind == STEP_GEMM) check_gemm(c, i);
+  if (s->n_calls) check_tiles(c, i);
+  if (c->why) return;
   step_loads(c, i);
   for (uint32_t k = 0; k < c->n_reads && !c->why; k++) {
     check_read(c, i, c->reads[k], c->elsewhere[k]);

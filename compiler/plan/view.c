@@ -138,7 +138,7 @@ bool plan_view_of(const PlanFn *f, ValueId v, View *out) {
   const Value *u = &f->graph->v[v];
   if (id) {
     const Buffer *b = &f->buffers[id];
-    if (b->space == SPACE_COLUMN || b->space == SPACE_SCALAR) return false;
+    if (b->space == SPACE_COLUMN || b->space == SPACE_SCALAR || b->space == SPACE_TILE) return false;
     *out = (View){.buffer = id, .shape = b->shape};
     for (int i = 0; i < b->shape.rank; i++) out->strides[i] = b->strides[i];
     return true;

@@ -37,7 +37,8 @@ static Bench *bench(JobAbility ability, const char *op, uint32_t n_inputs, bool 
     for (uint32_t i = 0; i < 2; i++)
       b->in[g][i] = (JobCallInput){.cols = label && i ? 1 : COLS, .ld = label && i ? 1 : LD, .dx_ld = LD, .label = label && i};
     b->steps[g] = (JobCallStep){.site = ability == JOB_REDUCE ? 0 : (uint32_t)g, .gradient = g, .training = true, .by_datum = true, .per = 1,
-                                .max_rows = MAX_ROWS, .n_inputs = n_inputs, .inputs = b->in[g], .out_cols = COLS, .value_ld = LD, .dy_ld = LD};
+                                .max_rows = MAX_ROWS, .n_inputs = n_inputs, .inputs = b->in[g], .out_cols = COLS, .value_ld = LD, .dy_ld = LD,
+                                .tile_rows = 30, .tile_cols = COLS};
   }
   b->job = (Job){.plugins = &b->plugin, .n_plugins = 1, .calls = &b->call, .n_calls = 1, .call_steps = b->steps, .n_call_steps = 2};
   for (size_t i = 0; i < MAX_ROWS * LD; i++) {
@@ -160,6 +161,66 @@ static void draws_follow_the_datum(void **state) {
   free(a), free(b);
 }
 
+/* Gradients for a map that stores what it is given: the same as those that are stored at once, whichever thread computes a tile. */
+typedef struct Given { Bench *b; int64_t n; uint32_t k; } Given;
+static int64_t tiles_seen; /* bits: each once */
+
+static void keep_tile(void *ctx, int64_t t, const float *const *g) {
+  const Given *x = ctx;
+  Bench *b = x->b;
+  const JobCallStep *s = &b->steps[1];
+  const int64_t in_row = (COLS + s->tile_cols - 1) / s->tile_cols, row = t / in_row * s->tile_rows, col = t % in_row * s->tile_cols;
+  assert_int_equal(__atomic_fetch_or(&tiles_seen, (int64_t)1 << t % 63, __ATOMIC_RELAXED) >> t % 63 & (x->n <= 63), 0);
+  for (int64_t r = row; r < row + s->tile_rows && r < b->rows; r++)
+    for (int64_t c = col; c < col + s->tile_cols && c < COLS; c++) {
+      b->dx[r * LD + c] = g[0][r * LD + c];
+      if (x->k > 1) b->w[r * LD + c] = g[1][r * LD + c];
+    }
+}
+
+static void together_entry(JobFrame *f, int64_t tid) {
+  Given *x = f->host;
+  Bench *b = x->b;
+  const JobTileMap map = keep_tile;
+  void *at[3 * 2 + 2];
+  for (uint32_t i = 0; i < x->k; i++) at[3 * i] = b->at[1][0], at[3 * i + 1] = b->at[1][1], at[3 * i + 2] = b->at[1][2];
+  memcpy(&at[3 * x->k], &map, sizeof map);
+  at[3 * x->k + 1] = x;
+  f->call(f, tid, 1, b->rows, 5, at);
+  f->barrier(f, tid);
+}
+
+static void gradients_for_a_map(void **state) {
+  (void)state;
+  static const struct { int64_t rows, tile_rows, tile_cols; } cuts[] = {{700, 50, COLS}, {699, 50, COLS}, {21, 1, 7}, {1, 50, COLS}, {0, 50, COLS}};
+  for (size_t k = 0; k < sizeof cuts / sizeof *cuts; k++)
+    for (int threads = 1; threads <= 4; threads++) {
+      Bench *want = make(JOB_SPAN), *got = make(JOB_SPAN);
+      run(want, 1, cuts[k].rows);
+      RtError e = {0};
+      JobCallStep steps[3] = {got->steps[0], got->steps[1], got->steps[1]};
+      for (int i = 1; i < 3; i++) steps[i].tile_rows = cuts[k].tile_rows, steps[i].tile_cols = cuts[k].tile_cols, steps[i].site = (uint32_t)i;
+      steps[1].together = 2;
+      got->steps[1] = steps[1];
+      got->job.call_steps = steps, got->job.n_call_steps = 3;
+      assert_true(plugins_load(&got->job, NULL, &e));
+      PluginCalls *calls = calls_open(&got->job, &e);
+      assert_non_null(calls);
+      pool = pool_create(threads, &e);
+      const int64_t in_row = (COLS + cuts[k].tile_cols - 1) / cuts[k].tile_cols;
+      Given x = {got, (cuts[k].rows + cuts[k].tile_rows - 1) / cuts[k].tile_rows * in_row, 2};
+      JobFrame f = {.call = calls_run, .calls = calls, .barrier = barrier, .host = &x, .seed = 3};
+      got->rows = cuts[k].rows, tiles_seen = 0;
+      pool_run(pool, together_entry, &f);
+      pool_destroy(pool);
+      calls_close(calls);
+      assert_memory_equal(want->dx, got->dx, sizeof want->dx);
+      for (int64_t i = 0; i < cuts[k].rows * LD; i++)
+        if (i % LD < COLS) assert_true(got->w[i] == got->dx[i]);
+      free(want), free(got);
+    }
+}
+
 static void refusals(void **state) {
   (void)state;
   static const struct { double factor; const char *op; RtCode code; } rows[] = {
@@ -180,6 +241,7 @@ static void refusals(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(threads_share_no_bit), cmocka_unit_test(tiles_add_up), cmocka_unit_test(masked_is_zero),
-                                     cmocka_unit_test(draws_follow_the_datum), cmocka_unit_test(refusals)};
+                                     cmocka_unit_test(draws_follow_the_datum), cmocka_unit_test(gradients_for_a_map),
+                                     cmocka_unit_test(refusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
