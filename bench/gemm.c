@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Emitted matrix products against OpenBLAS and the FMA peak, on the shapes of training steps.
- *   bench_gemm [-t threads] [-r rounds] [-q quantile] [-c cpu] [-m mr -v nv -k kc -b mc -p 0|1 -s split] [m n
- * k form]... form: nn, nt (B transposed: data gradients), tn (A transposed: weight gradients), tt. A letter u
- * behind it: rows are not padded. All contestants of a shape run interleaved; figures are medians over the
- * rounds (-q 10 on a busy machine: the lower decile), in GFLOP/s per thread and share of the peak measured in
- * the same rounds. The answer is checked before the clock is believed. */
+ *   bench_gemm [-t threads] [-r rounds] [-q quantile] [-c cpu] [-m mr -v nv -k kc -b mc -p 0|1 -s split] [-e]
+ * [m n k form]... form: nn, nt (B transposed: data gradients), tn (A transposed: weight gradients), tt. A
+ * letter u behind it: rows are not padded. -e: the dot goes through an epilogue, which stores it; without, it
+ * is all that is wanted, as of the BLAS. All contestants of a shape run interleaved; figures are medians over
+ * the rounds (-q 10 on a busy machine: the lower decile), in GFLOP/s per thread and share of the peak
+ * measured in the same rounds. With one thread the clock is the thread's own processor time, which other
+ * programs' turns are not in; what they do to shared caches is. The answer is checked before the clock is
+ * believed. */
 #include "gemm.h"
 #include "llvm_jig.h"
 #include "rng.h"
@@ -39,7 +42,7 @@ typedef struct Options {
   int threads, rounds, quantile;
   const char *cpu;
   GemmTile tile;
-  bool has_split, has_pack, cold;
+  bool has_split, has_pack, epilogue;
 } Options;
 typedef struct Work { /* one shape being measured */
   GemmGeom g;
@@ -50,6 +53,7 @@ typedef struct Work { /* one shape being measured */
   Peak peak;
   int64_t m, n, k, lda, ldb, ldc;
   int ta, tb;
+  bool epilogue;
   float *a, *b, *c;
   double compile;
 } Work;
@@ -92,15 +96,21 @@ static void *crew_main(void *arg) {
   }
 }
 
+static double crew_now(void) {
+  struct timespec t;
+  clock_gettime(crew.n == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static double crew_run(const Work *w, Contest what, int64_t repeats) {
   crew.w = w, crew.what = what, crew.repeats = repeats;
   atomic_store(&crew.done, 0);
-  double start = jig_now();
+  double start = crew_now();
   atomic_fetch_add_explicit(&crew.generation, 1, memory_order_release);
   if (what == RUN_EXIT) return 0;
   run_share(0);
   while (atomic_load_explicit(&crew.done, memory_order_acquire) < crew.n - 1) __builtin_ia32_pause();
-  return (jig_now() - start) / (double)repeats;
+  return (crew_now() - start) / (double)repeats;
 }
 
 /* ---- code
@@ -154,7 +164,7 @@ static void build_code(Jig *j, Work *w) {
   Store s = {LLVMGetParam(f, 2), w->g.cm};
   LLVMValueRef rows = LLVMGetParam(f, 3);
   gemm_emit(&j->e, &w->g, &w->tile, LLVMGetParam(f, 0), LLVMGetParam(f, 1), LLVMGetParam(f, 2), &rows,
-            LLVMGetParam(f, 4), LLVMGetParam(f, 5), store_epilogue, &s);
+            LLVMGetParam(f, 4), LLVMGetParam(f, 5), w->epilogue ? store_epilogue : NULL, &s);
   LLVMBuildRetVoid(j->e.b);
   emit_peak(j);
   jig_load(j, NULL);
@@ -178,7 +188,12 @@ static int64_t padded(int64_t n, bool pad) { return pad && n >= 16 ? (n + 15) / 
 
 static void work_make(Work *w, const Shape3 *s, const TargetInfo *t, const Options *o, Arena *arena) {
   bool pad = !strchr(s->form, 'u');
-  *w = (Work){.m = s->m, .n = s->n, .k = s->k, .ta = s->form[0] == 't', .tb = s->form[1] == 't'};
+  *w = (Work){.m = s->m,
+              .n = s->n,
+              .k = s->k,
+              .epilogue = o->epilogue,
+              .ta = s->form[0] == 't',
+              .tb = s->form[1] == 't'};
   w->lda = padded(w->ta ? w->m : w->k, pad), w->ldb = padded(w->tb ? w->k : w->n, pad),
   w->ldc = padded(w->n, pad);
   w->g = (GemmGeom){.m = {w->m, false},
@@ -271,7 +286,7 @@ static void bench_shape(const Shape3 *s, const TargetInfo *t, const Options *o) 
 
 static void usage(void) {
   fprintf(stderr, "usage: bench_gemm [-t threads] [-r rounds] [-q quantile] [-c cpu] [-m mr] [-v nv] [-k kc] "
-                  "[-b mc] [-p pack_a] [-s split] [m n k form]...\n");
+                  "[-b mc] [-p pack_a] [-s split] [-e] [m n k form]...\n");
   exit(2);
 }
 
@@ -279,8 +294,8 @@ int main(int argc, char **argv) {
   Options o = {.threads = 1, .rounds = 11, .quantile = 50, .cpu = "native"};
   TargetInfo target;
   pthread_t thread[MAX_THREADS];
-  for (int opt; (opt = getopt(argc, argv, "t:r:q:c:m:v:k:b:p:s:")) != -1;) {
-    int n = opt == 'c' || opt == '?' ? 0 : atoi(optarg);
+  for (int opt; (opt = getopt(argc, argv, "t:r:q:c:m:v:k:b:p:s:e")) != -1;) {
+    int n = opt == 'c' || opt == '?' || opt == 'e' ? 0 : atoi(optarg);
     switch (opt) {
     case 't': o.threads = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n; break;
     case 'r': o.rounds = n < 1 ? 1 : n > MAX_ROUNDS ? MAX_ROUNDS : n; break;
@@ -291,6 +306,7 @@ int main(int argc, char **argv) {
     case 'k': o.tile.kc = n; break;
     case 'b': o.tile.mc = n; break;
     case 'p': o.has_pack = true, o.tile.pack_a = n != 0; break;
+    case 'e': o.epilogue = true; break;
     case 's': o.has_split = true, o.tile.split = n; break;
     default: usage();
     }

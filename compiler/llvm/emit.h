@@ -41,7 +41,8 @@ typedef void (*GemmEpilogue)(Emit *e, void *user, const LLVMValueRef *batch, LLV
 /* Emits the body of a kernel at the builder's position inside e->fn (and leaves the builder after it):
  * a, b: pointers to element (0,0,0) of the operands; rows: [row set] i64 rows of this batch; tid, n_threads: i64.
  * The kernel does this thread's share; the caller puts the barrier. `c`: pointer to the float result, always
- * usable as the accumulator between K blocks (row stride geom->cm), even when the dot itself is not an output. */
+ * usable as the accumulator between K blocks (row stride geom->cm), even when the dot itself is not an output.
+ * epilogue NULL: the dot itself, in c, is all that is wanted. */
 void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c,
                const LLVMValueRef *rows, LLVMValueRef tid, LLVMValueRef n_threads, GemmEpilogue epilogue, void *user);
 

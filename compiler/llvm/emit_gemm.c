@@ -156,6 +156,7 @@ void emit_gemm(Kernel *k) {
     return;
   }
   scope_open(k, "gemm");
-  gemm_emit(k->e, &s->geom, &s->tile, a, b, c, k->rows, k->tid, k->nt, epilogue, k);
+  bool plain = s->n_outs == 1 && s->outs[0].value == s->dot;
+  gemm_emit(k->e, &s->geom, &s->tile, a, b, c, k->rows, k->tid, k->nt, plain ? NULL : epilogue, k);
   scope_close(k);
 }

@@ -9,7 +9,8 @@
  *
  * Every element of C is one chain of fma in the order of k, so its bits depend neither on the tile, nor on
  * the thread count, nor on the vector width. Finished tiles go through a small buffer on the stack, so that
- * the epilogue is emitted once (twice with a masked tail), however large the tile. */
+ * the epilogue is emitted once (twice with a masked tail), however large the tile. Where nothing is to be
+ * done with them they are stored in their place. */
 #include "gemm_micro.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +22,8 @@ typedef struct Nest {
   const GemmGeom *g;
   int32_t mr, nv, nr, mt; /* mt: rows of one call, a few strips of mr */
   int64_t kc, mc;
-  bool a_cols, pack_a, pack_b, one_block; /* K is known to fit kc */
-  int64_t n_static;                       /* columns, -1 if known only at run time */
+  bool a_cols, pack_a, pack_b, pad_b, one_block; /* one_block: K is known to fit kc */
+  int64_t n_static;                              /* columns, -1 if known only at run time */
   int32_t split;
   V a, b, c;                 /* of this batch index */
   V m, n, k, m0, m1, n0, n1; /* extents and this thread's share */
@@ -43,6 +44,7 @@ static V min(Nest *x, V p, V q) {
 }
 static V floats_at(Nest *x, V base, V index) { return em_gep(x->e, x->e->f32, base, index); }
 static V sel(Nest *x, V c, V p, V q) { return LLVMBuildSelect(x->e->b, c, p, q, ""); }
+static V as_i64(Nest *x, V truth) { return LLVMBuildZExt(x->e->b, truth, x->e->i64, ""); }
 static V less(Nest *x, V p, V q) { return LLVMBuildICmp(x->e->b, LLVMIntSLT, p, q, ""); }
 
 typedef struct If {
@@ -67,13 +69,13 @@ static void if_end(Nest *x, If f) {
 }
 
 /* What the strips of this call prefetch: the next panel of B, and where the next call accumulates. */
-static void tile_ahead(Nest *x, MicroArgs *m) {
+static void tile_ahead(Nest *x, MicroArgs *m, bool in_panel) {
   const GemmGeom *g = x->g;
   V below = add(x, x->ir, num(x, x->mt)), inside = less(x, below, x->ic_end),
     right = add(x, x->jc, num(x, x->nr));
   V c_row = sel(x, inside, below, x->ic), c_col = sel(x, inside, x->jc, right);
   m->c_next = floats_at(x, x->c, add(x, mul(x, c_row, num(x, g->cm)), c_col));
-  if (x->pack_b) {
+  if (in_panel) {
     m->ahead = m->b, m->s_ahead = num(x, 0);
     return;
   }
@@ -84,10 +86,12 @@ static void tile_ahead(Nest *x, MicroArgs *m) {
 
 /* ---- one tile
  * ---------------------------------------------------------------------------------------------- */
-/* `nv` vectors from column jc + off; lanes of the last one, or NULL if all are there. */
-static void tile_call(Nest *x, int32_t nv, V off, V lanes) {
+/* `nv` vectors from column jc + off; lanes of the last one, or NULL if all are there. narrow: of a panel
+ * narrower than nr. */
+static void tile_call(Nest *x, int32_t nv, V off, V lanes, bool narrow) {
   const GemmGeom *g = x->g;
-  MicroKey key = {x->mr, nv, x->a_cols, lanes != NULL};
+  bool in_panel = x->pack_b || (x->pad_b && narrow);
+  MicroKey key = {x->mr, nv, x->a_cols, lanes != NULL, in_panel};
   MicroArgs m = {0};
   V col = add(x, x->jc, off);
   if (x->pack_a) {
@@ -97,7 +101,7 @@ static void tile_call(Nest *x, int32_t nv, V off, V lanes) {
     m.a = floats_at(x, x->a, add(x, mul(x, x->ir, num(x, g->am)), mul(x, x->pc, num(x, g->ak))));
     m.sa = num(x, x->a_cols ? g->ak : g->am), m.s_strip = num(x, x->mr * g->am);
   }
-  if (x->pack_b) {
+  if (in_panel) {
     m.b = floats_at(x, x->panel_b, off), m.sb = num(x, x->nr);
   } else {
     m.b = floats_at(x, x->b, add(x, mul(x, x->pc, num(x, g->bk)), col)), m.sb = num(x, g->bk);
@@ -105,14 +109,17 @@ static void tile_call(Nest *x, int32_t nv, V off, V lanes) {
   V in_tile = floats_at(x, x->tile, off);
   m.c = floats_at(x, x->c, add(x, mul(x, x->ir, num(x, g->cm)), col)), m.s_c = num(x, g->cm);
   m.k = x->kb, m.rows = x->rows, m.lanes = lanes;
-  if (x->one_block) {
-    m.first = num(x, 1), m.out = in_tile, m.s_out = num(x, x->nr);
+  m.first =
+      x->one_block ? num(x, 1) : as_i64(x, LLVMBuildICmp(x->e->b, LLVMIntEQ, x->pc, num(x, 0), "first"));
+  if (!x->epilogue) {
+    m.out = m.c, m.s_out = m.s_c, m.wide = num(x, 0);
+  } else if (x->one_block) {
+    m.out = in_tile, m.s_out = num(x, x->nr), m.wide = num(x, 1);
   } else {
-    m.first =
-        LLVMBuildZExt(x->e->b, LLVMBuildICmp(x->e->b, LLVMIntEQ, x->pc, num(x, 0), ""), x->e->i64, "first");
     m.out = sel(x, x->last, in_tile, m.c), m.s_out = sel(x, x->last, num(x, x->nr), num(x, g->cm));
+    m.wide = as_i64(x, x->last);
   }
-  tile_ahead(x, &m);
+  tile_ahead(x, &m, in_panel);
   gemm_micro_call(x->e, key, &m);
 }
 
@@ -120,11 +127,11 @@ static void tile_call(Nest *x, int32_t nv, V off, V lanes) {
 static void tile_call_narrow(Nest *x) {
   if (x->n_static >= 0) {
     int32_t rest = (int32_t)(x->n_static % x->nr), lanes = rest % EMIT_LANES;
-    tile_call(x, (rest + EMIT_LANES - 1) / EMIT_LANES, num(x, 0), lanes ? num(x, lanes) : NULL);
+    tile_call(x, (rest + EMIT_LANES - 1) / EMIT_LANES, num(x, 0), lanes ? num(x, lanes) : NULL, true);
     return;
   }
   EmLoop l = em_loop_begin(x->e, "narrow", num(x, 0), x->width, EMIT_LANES);
-  tile_call(x, 1, l.i, sub(x, x->width, l.i));
+  tile_call(x, 1, l.i, sub(x, x->width, l.i), true);
   em_loop_end(x->e, &l);
 }
 
@@ -149,7 +156,8 @@ static void finish_tile(Nest *x) {
   }
   if (may_mask) {
     If f = if_begin(x, LLVMBuildICmp(e->b, LLVMIntNE, lanes, num(x, 0), ""));
-    finish_vector(x, row.i, whole, em_tail_mask(e, lanes));
+    V known = x->n_static >= 0 ? num(x, x->n_static % EMIT_LANES) : lanes; /* shares end at whole panels */
+    finish_vector(x, row.i, whole, em_tail_mask(e, known));
     if_else(x, f);
     if_end(x, f);
   }
@@ -163,16 +171,17 @@ static void nest_tile(Nest *x) {
   bool never_full = x->n_static >= 0 && x->n_static < x->nr;
   x->rows = min(x, num(x, x->mt), sub(x, x->ic_end, x->ir));
   if (always_full) {
-    tile_call(x, x->nv, num(x, 0), NULL);
+    tile_call(x, x->nv, num(x, 0), NULL, false);
   } else if (never_full) {
     tile_call_narrow(x);
   } else {
     If f = if_begin(x, less(x, x->width, num(x, x->nr)));
     tile_call_narrow(x);
     if_else(x, f);
-    tile_call(x, x->nv, num(x, 0), NULL);
+    tile_call(x, x->nv, num(x, 0), NULL, false);
     if_end(x, f);
   }
+  if (!x->epilogue) return;
   if (x->one_block) {
     finish_tile(x);
     return;
@@ -189,6 +198,13 @@ static void nest_panel(Nest *x) {
   if (x->pack_b) {
     V src = floats_at(x, x->b, add(x, mul(x, x->pc, num(x, g->bk)), mul(x, x->jc, num(x, g->bn))));
     gemm_pack_b_call(x->e, x->nr, src, num(x, g->bn), x->width, x->kb, x->panel_b);
+  }
+  if (x->pad_b) {
+    If f = if_begin(x, less(x, x->width, num(x, x->nr)));
+    V src = floats_at(x, x->b, add(x, mul(x, x->pc, num(x, g->bk)), x->jc));
+    gemm_pad_b_call(x->e, x->nr, src, num(x, g->bk), x->width, x->kb, x->panel_b);
+    if_else(x, f);
+    if_end(x, f);
   }
   EmLoop l = em_loop_begin(x->e, "ir", x->ic, x->ic_end, x->mt);
   x->ir = l.i;
@@ -295,6 +311,7 @@ static void nest_shape(Nest *x, const GemmTile *t) {
   bool ragged = g->m.rows || g->m.n % x->mr != 0; /* a_cols reads whole strips */
   x->pack_a = x->a_cols && (t->pack_a || ragged) && !is_one(g->m);
   x->pack_b = g->bn != 1 && !is_one(g->n);
+  x->pad_b = t->pad_b && !x->pack_b && (!n_known || g->n.n % EMIT_LANES != 0);
   x->mc = t->mc > 0 ? round_up(t->mc, x->mr) : 0;
   if (x->pack_a && !x->mc) x->mc = round_up(64, x->mr);
   x->split = t->split;
@@ -321,9 +338,9 @@ void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, V a, V b, V c, con
   nest_shape(&x, t);
   V mark = em_intrinsic(e, "llvm.stacksave", e->ptr, NULL, 0);
   int64_t deep = x.one_block && !g->k.rows ? g->k.n : x.kc;
-  x.tile = stack_floats(&x, (int64_t)x.mt * x.nr);
+  x.tile = stack_floats(&x, epilogue ? (int64_t)x.mt * x.nr : 1);
   if (x.pack_a) x.block_a = stack_floats(&x, x.mc * deep + EMIT_LANES);
-  if (x.pack_b) x.panel_b = stack_floats(&x, round_up(deep, EMIT_LANES) * x.nr + EMIT_LANES);
+  if (x.pack_b || x.pad_b) x.panel_b = stack_floats(&x, round_up(deep, EMIT_LANES) * x.nr + EMIT_LANES);
   x.m = em_extent(e, g->m, rows), x.n = em_extent(e, g->n, rows), x.k = em_extent(e, g->k, rows);
   x.m0 = num(&x, 0), x.m1 = x.m, x.n0 = num(&x, 0), x.n1 = x.n;
   if (x.split == 0) em_share(e, x.m, x.mr, tid, n_threads, &x.m0, &x.m1);

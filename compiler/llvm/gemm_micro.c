@@ -71,7 +71,8 @@ static void tile_step(Tile *t, V index, V a_col, V b_row) {
   Emit *e = t->e;
   V b[GEMM_MAX_NV];
   for (int v = 0; v < t->key.nv; v++)
-    b[v] = em_load16(e, e->f32, floats_at(e, b_row, em_i64(e, EMIT_LANES * v)), tile_mask(t, v));
+    b[v] = em_load16(e, e->f32, floats_at(e, b_row, em_i64(e, EMIT_LANES * v)),
+                     t->key.b_whole ? NULL : tile_mask(t, v));
   for (int r = 0; r < t->key.mr; r++) {
     V at_a = t->key.a_cols ? floats_at(e, a_col, em_i64(e, r)) : floats_at(e, t->a_row[r], index);
     V a = em_splat(e, LLVMBuildLoad2(e->b, e->f32, at_a, ""));
@@ -172,13 +173,31 @@ static void tile_begin(Tile *t, V first, V c, V s_c, const V *row) {
 }
 
 /* From the last row upwards: rows that do not exist fall on row `last`, which is stored after them. */
-static void tile_store(Tile *t, V out, V s_out, const V *row) {
+static void tile_store_rows(Tile *t, V out, V s_out, const V *row, V mask) {
   Emit *e = t->e;
   for (int r = t->key.mr - 1; r >= 0; r--) {
     V to = floats_at(e, out, i64_mul(e, row[r], s_out));
     for (int v = 0; v < t->key.nv; v++)
-      em_store16(e, t->acc[r][v], floats_at(e, to, em_i64(e, EMIT_LANES * v)), tile_mask(t, v));
+      em_store16(e, t->acc[r][v], floats_at(e, to, em_i64(e, EMIT_LANES * v)),
+                 v == t->key.nv - 1 ? mask : NULL);
   }
+}
+
+static void tile_store(Tile *t, V out, V s_out, const V *row, V wide) {
+  Emit *e = t->e;
+  if (!t->mask) {
+    tile_store_rows(t, out, s_out, row, NULL);
+    return;
+  }
+  LLVMBasicBlockRef all = block(e, "wide"), some = block(e, "narrow"), done = block(e, "stored");
+  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntNE, wide, em_i64(e, 0), ""), all, some);
+  at(e, all);
+  tile_store_rows(t, out, s_out, row, NULL);
+  LLVMBuildBr(e->b, done);
+  at(e, some);
+  tile_store_rows(t, out, s_out, row, t->mask);
+  LLVMBuildBr(e->b, done);
+  at(e, done);
 }
 
 /* The parameters, as in MicroArgs. */
@@ -196,12 +215,13 @@ enum {
   P_S_OUT,
   P_ROWS,
   P_LANES,
+  P_WIDE,
   P_AHEAD,
   P_S_AHEAD,
   P_C_NEXT,
   P_COUNT
 };
-static const char micro_types[] = "piipiiipipiiipip";
+static const char micro_types[] = "piipiiipipiiiipip";
 
 /* One strip of mr rows: rows r0 .. of the call, a, c and out at its start. */
 static void strip_emit(Tile *t, V fn, V r0, V a, V c, V out) {
@@ -224,7 +244,7 @@ static void strip_emit(Tile *t, V fn, V r0, V a, V c, V out) {
   tile_begin(t, LLVMGetParam(fn, P_FIRST), c, s_c, row);
   tile_loop(t, &i, UNROLL, "deep");
   tile_loop(t, &i, 1, "rest");
-  tile_store(t, out, LLVMGetParam(fn, P_S_OUT), row);
+  tile_store(t, out, LLVMGetParam(fn, P_S_OUT), row, LLVMGetParam(fn, P_WIDE));
 }
 
 static void micro_emit(Emit *e, MicroKey key, V fn) {
@@ -267,8 +287,8 @@ void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *x) {
     fprintf(stderr, "routec: internal error: register tile %dx%d\n", key.mr, key.nv);
     abort();
   }
-  snprintf(name, sizeof name, "gemm_%dx%d_%s%s", key.mr, key.nv, key.a_cols ? "cols" : "rows",
-           key.masked ? "_masked" : "");
+  snprintf(name, sizeof name, "gemm_%dx%d_%s%s%s", key.mr, key.nv, key.a_cols ? "cols" : "rows",
+           key.masked ? "_masked" : "", key.masked && key.b_whole ? "_whole" : "");
   LLVMTypeRef type = function_type(e, micro_types);
   V fn = LLVMGetNamedFunction(e->mod, name);
   if (!fn) {
@@ -288,6 +308,7 @@ void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *x) {
                      x->s_out,
                      x->rows,
                      x->lanes ? x->lanes : em_i64(e, EMIT_LANES),
+                     x->wide,
                      x->ahead,
                      x->s_ahead,
                      x->c_next};
@@ -397,6 +418,33 @@ void gemm_pack_b_call(Emit *e, int32_t nr, V src, V bn, V n, V k, V dst) {
   if (!fn) {
     fn = LLVMAddFunction(e->mod, "gemm_pack_b", type);
     pack_b_emit(e, fn);
+  }
+  LLVMBuildCall2(e->b, type, fn, args, K_COUNT + 1, "");
+}
+
+/* Vector by vector of a row: whole ones, then what is left. */
+static void pad_b_emit(Emit *e, V fn) {
+  Detour d = detour_begin(e, fn);
+  V src = LLVMGetParam(fn, K_SRC), bk = LLVMGetParam(fn, K_STRIDE), n = LLVMGetParam(fn, K_N);
+  EmLoop cols = em_loop_begin(e, "cols", em_i64(e, 0), n, EMIT_LANES);
+  V mask = em_tail_mask(e, LLVMBuildNSWSub(e->b, n, cols.i, ""));
+  EmLoop deep = em_loop_begin(e, "deep", em_i64(e, 0), LLVMGetParam(fn, K_K), 1);
+  V from = floats_at(e, src, i64_add(e, i64_mul(e, deep.i, bk), cols.i));
+  V to = floats_at(e, LLVMGetParam(fn, K_DST),
+                   i64_add(e, i64_mul(e, deep.i, LLVMGetParam(fn, K_WIDTH)), cols.i));
+  em_store16(e, em_load16(e, e->f32, from, mask), to, NULL);
+  em_loop_end(e, &deep);
+  em_loop_end(e, &cols);
+  detour_end(e, d);
+}
+
+void gemm_pad_b_call(Emit *e, int32_t nr, V src, V bk, V n, V k, V dst) {
+  V args[K_COUNT + 1] = {src, bk, n, k, dst, em_i64(e, nr)};
+  LLVMTypeRef type = function_type(e, "piiipi");
+  V fn = LLVMGetNamedFunction(e->mod, "gemm_pad_b");
+  if (!fn) {
+    fn = LLVMAddFunction(e->mod, "gemm_pad_b", type);
+    pad_b_emit(e, fn);
   }
   LLVMBuildCall2(e->b, type, fn, args, K_COUNT + 1, "");
 }

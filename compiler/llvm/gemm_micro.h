@@ -14,16 +14,17 @@
  * otherwise elements of one row are adjacent and sa is the distance of rows. */
 typedef struct MicroKey {
   int32_t mr, nv;
-  bool a_cols, masked;
+  bool a_cols, masked, b_whole; /* b_whole: B's vectors are all there, masked or not */
 } MicroKey;
 
 /* `rows` rows, mr at a time: out[r][..] = (first ? 0 : c[r][..]) + sum over k of A[r][k] B[k][..], each
  * element one chain of fma in the order of k. B's rows are sb apart, A's strips of mr rows s_strip. Rows of
  * the last strip that do not exist read and write what the last row does, which comes last, except A's of
- * a_cols: there all mr rows must be readable. masked: only `lanes` of the last vector are touched. rows >= 1.
- */
+ * a_cols: there all mr rows must be readable. masked: only `lanes` of the last vector are touched, except of
+ * `out` where it is `wide`: masked stores are slow without AVX-512. rows >= 1. */
 typedef struct MicroArgs {
-  LLVMValueRef a, sa, s_strip, b, sb, k, first /* i64 0 or 1 */, c, s_c, out, s_out, rows, lanes;
+  LLVMValueRef a, sa, s_strip, b, sb, k, first /* i64 0 or 1 */, c, s_c, out, s_out, rows, lanes,
+      wide /* i64 0 or 1 */;
   LLVMValueRef ahead,
       s_ahead; /* k rows, s_ahead apart, prefetched into L2 by GEMM_UNROLL strips together; any address */
   LLVMValueRef c_next; /* likewise, mr rows, s_c apart: what follows the last strip */
@@ -40,4 +41,9 @@ void gemm_pack_a_call(Emit *e, int32_t mr, LLVMValueRef src, LLVMValueRef ak, LL
  * n >= 1. dst needs (k rounded up to 16) * nr floats. */
 void gemm_pack_b_call(Emit *e, int32_t nr, LLVMValueRef src, LLVMValueRef bn, LLVMValueRef n, LLVMValueRef k,
                       LLVMValueRef dst);
+
+/* dst[k][nr] = B[k][n] for B with bn == 1: rows bk apart; columns up to the next multiple of 16 are 0. n >=
+ * 1, k >= 0. */
+void gemm_pad_b_call(Emit *e, int32_t nr, LLVMValueRef src, LLVMValueRef bk, LLVMValueRef n, LLVMValueRef k,
+                     LLVMValueRef dst);
 #endif

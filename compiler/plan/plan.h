@@ -46,8 +46,14 @@ typedef struct GemmGeom {
   int64_t a_batch[4], b_batch[4], c_batch[4];
   int64_t am, ak, bk, bn, cm;
 } GemmGeom;
-typedef struct GemmTile { int32_t mr, nv; /* rows, 16-float vectors of the register tile */ int32_t kc, mc, nc; bool pack_a, pack_b; int32_t split; /* 0: threads split M, 1: N */
-                          bool whole; /* K fits kc at every batch: sums never stop half-way, and C holds none */ } GemmTile;
+typedef struct GemmTile {
+  int32_t mr, nv; /* rows, 16-float vectors of the register tile */
+  int32_t kc, mc, nc;
+  bool pack_a, pack_b;
+  bool pad_b;     /* B's columns behind the last whole vectors are copied to a panel of whole ones */
+  int32_t split;  /* 0: threads split M, 1: N, 2: the batch */
+  bool whole;     /* K fits kc at every batch: sums never stop half-way, and C holds none */
+} GemmTile;
 
 typedef enum StepKind {
   STEP_MAP,    /* at every point of `space`: compute the outputs' values and store them */
