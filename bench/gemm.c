@@ -206,7 +206,7 @@ static void work_make(Work *w, const Shape3 *s, const TargetInfo *t, const Optio
                     .cm = w->ldc};
   if (w->ta) w->g.k = (Extent){1, true}; /* a weight gradient's sum runs over the rows of the batch */
   else w->g.m = (Extent){1, true};
-  plan_gemm_choose(&w->g, w->ta ? w->k : w->m, t, false, arena, &w->impl, &w->tile, &w->reason);
+  plan_gemm_choose(&w->g, w->ta ? w->k : w->m, t, false, NULL, arena, &w->impl, &w->tile, &w->reason);
   if (o->tile.mr) w->tile.mr = o->tile.mr;
   if (o->tile.nv) w->tile.nv = o->tile.nv;
   if (o->tile.kc) w->tile.kc = o->tile.kc;

@@ -134,6 +134,7 @@ static json_t *meta_json(const Run *r, uint64_t hash) {
       json_sprintf("%lld", (long long)((r->state.step - epoch * r->steps_per_epoch) * r->job->train.batch)));
   json_object_set_new(o, "seed", json_sprintf("%llu", (unsigned long long)r->seed));
   json_object_set_new(o, "plan_hash", json_sprintf("%016llx", (unsigned long long)r->job->plan_hash));
+  json_object_set_new(o, "choices", json_string(r->job->choices ? r->job->choices : ""));
   json_object_set_new(o, "xxh64", json_sprintf("%016llx", (unsigned long long)hash));
   json_object_set_new(o, "state", json_string(text));
   free(text);
@@ -266,6 +267,25 @@ bool checkpoint_resume(Run *r, bool *found) {
   }
   free(steps);
   return n == 0 || *found || rt_fail(&r->error, RT_E0724, r->dir);
+}
+
+char *rt_checkpoint_choices(const char *run) {
+  size_t n;
+  int64_t *steps = checkpoint_list(run, &n);
+  char *text = NULL;
+  for (size_t i = 0; i < n && !text; i++) {
+    char *path = mem_printf("%s/checkpoint-%lld.safetensors", run, (long long)steps[i]);
+    RtError e = {0};
+    StFile f;
+    if (st_open(path, &f, &e)) {
+      const char *choices = st_meta(&f, "choices");
+      text = mem_printf("%s", choices ? choices : ""); /* a checkpoint without them: nothing was measured */
+      st_close(&f);
+    }
+    free(path);
+  }
+  free(steps);
+  return text;
 }
 
 static bool params_read(Run *r, const char *path, RtError *e) {

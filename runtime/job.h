@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOB_ABI 5
+#define JOB_ABI 6
 #define JOB_MAX_RANK 8
 #define JOB_MAX_STATES 4 /* optimizer states of one parameter */
 
@@ -221,6 +221,7 @@ typedef struct Job {
   const char *title, *spec_path, *spec_text, *compiler, *target_cpu, *target_features;
   uint64_t sources_hash;      /* XXH64 over the texts of the spec and of every file it extends or uses */
   uint64_t seed, plan_hash;   /* XXH64 of the printed plan: a checkpoint names it, resume compares */
+  const char *choices;        /* kernels that were measured: a checkpoint carries them, so that a resumed run has the same */
   const JobSetting *settings; uint32_t n_settings;
   JobScalar *scalars; uint32_t n_scalars;      /* values may be overridden before a run */
   const JobSource *sources; uint32_t n_sources;

@@ -45,6 +45,25 @@ typedef struct RtGrad {
   void *user;
 } RtGrad;
 int rt_grad(Job *job, const RtOptions *o, const RtGrad *g);
+/* Ways to compute a product, timed in turns (measure.c). Strides and distances in floats, all extents as they are in a run. */
+typedef struct RtProduct {
+  int64_t m, n, k, n_batch, batch[4], a_batch[4], b_batch[4], c_batch[4], am, ak, bk, bn, cm;
+  const char *cpu, *features; /* that compiled code is for */
+  int64_t rows;               /* of every row set: for compiled code */
+  int64_t b_at, out_at;       /* compiled code finds A at store, B b_at behind it, C at work, and out_at behind that where it */
+  bool plain;                 /* stores what it made of C, unless plain: then C is the result */
+} RtProduct;
+typedef struct RtWay { JobEntry entry; /* NULL: the BLAS */ bool columns; /* BLAS: threads share columns, else rows */ } RtWay;
+enum { RT_MAX_ROUNDS = 25 };
+/* ms[way][round]: milliseconds; a way whose result is wrong gets INFINITY. Returns how many rounds were made, 0: no memory,
+ * no threads, or a CPU that lacks a feature, which was told. */
+int rt_product_measure(const RtProduct *p, const RtWay *ways, int n, int threads, double (*ms)[RT_MAX_ROUNDS]);
+/* Version of the BLAS and its kernels for this CPU, as one text that stays. */
+const char *rt_blas_name(void);
+int rt_threads(int asked);    /* that a run has: 0 asks for one a CPU */
+/* What was measured for the products of a run folder's newest readable checkpoint (Job.choices); NULL: no checkpoint. The
+ * caller frees it. */
+char *rt_checkpoint_choices(const char *run);
 /* The command line of a built trainer: run | resume | eval | --help | --version with rt's options. */
 int rt_trainer_main(Job *job, int argc, char **argv);
 /* Checks the BLAS against a naive product; prints to f what was found. false: wrong results. */

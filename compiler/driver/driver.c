@@ -326,7 +326,8 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   simplify_all(c);
   if (stage_done(c, STAGE_SIMPLIFY, last)) return column_end(c, stopped);
 
-  const PlanOptions plan = {.reuse_memory = true, .force_blas = o->blas, .no_fuse = o->no_fuse, .only_gradient = o->grad.on};
+  const GemmChoices measured = driver_choices(c);
+  const PlanOptions plan = {.reuse_memory = true, .force_blas = o->blas, .no_fuse = o->no_fuse, .only_gradient = o->grad.on, .measured = &measured};
   c->plan = plan_make(c->arena, c->program, &c->target, &plan);
   if (stage_done(c, STAGE_PLAN, last)) return column_end(c, stopped);
 

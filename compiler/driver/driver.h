@@ -60,6 +60,7 @@ typedef struct Options {
   const char *target, *output, *sweep;
   const char *plugin_path;      /* folders, `:` between them, or NULL */
   bool no_fuse, blas, in_place, no_cache;
+  bool measure;                 /* `routec plan --measure` */
   bool prove;                   /* the proof is asked for */
   const char *region, *svg; bool strictly; /* `routec prove` */
   GradOptions grad;
@@ -82,6 +83,7 @@ typedef struct Compilation {
   Model *model; Program *program; Plan *plan; Job *job;
   Proof *proof;                 /* NULL: not asked for, and no `forbid` */
   TargetInfo target; HostInfo host;
+  const char *choices;          /* kernels of products that a resumed run had; NULL: what this machine measured */
   bool cached;                  /* the object comes from the cache */
   ObjectCode object; BackendTimes backend; LoadedCode *code;
   const char *grad_what; int32_t grad_class; /* driver_grad_prepare() */
@@ -125,6 +127,10 @@ bool driver_host(const Options *o, HostInfo *out, const char **why);
 void driver_identity(uint64_t id[12]);
 /* `--target`, or this machine. RT_OK, or a message was printed. */
 int driver_target(const Options *o, const HostInfo *h, TargetInfo *out);
+
+/* driver_measure.c: kernels of products, timed on this machine. */
+GemmChoices driver_choices(const Compilation *c);
+int driver_measure(Compilation *c);
 
 /* driver_job_c.c: the job as a C translation unit with main(). */
 void driver_job_print_c(const Job *job, FILE *f);

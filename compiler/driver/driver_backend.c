@@ -42,6 +42,12 @@ bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCod
   return compile && compile(a, p, o, out, t, why);
 }
 
+bool backend_products(Arena *a, const TargetInfo *target, const BackendProduct *p, uint32_t n, ObjectCode *out, const char **why) {
+  bool (*products)(Arena *, const TargetInfo *, const BackendProduct *, uint32_t, ObjectCode *, const char **) = NULL;
+  *(void **)&products = module_symbol("backend_products", why);
+  return products && products(a, target, p, n, out, why);
+}
+
 /* What only LLVM can say of this machine; remembered by the cache. */
 static bool ask_llvm(HostInfo *h, const char **why) {
   bool (*target)(const char *, TargetInfo *) = NULL;

@@ -173,9 +173,10 @@ void cache_keep(const Options *o, const CacheKey *k, const ObjectCode *code) {
 }
 
 /* ---- the machine --------------------------------------------------------------------------------------------------------- */
+typedef struct HostKey { uint64_t id[12]; unsigned r[6][4]; } HostKey;
 /* What tells processors apart, without what differs between the cores of one. */
-static void host_name(char name[64]) {
-  struct { uint64_t id[12]; unsigned r[6][4]; } key;
+static HostKey host_key(void) {
+  HostKey key;
   memset(&key, 0, sizeof key);
   driver_identity(key.id);
   unsigned *r = key.r[0], unused;
@@ -184,6 +185,11 @@ static void host_name(char name[64]) {
   __get_cpuid_count(7, 1, &key.r[2][0], &key.r[2][1], &key.r[2][2], &key.r[2][3]);
   for (unsigned i = 0; i < 3; i++)
     __get_cpuid(0x80000002u + i, &key.r[3 + i][0], &key.r[3 + i][1], &key.r[3 + i][2], &key.r[3 + i][3]);
+  return key;
+}
+
+static void host_name(char name[64]) {
+  const HostKey key = host_key();
   const XXH128_hash_t x = XXH3_128bits(&key, sizeof key);
   snprintf(name, 64, "host-%016llx%016llx", (unsigned long long)x.high64, (unsigned long long)x.low64);
 }
@@ -204,4 +210,33 @@ void cache_keep_host(const Options *o, const HostInfo *h) {
   char name[64];
   host_name(name);
   entry_write(o, name, h, sizeof *h);
+}
+
+/* ---- what was measured ---------------------------------------------------------------------------------------------------- */
+/* The BLAS is asked for its name only where there is a file: its name is the file's first line. */
+static void choices_name(const Compilation *c, int threads, char name[64]) {
+  struct { HostKey host; TargetInfo target; int64_t threads; char core[64]; } key;
+  const char *core = getenv("OPENBLAS_CORETYPE");
+  memset(&key, 0, sizeof key);
+  key.host = host_key(), key.target = c->target, key.threads = threads;
+  snprintf(key.core, sizeof key.core, "%s", core ? core : "");
+  const XXH128_hash_t x = XXH3_128bits(&key, sizeof key);
+  snprintf(name, 64, "gemm-%016llx%016llx", (unsigned long long)x.high64, (unsigned long long)x.low64);
+}
+
+const char *cache_choices(const Compilation *c, int threads, Arena *a) {
+  char name[64];
+  size_t n = 0;
+  choices_name(c, threads, name);
+  const uint8_t *bytes = entry_read(c->o, name, a, &n);
+  const char *text = bytes ? arena_strndup(a, (const char *)bytes, n) : NULL, *end = text ? strchr(text, '\n') : NULL;
+  const char *blas = end ? rt_blas_name() : NULL;
+  return blas && strlen(blas) == (size_t)(end - text) && memcmp(text, blas, (size_t)(end - text)) == 0 ? end + 1 : NULL;
+}
+
+bool cache_keep_choices(const Compilation *c, int threads, const char *text) {
+  char name[64];
+  const char *all = arena_printf(c->arena, "%s\n%s", rt_blas_name(), text);
+  choices_name(c, threads, name);
+  return entry_write(c->o, name, all, strlen(all));
 }

@@ -18,6 +18,10 @@ bool cache_find(const Options *o, const CacheKey *k, Arena *a, ObjectCode *out);
 /* Also keeps the folder below 256 MiB: what was not used for longest goes first. */
 void cache_keep(const Options *o, const CacheKey *k, const ObjectCode *code);
 
+/* What was measured for products, as text: for this machine and build, its target, and `threads`. NULL: nothing, or of another BLAS. */
+const char *cache_choices(const Compilation *c, int threads, Arena *a);
+bool cache_keep_choices(const Compilation *c, int threads, const char *text);
+
 bool cache_host(const Options *o, HostInfo *out);
 void cache_keep_host(const Options *o, const HostInfo *h);
 #endif

@@ -594,6 +594,7 @@ static void print_job(FILE *f, const Job *j) {
   print_uint_field(f, "seed", j->seed);
   print_uint_field(f, "plan_hash", j->plan_hash);
   print_uint_field(f, "sources_hash", j->sources_hash);
+  print_string_field(f, "choices", j->choices);
   fputs("\n  ", f);
   print_table_field(f, "settings", "n_settings", "settings", j->n_settings);
   print_table_field(f, "scalars", "n_scalars", "scalars", j->n_scalars);

@@ -86,6 +86,9 @@ static int open_run(Compilation *c, Options *o, const char *run) {
     add_recorded_sets(c, o, json_object_get(manifest, "params"), json_object_get(manifest, "seed"));
   }
   json_decref(manifest);
+  char *choices = rt_checkpoint_choices(run);
+  c->choices = choices ? arena_strdup(c->arena, choices) : NULL;
+  free(choices);
   return code;
 }
 

@@ -44,8 +44,9 @@ int driver_command_plan(const Options *o) {
   Compilation c;
   bool stopped;
   driver_open(&c, o);
-  const int code = driver_compile(&c, o->argument, STAGE_PLAN, &stopped);
-  if (code == RT_OK && !stopped && !o->dump) {
+  int code = driver_compile(&c, o->argument, STAGE_PLAN, &stopped);
+  if (code == RT_OK && !stopped && o->measure) code = driver_measure(&c);
+  else if (code == RT_OK && !stopped && !o->dump) {
     if (o->rt.json) driver_report_json(&c, stdout);
     else driver_report_text(&c, stdout);
   }
@@ -123,7 +124,7 @@ int driver_command_doctor(const Options *o) {
          t.vector_floats, t.fma ? "with" : "no", (long long)t.l1 >> 10, (long long)t.l2 >> 10, (long long)t.l3 >> 10);
   const char *folder = cache_folder(o, &why);
   printf("compiled code is kept in %s%s\n", folder ? folder : "no cache: ", folder ? "" : why);
-  printf("targets: native, x86-64-v3, x86-64-v4\n");
+  printf("targets: native, x86-64-v2, x86-64-v3, x86-64-v4\n");
   if (rt_doctor(stdout, o->rt.verbose > 0)) return RT_OK;
   return driver_fail(o, RT_RUN_FAILED, E0522, NULL, NULL);
 }

@@ -50,6 +50,7 @@ typedef enum OptionKey {
   OPT_STOP_AFTER, OPT_NO_FUSE, OPT_NO_CACHE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
   OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE,
   OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT, OPT_PLUGIN_PATH,
+  OPT_MEASURE,
   OPT_OP, OPT_ASAN, OPT_KIND, OPT_ABILITY
 } OptionKey;
 
@@ -59,7 +60,8 @@ static const OptionRow options[] = {
     {"set", "NAME=VALUE", OPT_SET, ON_SPEC, "give a param another value; may be repeated"},
     {"seed", "N", OPT_SEED, ON_SPEC | ON_PLUGIN,
      "seed of initial values, order of data and all draws; plugin check: of its data"},
-    {"threads", "N", OPT_THREADS, ON_EXECUTE, "threads; the results do not depend on it (default: all CPUs)"},
+    {"threads", "N", OPT_THREADS, ON_EXECUTE | ON_PLAN | ON_BUILD,
+     "threads; the results do not depend on it (default: all CPUs); plan, build: whose measured kernels are taken"},
     {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL | ON_GRAD, "initial parameters from a safetensors file, by path"},
     {"data", "DIR", OPT_DATA, ON_EXECUTE, "what $ROUTEC_DATA stands for in specs"},
     {"run-dir", "DIR", OPT_RUN_DIR, ON_RUN | ON_EVAL, "folder for the results (default: runs/TITLE-sSEED)"},
@@ -69,6 +71,7 @@ static const OptionRow options[] = {
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
     {"class", "NAME", OPT_CLASS, ON_GRAD | ON_PROVE, "only data of this class (default: all)"},
     {"region", "NAME", OPT_REGION, ON_PROVE, "only this region or parameter (default: all)"},
+    {"measure", NULL, OPT_MEASURE, ON_PLAN, "time kernels for each matrix product on this machine; later plans take the fastest"},
     {"strictly", NULL, OPT_STRICTLY, ON_PROVE, "clip scales and denominators that depend on data count as ways in"},
     {"svg", "FILE", OPT_SVG, ON_PROVE, "also draw the model, coloured by which classes may change what"},
     {"loss", "NAME", OPT_LOSS, ON_GRAD, "only this loss or regularizer; may be repeated (default: all)"},
@@ -83,7 +86,7 @@ static const OptionRow options[] = {
     {"output", "FILE", OPT_OUTPUT, ON_BUILD | ON_GRAD, "-o: the trainer (default: the spec's name); grad: a safetensors file"},
     {"in-place", NULL, OPT_IN_PLACE, ON_FMT, "-i: write the formatted text back to the file"},
     {"plugin-path", "DIRS", OPT_PLUGIN_PATH, ON_COMPILE | ON_PLUGIN, "folders with plugins, `:` between them; before $ROUTEC_PLUGIN_PATH"},
-    {"target", "CPU", OPT_TARGET, ON_COMPILE | ON_DOCTOR, "native, x86-64-v3 or x86-64-v4"},
+    {"target", "CPU", OPT_TARGET, ON_COMPILE | ON_DOCTOR, "native, x86-64-v2 (no FMA: products by the BLAS), x86-64-v3 or x86-64-v4"},
     {"blas", NULL, OPT_BLAS, ON_COMPILE, "use the BLAS for every matrix product"},
     {"no-fuse", NULL, OPT_NO_FUSE, ON_COMPILE, "store every value: slower, for looking at the plan"},
     {"no-cache", NULL, OPT_NO_CACHE, ON_COMPILE | ON_DOCTOR, "compile anew, and keep nothing"},
@@ -226,6 +229,7 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_OUTPUT: o->output = value; return RT_OK;
   case OPT_REGION: o->region = value; return RT_OK;
   case OPT_SVG: o->svg = value; return RT_OK;
+  case OPT_MEASURE: o->measure = true; return RT_OK;
   case OPT_STRICTLY: o->strictly = true; return RT_OK;
   case OPT_IN_PLACE: o->in_place = true; return RT_OK;
   case OPT_OP: o->plugin.op = value; return RT_OK;

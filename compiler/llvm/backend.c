@@ -20,22 +20,29 @@ const char *backend_version(void) {
 }
 
 /* `routec_train_work`: how large the work slab must be, scratch included; read by the loader. */
-static void work_symbol(Backend *be, const PlanFn *f) {
-  char name[128];
-  snprintf(name, sizeof name, "%s_work", f->symbol);
+void work_symbol(Backend *be, const char *name, int64_t bytes) {
   LLVMValueRef g = LLVMAddGlobal(be->e.mod, be->e.i64, name);
-  LLVMSetInitializer(g, em_i64(&be->e, plan_work_bytes(f)));
+  LLVMSetInitializer(g, em_i64(&be->e, bytes));
   LLVMSetGlobalConstant(g, 1);
+}
+
+static void build_function(Backend *be, const PlanFn *f) {
+  char name[128];
+  function_emit(be, f);
+  snprintf(name, sizeof name, "%s_work", f->symbol);
+  work_symbol(be, name, plan_work_bytes(f));
 }
 
 static void build(Backend *be) {
   const Plan *p = be->plan;
-  if (p->train.graph) function_emit(be, &p->train), work_symbol(be, &p->train);
-  for (uint32_t i = 0; i < p->program->n_evals; i++)
-    function_emit(be, &p->evals[i]), work_symbol(be, &p->evals[i]);
-  for (uint32_t i = 0; i < p->program->n_derived; i++)
-    function_emit(be, &p->derived[i]), work_symbol(be, &p->derived[i]);
-  if (p->gradient.graph) function_emit(be, &p->gradient), work_symbol(be, &p->gradient);
+  if (!p) {
+    products_emit(be, be->products, be->n_products);
+    return;
+  }
+  if (p->train.graph) build_function(be, &p->train);
+  for (uint32_t i = 0; i < p->program->n_evals; i++) build_function(be, &p->evals[i]);
+  for (uint32_t i = 0; i < p->program->n_derived; i++) build_function(be, &p->derived[i]);
+  if (p->gradient.graph) build_function(be, &p->gradient);
 }
 
 static void set_target(Backend *be, LLVMTargetMachineRef tm) {
@@ -62,24 +69,35 @@ static bool phases(Backend *be, LLVMTargetMachineRef tm, ObjectCode *out, const 
   return true;
 }
 
-bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t,
-                     const char **why) {
-  *t = (BackendTimes){0};
+static bool compile(Backend *be, Arena *a, const TargetInfo *t, ObjectCode *out, const char **why) {
+  *be->times = (BackendTimes){0};
   double start = now();
-  LLVMTargetMachineRef tm = target_machine(&p->target, o->opt_level, why);
+  LLVMTargetMachineRef tm = target_machine(t, be->options->opt_level, why);
   if (!tm) return false;
-  Backend be = {.plan = p, .options = o, .times = t};
-  Emit *e = &be.e;
-  e->arena = a, e->target = &p->target;
+  Emit *e = &be->e;
+  e->arena = a, e->target = t;
   e->ctx = LLVMContextCreate();
   e->mod = LLVMModuleCreateWithNameInContext("routec", e->ctx);
   e->b = LLVMCreateBuilderInContext(e->ctx);
   types_init(e);
-  t->init = now() - start;
-  bool ok = phases(&be, tm, out, why);
+  be->times->init = now() - start;
+  bool ok = phases(be, tm, out, why);
   LLVMDisposeBuilder(e->b);
   LLVMDisposeModule(e->mod);
   LLVMContextDispose(e->ctx);
   LLVMDisposeTargetMachine(tm);
   return ok;
+}
+
+bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t,
+                     const char **why) {
+  Backend be = {.plan = p, .options = o, .times = t};
+  return compile(&be, a, &p->target, out, why);
+}
+
+bool backend_products(Arena *a, const TargetInfo *target, const BackendProduct *p, uint32_t n, ObjectCode *out,
+                      const char **why) {
+  BackendTimes times;
+  Backend be = {.options = &(BackendOptions){.opt_level = 2}, .times = &times, .products = p, .n_products = n};
+  return compile(&be, a, target, out, why);
 }

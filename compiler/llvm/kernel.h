@@ -104,7 +104,9 @@ typedef struct TableSlot {
 } TableSlot;
 struct Backend {
   Emit e;
-  const Plan *plan;
+  const Plan *plan; /* NULL: `products` */
+  const BackendProduct *products;
+  uint32_t n_products;
   const BackendOptions *options;
   KernelSlot *slots;
   uint32_t n_slots, cap_slots;
@@ -230,6 +232,9 @@ const char *signature_of_step(Kernel *k, int64_t scratch_offset);
 /* ---- function.c, optimize.c, object.c
  * -------------------------------------------------------------------------------- */
 void function_emit(Backend *be, const PlanFn *pf);
+/* products.c, backend.c */
+void products_emit(Backend *be, const BackendProduct *p, uint32_t n);
+void work_symbol(Backend *be, const char *name, int64_t bytes);
 bool optimize_module(Backend *be, LLVMTargetMachineRef tm, const char **why);
 void watch_module(Backend *be); /* watch.c: for the thread sanitizer, behind all passes */
 LLVMTargetMachineRef target_machine(const TargetInfo *t, int32_t opt_level, const char **why);

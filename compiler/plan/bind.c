@@ -437,7 +437,8 @@ Job *plan_bind(Arena *a, const Plan *plan) {
              .target_features = plan->target.features,
              .sources_hash = sources_hash(p),
              .seed = p->seed,
-             .plan_hash = plan->hash};
+             .plan_hash = plan->hash,
+             .choices = plan->choices};
   bind_settings(&b, j);
   bind_data(&b, j);
   bind_derived(&b, j);

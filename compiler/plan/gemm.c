@@ -101,28 +101,125 @@ static const char *describe(const Sizes *s, Arena *arena) {
                       (long long)s->k);
 }
 
-void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas, Arena *arena,
-                      GemmImpl *impl, GemmTile *tile, const char **reason) {
-  static const char *const split_of[] = {"rows", "columns", "batch"};
+static Sizes sizes_of(const GemmGeom *g, int64_t max_rows) {
   Sizes s = {extent_of(g->m, max_rows), extent_of(g->n, max_rows), extent_of(g->k, max_rows), 1};
   for (uint32_t i = 0; i < g->n_batch; i++)
     if (__builtin_mul_overflow(s.batch, extent_of(g->batch[i], max_rows), &s.batch)) s.batch = INT64_MAX;
+  return s;
+}
+
+static bool capable(const TargetInfo *t) { return t->vector_floats >= 8 && t->fma; }
+
+static const char *measured_text(Arena *a, const GemmChoice *c) {
+  if (c->ms >= c->rule_ms)
+    return arena_printf(a, ", measured: %.4g ms, and nothing clearly faster", c->rule_ms);
+  return arena_printf(a, ", measured: %.4g ms, by the rule's choice %.4g", c->ms, c->rule_ms);
+}
+
+/* Where sums are one block by the rule, others count on it. */
+static GemmTile measured_tile(const Sizes *s, const GemmTile *rule, const GemmTile *measured) {
+  GemmTile t = *measured;
+  if (rule->whole && t.kc < rule->kc) t.kc = rule->kc;
+  t.whole = s->k <= t.kc;
+  return t;
+}
+
+void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas,
+                      const GemmChoices *measured, Arena *arena, GemmImpl *impl, GemmTile *tile,
+                      const char **reason) {
+  Sizes s = sizes_of(g, max_rows);
   const char *what = describe(&s, arena);
-  bool capable = t->vector_floats >= 8 && t->fma;
+  const bool rule = force_blas || !capable(t);
+  const GemmChoice *c = rule ? NULL : plan_choices_find(measured, g, max_rows);
   *tile = (GemmTile){.mr = 1, .nv = 1, .kc = MAX_KC, .split = s.n > s.m};
-  *impl = force_blas || !capable ? GEMM_BLAS : GEMM_EMITTED;
-  if (*impl == GEMM_BLAS) {
+  *impl = rule ? GEMM_BLAS : GEMM_EMITTED;
+  if (rule) {
     const char *why =
         force_blas ? "asked for" : arena_printf(arena, "no FMA with vectors of 8 floats on %s", t->cpu);
     *reason = arena_printf(arena, "%s by the BLAS: %s", what, why);
     return;
   }
   choose_tile(g, &s, t, tile);
-  *reason = arena_printf(arena, "%s by emitted kernel %dx%d: %s, k by %d, rows by %d%s%s, threads share %s",
-                         what, tile->mr, tile->nv * LANES, t->vector_floats >= 16 ? "AVX-512" : "AVX2",
-                         tile->kc, tile->mc, tile->pack_a ? ", A packed (read across its rows)" : "",
-                         tile->pack_b  ? ", B packed (read across its rows)"
-                         : tile->pad_b ? ", B's last columns copied"
-                                       : "",
-                         split_of[tile->split]);
+  if (c) *impl = c->impl, *tile = measured_tile(&s, tile, &c->tile);
+  *reason = arena_printf(arena, "%s by %s%s", what, plan_gemm_way(arena, *impl, tile),
+                         c ? measured_text(arena, c) : "");
+}
+
+const char *plan_gemm_way(Arena *a, GemmImpl impl, const GemmTile *t) {
+  static const char *const shared[] = {"rows", "columns", "batch"};
+  const char *by = shared[t->split];
+  if (impl == GEMM_BLAS)
+    return arena_printf(a, "the BLAS, threads share %s", t->split == 1 ? "columns" : "rows");
+  return arena_printf(a, "emitted kernel %dx%d: k by %d, rows by %d%s%s, threads share %s", t->mr,
+                      t->nv * LANES, t->kc, t->mc, t->pack_a ? ", A packed (read across its rows)" : "",
+                      t->pack_b  ? ", B packed (read across its rows)"
+                      : t->pad_b ? ", B's last columns copied"
+                                 : "",
+                      by);
+}
+
+/* ---- alternatives ------------------------------------------------------------------------------------- */
+typedef struct Ways {
+  GemmChoice *out;
+  uint32_t n;
+  const GemmGeom *g;
+  const TargetInfo *t;
+  Sizes s;
+} Ways;
+
+static bool tile_same(const GemmTile *x, const GemmTile *y) {
+  return x->mr == y->mr && x->nv == y->nv && x->kc == y->kc && x->mc == y->mc && x->pack_a == y->pack_a &&
+         x->split == y->split;
+}
+
+static void add_way(Ways *w, GemmImpl impl, GemmTile t) {
+  const GemmChoice *rule = &w->out[0];
+  t.nc = t.nv * LANES;
+  t.mc = (int32_t)(at_least(units(t.mc, t.mr), 1) * t.mr);
+  t.whole = w->s.k <= t.kc;
+  for (uint32_t i = 0; i < w->n; i++)
+    if (w->out[i].impl == impl &&
+        (impl == GEMM_BLAS ? w->out[i].tile.split == t.split : tile_same(&w->out[i].tile, &t)))
+      return;
+  if (w->n == PLAN_MAX_ALTERNATIVES) return;
+  w->out[w->n] = *rule;
+  w->out[w->n].impl = impl, w->out[w->n++].tile = t;
+}
+
+/* One property of the rule's tile changed at a time. */
+static void add_neighbours(Ways *w, GemmTile t, bool threads) {
+  const int32_t shape[][2] = {{8, 3}, {8, 2}, {12, 2}, {6, 4}, {14, 1}},
+                narrow[][2] = {{6, 1}, {4, 1}, {3, 2}};
+  const bool wide = w->t->vector_floats >= 16;
+  const int64_t widest = units(at_least(w->s.n, 1), LANES);
+  for (int i = 0; i < (wide ? 5 : 3); i++) {
+    GemmTile u = t;
+    u.mr = (wide ? shape : narrow)[i][0], u.nv = (wide ? shape : narrow)[i][1];
+    if (u.nv <= widest && u.mr <= w->s.m) add_way(w, GEMM_EMITTED, u);
+  }
+  GemmTile u = t;
+  u.pack_a = !u.pack_a;
+  if (w->g->ak != 1 && w->s.k > 1) add_way(w, GEMM_EMITTED, u);
+  u = t, u.kc = (int32_t)(units(t.kc / 2, LANES) * LANES);
+  if (!t.whole && u.kc >= 64) add_way(w, GEMM_EMITTED, u);
+  u = t, u.mc = t.mc / 2;
+  if (w->s.m > u.mc) add_way(w, GEMM_EMITTED, u);
+  u = t, u.mc = (int32_t)at_most(2 * (int64_t)t.mc, PACKED_MC);
+  if (w->s.m > t.mc) add_way(w, GEMM_EMITTED, u);
+  for (int32_t split = 0; threads && split < (w->s.batch > 1 ? 3 : 2); split++)
+    u = t, u.split = split, add_way(w, GEMM_EMITTED, u);
+}
+
+uint32_t plan_gemm_alternatives(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool threads,
+                                Arena *a, GemmChoice out[PLAN_MAX_ALTERNATIVES]) {
+  Ways w = {.out = out, .n = 1, .g = g, .t = t, .s = sizes_of(g, max_rows)};
+  const char *unused;
+  out[0] = (GemmChoice){.geom = *g, .max_rows = max_rows};
+  plan_gemm_choose(g, max_rows, t, false, NULL, a, &out[0].impl, &out[0].tile, &unused);
+  if (out[0].impl == GEMM_BLAS) return 1;
+  GemmTile blas = out[0].tile;
+  for (int32_t split = 0; split < 2; split++)
+    if (threads || split == 0) blas.split = split, add_way(&w, GEMM_BLAS, blas);
+  add_neighbours(&w, out[0].tile, threads);
+  return w.n;
 }

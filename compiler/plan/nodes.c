@@ -87,8 +87,8 @@ static void accumulator_first(Work *w, Node *n) {
 
 static void choose_kernel(Work *w, Node *n) {
   if (!node_geometry(w, n)) plan_broken(w->g, n->dot, "gemm without a geometry");
-  plan_gemm_choose(&n->geom, w->fn->max_rows, &w->plan->target, w->options->force_blas, w->arena, &n->impl,
-                   &n->tile, &n->gemm_why);
+  plan_gemm_choose(&n->geom, w->fn->max_rows, &w->plan->target, w->options->force_blas, w->options->measured,
+                   w->arena, &n->impl, &n->tile, &n->gemm_why);
   if (n->impl == GEMM_BLAS && !w->why[n->dot]) {
     w->why[n->dot] = "written by the BLAS";
     node_add_out(w, n, n->dot);

@@ -242,6 +242,7 @@ Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptio
     plan->gradient.max_rows = p->train.batch > 0 ? p->train.batch : 1;
     plan_fn(plan, &plan->gradient, p->gradient, o, layouts);
   }
+  plan->choices = plan_choices_used(a, plan, o->force_blas ? NULL : o->measured);
   plan->hash = plan_hash(plan);
   return plan;
 }

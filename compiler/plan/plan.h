@@ -126,7 +126,7 @@ typedef struct TargetInfo { /* filled by the back end's detection or by --target
   int64_t l1, l2, l3;          /* bytes */
 } TargetInfo;
 
-/* target.c. The caches of this machine, and one of the targets that have names of ours ("x86-64-v3", "x86-64-v4"); false: none of
+/* target.c. The caches of this machine, and one of the targets that have names of ours ("x86-64-v2", -v3, -v4); false: none of
  * that name. */
 bool target_named(const char *name, TargetInfo *out);
 /* What LLVM calls the processor and its features, into what the plan asks for. */
@@ -143,10 +143,15 @@ typedef struct Plan {
   PlanFn *derived;             /* [derived column] */
   uint32_t n_call_steps;       /* numbered through all functions, `gradient` last */
   PlanFn gradient;             /* graph NULL if nobody wants it; changes no other function, and not the hash */
+  const char *choices;         /* what was taken from PlanOptions.measured, as plan_choices_text(); "": nothing */
   uint64_t hash;               /* XXH64 of the printed plan */
 } Plan;
 
-typedef struct PlanOptions { bool reuse_memory; bool force_blas; bool no_fuse; bool only_gradient; int64_t eval_rows; } PlanOptions;
+typedef struct GemmChoices GemmChoices;
+typedef struct PlanOptions {
+  bool reuse_memory; bool force_blas; bool no_fuse; bool only_gradient; int64_t eval_rows;
+  const GemmChoices *measured; /* kernels that were measured, or NULL */
+} PlanOptions;
 
 /* Plans all functions of a program whose passes are done. */
 int64_t plan_eval_rows(const Program *p); /* of a batch of an evaluation */
@@ -155,9 +160,29 @@ Plan *plan_make(Arena *a, const Program *p, const TargetInfo *t, const PlanOptio
 void plan_print(const Plan *p, FILE *f);
 const char *plan_verify(const Plan *p); /* NULL if sound: no two live buffers overlap, every read was written before */
 
-/* Which implementation and tile; a pure function of geometry and target, with its reason. plan/gemm.c */
-void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas, Arena *arena,
-                      GemmImpl *impl, GemmTile *tile, const char **reason);
+/* What was measured for a product on the machine that runs it: taken in the rule's place. choices.c */
+typedef struct GemmChoice {
+  GemmGeom geom; int64_t max_rows;
+  GemmImpl impl; GemmTile tile; /* the rule's own where nothing was clearly faster */
+  double ms, rule_ms;
+} GemmChoice;
+struct GemmChoices { GemmChoice *items; uint32_t n; };
+/* Lines of plan_choices_text(); what is no such line, or asks for what no kernel can do, is left out. */
+GemmChoices plan_choices_parse(Arena *a, const char *text);
+const char *plan_choices_text(Arena *a, const GemmChoices *c);
+const GemmChoice *plan_choices_find(const GemmChoices *c, const GemmGeom *g, int64_t max_rows); /* c may be NULL */
+/* What `p`'s functions, but for the gradient's, take from `c`: "" if nothing. */
+const char *plan_choices_used(Arena *a, const Plan *p, const GemmChoices *c);
+/* Ways to compute a product that are worth timing, the rule's first. Returns how many. */
+#define PLAN_MAX_ALTERNATIVES 16
+uint32_t plan_gemm_alternatives(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool threads, Arena *a,
+                                GemmChoice out[PLAN_MAX_ALTERNATIVES]);
+const char *plan_gemm_way(Arena *a, GemmImpl impl, const GemmTile *t); /* "8x48, k by 512, rows by 128, threads share rows" */
+
+/* Which implementation and tile; a pure function of geometry, target and what was measured (NULL: nothing), with its
+ * reason. plan/gemm.c */
+void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, bool force_blas, const GemmChoices *measured,
+                      Arena *arena, GemmImpl *impl, GemmTile *tile, const char **reason);
 /* Sums of up to so many terms are one block of K on this target, whatever the other extents. */
 int64_t plan_gemm_whole_depth(const TargetInfo *t);
 

@@ -7,8 +7,9 @@
 typedef struct NamedTarget {
   const char *name;
   int32_t vector_floats;
+  bool fma;
 } NamedTarget;
-static const NamedTarget named[] = {{"x86-64-v3", 8}, {"x86-64-v4", 16}};
+static const NamedTarget named[] = {{"x86-64-v2", 4, false}, {"x86-64-v3", 8, true}, {"x86-64-v4", 16, true}};
 
 static int64_t cache_bytes(int name, int64_t otherwise) {
   long n = sysconf(name);
@@ -43,7 +44,7 @@ bool target_named(const char *name, TargetInfo *out) {
     if (strcmp(name, named[i].name) != 0) continue;
     snprintf(out->cpu, sizeof out->cpu, "%s", name);
     out->vector_floats = named[i].vector_floats;
-    out->fma = true;
+    out->fma = named[i].fma;
     return true;
   }
   return false;

@@ -14,6 +14,8 @@ same_tensors "$(weights_of a)" "$(weights_of b)"
 same_tensors "$(weights_of a)" "$(weights_of c)"
 expect 0 run spec.route --run-dir v3 --target=x86-64-v3
 same_tensors "$(weights_of a)" "$(weights_of v3)"
+expect 0 run spec.route --run-dir v2 --target=x86-64-v2 # no FMA: products by the BLAS
+"$python" "$ROUTEC_ROOT/tests/lib/safetensors.py" near "$(weights_of a)" "$(weights_of v2)" || fail "x86-64-v2 is far from AVX2"
 expect 0 run spec.route --run-dir seed --seed 1
 different_tensors "$(weights_of a)" "$(weights_of seed)"
 expect 0 run spec.route --run-dir init --init "$(weights_of a)" --set rate=0

@@ -48,6 +48,7 @@ def raw(entry):
 def main():
     """safetensors.py same A B [OLD=NEW ...]: are all tensors of A, with path prefixes renamed, in B, bit for bit?
     safetensors.py same_parameters A B ...: the same without optimizer states.
+    safetensors.py near A B: are the tensors of A in B, no number further away than 1e-4?
     safetensors.py differ A B NAME: does the tensor differ?  safetensors.py list A"""
     command, a = sys.argv[1], load(sys.argv[2])
     if command == 'list':
@@ -57,6 +58,10 @@ def main():
     b = load(sys.argv[3])
     if command == 'differ':
         return 0 if raw(a[sys.argv[4]]) != raw(b[sys.argv[4]]) else 1
+    if command == 'near':
+        far = [k for k in a if k not in b or a[k][0] != b[k][0] or not all(abs(x - y) <= 1e-4 for x, y in zip(a[k][1], b[k][1]))]
+        print('far:', far)
+        return 1 if far or not a else 0
     if command == 'same_parameters':  # moments may differ
         a = {k: v for k, v in a.items() if '#' not in k}
     renames = [r.split('=') for r in sys.argv[4:]]

@@ -313,7 +313,7 @@ static void test_planned_tiles(void **state) {
       for (int t = 0; t < N_TILES; t++) {
         GemmImpl impl;
         const char *reason;
-        plan_gemm_choose(&c->g, t ? 2048 : c->rows, &target, false, arena, &impl, &c->tile[t], &reason);
+        plan_gemm_choose(&c->g, t ? 2048 : c->rows, &target, false, NULL, arena, &impl, &c->tile[t], &reason);
         assert_non_null(reason);
         assert_int_equal(impl, GEMM_EMITTED);
       }
@@ -333,10 +333,10 @@ static void test_old_cpu_uses_blas(void **state) {
   GemmGeom g = {
       .m = {64, false}, .n = {64, false}, .k = {64, false}, .am = 64, .ak = 1, .bk = 64, .bn = 1, .cm = 64};
   jig_target(&target, "x86-64-v2");
-  plan_gemm_choose(&g, 64, &target, false, arena, &impl, &tile, &reason);
+  plan_gemm_choose(&g, 64, &target, false, NULL, arena, &impl, &tile, &reason);
   assert_int_equal(impl, GEMM_BLAS);
   jig_target(&target, "x86-64-v3");
-  plan_gemm_choose(&g, 64, &target, true, arena, &impl, &tile, &reason);
+  plan_gemm_choose(&g, 64, &target, true, NULL, arena, &impl, &tile, &reason);
   assert_int_equal(impl, GEMM_BLAS);
   arena_destroy(arena);
 }

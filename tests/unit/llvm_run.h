@@ -300,7 +300,7 @@ static inline void coin_dot(Coin *c, Step *s, ValueId v) {
   if (!gemm_geometry(&axes, &s->a, &s->b, &x->shape, out->strides, c->f->max_rows, &s->geom, &s->swapped))
     c->failed = true;
   else
-    plan_gemm_choose(&s->geom, c->f->max_rows, &c->plan->target, coin(c) && coin(c), c->arena, &s->impl,
+    plan_gemm_choose(&s->geom, c->f->max_rows, &c->plan->target, coin(c) && coin(c), NULL, c->arena, &s->impl,
                      &s->tile, &s->reason);
   if (s->swapped) {
     View t = s->a;

@@ -426,6 +426,7 @@ static void targets(void **state) {
   assert_true(backend_target(NULL, &t) && t.cpu[0] && t.l1 > 0 && t.l2 > 0);
   assert_true(backend_target("x86-64-v3", &t) && t.vector_floats == 8 && t.fma);
   assert_true(backend_target("x86-64-v4", &t) && t.vector_floats == 16);
+  assert_true(backend_target("x86-64-v2", &t) && t.vector_floats == 4 && !t.fma);
   assert_false(backend_target("x86-64-v9", &t));
 }
 
