@@ -15,7 +15,7 @@ workers=$(nproc)
 [ "$workers" -le "$count" ] || workers=$count
 split -n "r/$workers" "$work/list" "$work/share-"
 for share in "$work"/share-*; do
-  "$RANDOM_STEP" --plain "${PLAIN:-6}" --vectors "${VECTORS:-12}" <"$share" >"$share.out" 2>"$share.err" || echo "$share" >>"$work/bad" &
+  "$RANDOM_STEP" --plain "${PLAIN:-6}" --vectors "${VECTORS:-6}" <"$share" >"$share.out" 2>"$share.err" || echo "$share" >>"$work/bad" &
 done
 wait
 cat "$work"/share-*.out

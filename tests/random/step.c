@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * step.c -- one training step of each specification on the standard input ("PATH [fixed]"), compiled as
- * `routec run` compiles it, on its own data. Checked: oracle       losses, routed gradients, next values and
- * optimizer states against the double interpreter zeros        a gradient that is exactly 0 in the
- * interpreter is exactly 0 threads      the same bits with 1, 2 and 4 threads plain        losses equal in
- * every bit to those of PATH.plain.route, which has no `gradient of` and `parameters of` routes; of compiled
- * code only for each --plain N-th program mixed        "fixed": the batch's gradient is the sum of the
- * gradients of its data, one value of `label` at a time vectors      for each --vectors N-th program the same
- * bits from AVX2 code as from AVX-512 code
+ * `routec run` compiles it, on its own data. Checked:
+ * oracle     losses, routed gradients, next values and optimizer states against the double interpreter
+ * zeros      a gradient that is exactly 0 in the interpreter is exactly 0
+ * threads    the same bits after three steps with 1, 2 and 4 threads of the runtime's pool
+ * plain      losses equal in every bit to those of PATH.plain.route, which has no `gradient of` and `parameters of` routes; of compiled
+ *            code only for each --plain N-th program
+ * mixed      "fixed": the batch's gradient is the sum of the gradients of its data, one value of `label` at a time
+ * vectors    for each --vectors N-th program the same bits from AVX2 code as from AVX-512 code, with 1, 2 and 4 threads
  * --interpret 1: instead, inputs, losses and gradients of the interpreter are written to PATH.values as JSON,
  * for PyTorch. */
 #include "columns.h"
 #include "driver.h"
 #include "llvm_run.h"
+#include "pool.h"
 
 /* Bound of |compiled - interpreted| relative to the largest magnitude of the tensor in the interpreter; where
  * a program is so ill-conditioned that more is lost (a correlation over three rows), AMPLIFIED times what the
@@ -21,6 +23,7 @@
 #define AMPLIFIED 10
 #define ROUNDINGS 12
 #define BOUND_SUM 1e-9 /* mixed against the sum, both in double */
+enum { STEPS = 3, MAX_THREADS = 4 }; /* of what is compared between numbers of threads */
 enum { MAX_ROOTS = 512, MAX_ROWS = 256, REDRAWS = 24 };
 #define VANISHED 1e-12 /* of the largest gradient: the rounding of double */
 
@@ -188,6 +191,34 @@ static Result compiled(Case *x, const EvalInput *in, int threads) {
   return r;
 }
 
+/* ---- the runtime's threads ---- */
+static Pool *pools[MAX_THREADS + 1]; /* [threads] */
+
+static Pool *pool_of(int64_t threads) {
+  RtError e = {0};
+  if (!pools[threads]) pools[threads] = pool_create((int)threads, &e);
+  if (!pools[threads]) fprintf(stderr, "%s\n", e.message), abort();
+  return pools[threads];
+}
+
+static void pool_meet(JobFrame *f, int64_t tid) {
+  (void)tid;
+  pool_barrier(f->host);
+}
+
+/* The roots after STEPS steps of the same batch, each from what the one before left. */
+static Result trained(Case *x, const EvalInput *in, int threads) {
+  Result r = {{NULL}};
+  run_open(&x->run, x->c.arena, x->c.plan, x->c.job->train.fn.work_bytes, in);
+  run_repeat(&x->run, x->c.arena, in, x->c.job->train.groups.n_sets, STEPS);
+  x->run.frame.barrier = pool_meet, x->run.frame.host = pool_of(threads);
+  pool_run(pool_of(threads), x->c.job->train.fn.entry, &x->run.frame);
+  for (uint32_t i = 0; i < x->g->n_roots; i++)
+    r.root[i] = run_root(&x->run, x->c.arena, &x->c.plan->train, i, in);
+  run_close(&x->run);
+  return r;
+}
+
 static Result interpreted(Case *x, const EvalInput *in) {
   Result r = {{NULL}};
   EvalResult e = graph_eval(x->g, x->c.arena, in);
@@ -332,13 +363,27 @@ static bool check_plain(const char *path, const Result *got, const Result *want,
   return ok;
 }
 
-static bool check_vectors(const char *path, const Result *wide, Case *x, const int64_t *pick, int64_t rows) {
+/* With `least` threads, twice as many and so on: what `whole` is of one. */
+static bool check_threads(Case *x, const char *path, const EvalInput *in, const Result *whole, int least) {
+  char what[64];
+  bool ok = true;
+  for (int threads = least; ok && threads <= MAX_THREADS; threads *= 2) {
+    const Result again = trained(x, in, threads);
+    snprintf(what, sizeof what, "%s, %d threads:", x->o.target ? x->o.target : "native", threads);
+    ok = check_bits(x, path, what, whole, &again, in->rows);
+  }
+  return ok;
+}
+
+/* wide, whole: of this processor's code, after one step and after STEPS. */
+static bool check_vectors(const char *path, const Result *wide, const Result *whole, Case *x, const int64_t *pick,
+                          int64_t rows) {
   Case y;
   bool ok = case_open(&y, path, "x86-64-v3", STAGE_LOAD);
   if (ok) {
     EvalInput in = case_input(&y, pick, rows);
     Result r = compiled(&y, &in, 1);
-    ok = check_bits(x, path, "vectors:", wide, &r, rows);
+    ok = check_bits(x, path, "vectors:", wide, &r, rows) && check_threads(&y, path, &in, whole, 1);
     totals.vectors++;
   }
   case_close(&y);
@@ -462,17 +507,15 @@ static bool check_program(Case *x, const char *path, bool fixed, const Wanted *w
   if (w->interpret) return write_values(x, path, &in, &want);
   Result got = compiled(x, &in, 1);
   bool ok = check_oracle(x, path, pick, rows, &got, &want);
-  for (int threads = 2; ok && threads <= 4; threads += 2) {
-    Result again = compiled(x, &in, threads);
-    ok = check_bits(x, path, threads == 2 ? "two threads:" : "four threads:", &got, &again, rows);
-  }
+  const Result whole = trained(x, &in, 1);
+  ok = ok && check_threads(x, path, &in, &whole, 2);
   if (ok && fixed) {
     totals.mixed++;
     ok = check_mixed(x, path, &want, pick, rows, false) && check_mixed(x, path, &got, pick, rows, true);
   }
   if (ok && x->c.program->packing.n_sets) ok = check_apart(path, &got, &want, x, pick, rows);
   ok = ok && check_plain(path, &got, &want, x, pick, rows, w->plain && number % w->plain == 0);
-  return ok && (!w->vectors || number % w->vectors || check_vectors(path, &got, x, pick, rows));
+  return ok && (!w->vectors || number % w->vectors || check_vectors(path, &got, &whole, x, pick, rows));
 }
 
 int main(int argc, char **argv) {
@@ -503,5 +546,6 @@ int main(int argc, char **argv) {
          "class: %lld. Branches packed: %lld.\n",
          (long long)totals.mixed, totals.worst_sum, (long long)totals.plain, (long long)totals.vectors,
          (long long)totals.grouped, (long long)totals.packed);
+  for (int threads = 1; threads <= MAX_THREADS; threads++) pool_destroy(pools[threads]);
   return totals.failed || !totals.programs;
 }

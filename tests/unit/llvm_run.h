@@ -179,6 +179,19 @@ static inline void run_open(Run *r, Arena *a, const Plan *p, int64_t work_bytes,
                         .host = r};
   r->frame.host = r;
 }
+/* From one step of all rows: `times` steps of them, one after the other. */
+static inline void run_repeat(Run *r, Arena *a, const EvalInput *in, int64_t n_sets, int64_t times) {
+  const int64_t rows = in->rows;
+  int32_t *order = ARENA_NEWS(a, int32_t, rows * times + 80);
+  int64_t *starts = ARENA_NEWS(a, int64_t, times + 1), *sets = ARENA_NEWS(a, int64_t, 2 * n_sets * times + 1);
+  for (int64_t i = 0; i < times; i++) {
+    memcpy(order + i * rows, r->frame.order + r->frame.starts[0], (size_t)rows * sizeof *order);
+    if (n_sets) memcpy(sets + 2 * n_sets * i, r->frame.sets, 2 * (size_t)n_sets * sizeof *sets);
+    starts[i + 1] = (i + 1) * rows;
+  }
+  r->frame.order = order, r->frame.starts = starts, r->frame.n_steps = times;
+  if (n_sets) r->frame.sets = sets;
+}
 static inline void run_close(Run *r) {
   slab_close(&r->work);
   slab_close(&r->store);

@@ -77,12 +77,22 @@ class Steps:
         self.initial = weights or random_weights(spec)
         safetensors.save(os.path.join(at, 'init.safetensors'), self.initial)
         run = os.path.join(at, 'run')
-        routec('run', spec, '--init', os.path.join(at, 'init.safetensors'), '--seed', str(seed), '--run-dir', run, '-q', '--threads', '1', *arguments)
+        train = ('run', spec, '--init', os.path.join(at, 'init.safetensors'), '--seed', str(seed), '-q', *arguments)
+        routec(*train, '--run-dir', run, '--threads', '1')
+        self.check_avx2(train, run, os.path.join(at, 'avx2'), 'checkpoint-%d.safetensors' % steps)
         with open(os.path.join(run, 'metrics.jsonl')) as f:
             lines = [json.loads(line) for line in f]
         self.losses = {line['step']: line['loss'] for line in lines if 'loss' in line}
         self.values = [self.initial] + [safetensors.load(os.path.join(run, 'checkpoint-%d.safetensors' % t)) for t in range(1, steps + 1)]
         self.steps = steps
+
+    def check_avx2(self, train, run, other, last):
+        """What is found about this processor's code holds for AVX2 code too: on two threads it gives the same bits."""
+        routec(*train, '--run-dir', other, '--threads', '2', '--target', 'x86-64-v3')
+        a, b = (safetensors.load(os.path.join(folder, last)) for folder in (run, other))
+        different = [k for k in a if a[k][0] != b[k][0] or bytes(a[k][1]) != bytes(b[k][1])]
+        if a.keys() != b.keys() or different:
+            raise SystemExit('AVX2 code on two threads ends with other bits: ' + ', '.join(different))
 
     def parameters(self, t):
         return {k: double(self.values[t][k]) for k in self.initial}
