@@ -117,13 +117,6 @@ void pool_run(Pool *p, JobEntry entry, JobFrame *f) {
   float_mode_set(mode);
 }
 
-int pool_cpus(void) {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
-  long n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n > 0 ? (int)n : 1;
-}
-
 int pool_threads(const Pool *p) { return p->n; }
 void pool_use_all(Pool *p, bool all) { p->alone = !all; }
 

@@ -16,5 +16,7 @@ void pool_run(Pool *p, JobEntry entry, JobFrame *f);
 /* All threads of the pool meet. Spins briefly, gives way when there are more threads than CPUs, then sleeps.
  */
 void pool_barrier(Pool *p);
-int pool_cpus(void); /* CPUs this process may use */
+int pool_cpus(void); /* CPUs this process may use (cpus.c) */
+/* CPUs' worth of time that control groups leave this process, or infinity; /proc and /sys are looked for under `root`. */
+double cpus_quota(const char *root);
 #endif

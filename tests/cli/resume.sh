@@ -10,6 +10,18 @@ expect 0 run spec.route --run-dir part --steps 17
 expect 0 resume part
 same_tensors "$(weights_of whole)" "$(weights_of part)"
 
+# other threads and another instruction set than before: the same bits; a plan for another processor is another plan, which is said
+expect 0 run spec.route --run-dir two --steps 17 --threads 2
+cp -r two four && cp -r two avx2
+expect 0 resume two --threads 1
+expect 0 resume four --threads 4
+says_not "W0753"
+expect 0 resume avx2 --threads 2 --target x86-64-v3
+says "W0753"
+expect 0 run spec.route --run-dir narrow --steps 17 --target x86-64-v3
+expect 0 resume narrow
+for n in two four avx2 narrow; do same_tensors "$(weights_of whole)" "$(weights_of $n)"; done
+
 # kill -9 while it runs, as often as it takes
 sed 's/for = 12 epochs/for = 30000 epochs/' spec.route >long.route
 "$ROUTEC" run long.route --run-dir killed -q >/dev/null 2>&1 &

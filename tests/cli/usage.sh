@@ -27,7 +27,7 @@ expect 2 --jsno
 says "unknown option"
 expect 2 run spec.route --threads
 says "needs a value"
-for bad in 0 -1 1.5 x 99999999999999999999; do
+for bad in 0 -1 1.5 x 1025 9999 99999999999999999999; do
   expect 2 run spec.route --threads="$bad"
   says "--threads"
 done

@@ -4,7 +4,8 @@
 #include "mem.h"
 #include "rt_toy.h"
 #include <stdatomic.h>
-#include <sys/resource.h>
+#include <math.h>
+#include <time.h>
 #include <xmmintrin.h>
 
 static Pool *pool;
@@ -50,25 +51,127 @@ static void test_barrier(void **state) {
 
 static void nothing_entry(JobFrame *f, int64_t tid) { (void)f, (void)tid; }
 
-static double cpu_seconds(void) {
-  struct rusage u;
-  getrusage(RUSAGE_SELF, &u);
-  return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-         1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+static double clock_seconds(clockid_t which) {
+  struct timespec t;
+  clock_gettime(which, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+static double cpu_seconds(void) { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
+#define SPIN_SECONDS 0.02 /* more than each thread spins before it sleeps, even where a sanitizer watches it */
 
-/* While the host waits nobody spins. */
+/* While the host waits (it loads, evaluates, writes) nobody spins for long: CPU time, which other programs do not change. */
 static void test_sleeps(void **state) {
   (void)state;
   RtError e = {0};
   JobFrame f = {0};
-  pool = pool_create(4, &e);
-  pool_run(pool, nothing_entry, &f);
-  usleep(20000);
-  double before = cpu_seconds();
-  usleep(300000);
-  assert_true(cpu_seconds() - before < 0.05);
+  for (int n = 2; n <= 8; n *= 2) {
+    pool = pool_create(n, &e);
+    pool_run(pool, nothing_entry, &f);
+    const double before = cpu_seconds();
+    usleep(250000);
+    assert_true(cpu_seconds() - before < SPIN_SECONDS * (n - 1));
+    usleep(50000);
+    const double asleep = cpu_seconds();
+    usleep(200000);
+    assert_true(cpu_seconds() - asleep < 0.003);
+    pool_destroy(pool);
+  }
+}
+
+static void busy_entry(JobFrame *f, int64_t tid) {
+  const double until = clock_seconds(CLOCK_THREAD_CPUTIME_ID) + 0.15;
+  assert_true(tid == 0 && f->n_threads == 1);
+  while (clock_seconds(CLOCK_THREAD_CPUTIME_ID) < until) {}
+  pool_barrier(pool);
+}
+
+/* Blocks of the host alone: it meets nobody, and the others sleep. */
+static void test_alone(void **state) {
+  (void)state;
+  RtError e = {0};
+  JobFrame f = {0};
+  pool = pool_create(3, &e);
+  for (int again = 0; again < 2; again++) {
+    pool_use_all(pool, true);
+    pool_run(pool, nothing_entry, &f);
+    assert_int_equal(f.n_threads, 3);
+    pool_use_all(pool, false);
+    usleep(50000);
+    const double all = cpu_seconds(), own = clock_seconds(CLOCK_THREAD_CPUTIME_ID);
+    pool_run(pool, busy_entry, &f);
+    const double others = cpu_seconds() - all - (clock_seconds(CLOCK_THREAD_CPUTIME_ID) - own);
+    assert_true(others < 0.01);
+  }
   pool_destroy(pool);
+}
+
+/* The same work in shares, with a barrier behind each piece: the sum, and what it costs all threads together. */
+static double shares[64];
+static void shares_entry(JobFrame *f, int64_t tid) {
+  enum { PIECES = 300, UNITS = 24000 };
+  for (int piece = 0; piece < PIECES; piece++) {
+    const int64_t lo = UNITS * tid / f->n_threads, hi = UNITS * (tid + 1) / f->n_threads;
+    for (int64_t i = lo; i < hi; i++) shares[tid] += (double)((i * 7 + piece) % 13);
+    pool_barrier(pool);
+  }
+}
+
+static double shares_cost(int threads, double *sum) {
+  RtError e = {0};
+  JobFrame f = {0};
+  pool = pool_create(threads, &e);
+  memset(shares, 0, sizeof shares);
+  const double before = cpu_seconds();
+  pool_run(pool, shares_entry, &f);
+  const double cost = cpu_seconds() - before;
+  pool_destroy(pool);
+  *sum = 0;
+  for (int i = 0; i < threads; i++) *sum += shares[i];
+  return cost;
+}
+
+/* More threads than CPUs: who waits gives way, so that the work costs little more CPU time. */
+static void test_more_threads_than_cpus(void **state) {
+  (void)state;
+  double want, got;
+  const double alone = shares_cost(1, &want);
+  for (int factor = 2; factor <= 4; factor *= 2) {
+    const int n = pool_cpus() * factor < 64 ? pool_cpus() * factor : 64;
+    const double cost = shares_cost(n, &got);
+    print_message("%d threads on %d CPUs: %.3f s of CPU time, 1 thread: %.3f s\n", n, pool_cpus(), cost, alone);
+    assert_true(got == want);
+    assert_true(cost < 5 * alone + 0.05 * factor);
+  }
+}
+
+/* A tree of control groups, and what it leaves. */
+static double quota_in(const char *cgroup, const char *const (*files)[2]) {
+  char root[] = "/tmp/rt-pool-XXXXXX", command[600];
+  assert_non_null(mkdtemp(root));
+  snprintf(command, sizeof command, "mkdir -p %s/proc/self && printf '%s' >%s/proc/self/cgroup", root, cgroup, root);
+  assert_int_equal(system(command), 0);
+  for (int i = 0; files[i][0]; i++) {
+    snprintf(command, sizeof command, "f=%s/sys/fs/cgroup/%s; mkdir -p \"$(dirname $f)\" && echo '%s' >$f", root, files[i][0], files[i][1]);
+    assert_int_equal(system(command), 0);
+  }
+  const double quota = cpus_quota(root);
+  snprintf(command, sizeof command, "rm -r %s", root);
+  assert_int_equal(system(command), 0);
+  return quota;
+}
+
+static void test_quota(void **state) {
+  (void)state;
+  typedef const char *const Files[4][2];
+  assert_true(isinf(cpus_quota("/nowhere")) && isinf(quota_in("", (Files){{0}})));
+  assert_true(isinf(quota_in("0::/a/b\n", (Files){{"cpu.max", "max 100000"}, {"a/b/cpu.max", "max 100000"}})));
+  assert_true(quota_in("0::/a/b\n", (Files){{"a/b/cpu.max", "250000 100000"}}) == 2.5);
+  assert_true(quota_in("0::/a/b\n", (Files){{"a/cpu.max", "50000 100000"}, {"a/b/cpu.max", "250000 100000"}}) == 0.5);
+  assert_true(quota_in("0::/\n", (Files){{"cpu.max", "100000 100000"}}) == 1); /* in a container */
+  assert_true(quota_in("3:memory:/m\n2:cpu,cpuacct:/a\n",
+                       (Files){{"cpu/a/cpu.cfs_quota_us", "300000"}, {"cpu/a/cpu.cfs_period_us", "100000"}}) == 3);
+  assert_true(isinf(quota_in("2:cpuset:/a\n1:cpu:/a\n", (Files){{"cpu/a/cpu.cfs_quota_us", "-1"}, {"cpu/a/cpu.cfs_period_us", "100000"}})));
+  assert_true(isinf(quota_in("0::/a\n", (Files){{"a/cpu.max", "garbage"}})) && isinf(quota_in("no colon\n", (Files){{0}})));
 }
 
 static void test_many_blocks(void **state) {
@@ -105,7 +208,8 @@ static void test_slab(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(test_barrier), cmocka_unit_test(test_sleeps),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(test_barrier), cmocka_unit_test(test_sleeps), cmocka_unit_test(test_alone),
+                                     cmocka_unit_test(test_more_threads_than_cpus), cmocka_unit_test(test_quota),
                                      cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_slab)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
