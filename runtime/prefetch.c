@@ -23,6 +23,8 @@ static void *prefetch_main(void *arg) {
   return NULL;
 }
 
+int rt_cpus(void) { return pool_cpus(); }
+
 void rt_prefetch(const Job *job, const RtOptions *o) {
   sigset_t all, old;
   if (prefetch.running || o->resume) return; /* a resumed run takes its paths from the manifest */

@@ -25,6 +25,8 @@ typedef struct RtOptions {
   double compile_seconds;     /* shown beside the first step */
 } RtOptions;
 
+/* Processors that this process may use. */
+int rt_cpus(void);
 /* Starts reading the job's data in the background; optional, before rt_train or rt_eval of the same job (entries may
  * still be unset). job and o must live on. */
 void rt_prefetch(const Job *job, const RtOptions *o);

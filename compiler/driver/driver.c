@@ -204,7 +204,7 @@ static void simplify_all(Compilation *c) {
 /* Runs the back end; --dump=llvm and --dump=asm pass through temporary files, since LLVM writes to paths. */
 static int compile_object(Compilation *c) {
   char ir[] = "/tmp/routec-ir-XXXXXX", assembly[] = "/tmp/routec-asm-XXXXXX";
-  BackendOptions b = {.opt_level = 2};
+  BackendOptions b = {.opt_level = 2, .threads = (uint32_t)(c->o->rt.threads > 0 ? c->o->rt.threads : rt_cpus())};
 #ifdef ROUTEC_SANITIZE
   b.sanitize = ROUTEC_SANITIZE;
 #endif
@@ -379,9 +379,9 @@ void driver_print_times(const Compilation *c, FILE *f) {
     fprintf(f, "  %-22s %8.1f", stage_names[s], 1e3 * c->seconds[s]);
     if (s == STAGE_LLVM && c->cached) fprintf(f, "   (from the cache)");
     else if (s == STAGE_LLVM)
-      fprintf(f, "   (start %.1f, build %.1f, optimize %.1f, code %.1f; %u kernels, used %u times)", 1e3 * c->backend.init,
+      fprintf(f, "   (start %.1f, build %.1f, optimize %.1f, code %.1f; %u kernels, used %u times; objects: %u)", 1e3 * c->backend.init,
               1e3 * c->backend.build, 1e3 * c->backend.optimize, 1e3 * c->backend.codegen, c->backend.kernels,
-              c->backend.kernel_uses);
+              c->backend.kernel_uses, c->backend.units);
     fputc('\n', f);
   }
   fprintf(f, "  %-22s %8.1f\n", "compiled", 1e3 * total);

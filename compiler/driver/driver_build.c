@@ -63,7 +63,7 @@ static int link_trainer(Compilation *c, const char *folder, const char *output) 
   ADD("-O1");
   ADD("-I%s", include);
   ADD("%s/job.c", folder);
-  ADD("%s/code.o", folder);
+  for (uint32_t i = 0; i < c->object.n; i++) ADD("%s/code%u.o", folder, i);
 #ifdef ROUTEC_SANITIZE
   ADD("%s", ROUTEC_SANITIZE_FLAG);
 #endif
@@ -85,13 +85,17 @@ int driver_build(Compilation *c, const char *output) {
   const char *base = getenv("TMPDIR");
   char *folder = arena_printf(c->arena, "%s/routec-build-XXXXXX", base && *base ? base : "/tmp");
   if (!mkdtemp(folder)) return driver_fail(c->o, RT_RUN_FAILED, E0517, folder, strerror(errno));
-  const char *job_c = arena_printf(c->arena, "%s/job.c", folder), *code_o = arena_printf(c->arena, "%s/code.o", folder);
+  const char *job_c = arena_printf(c->arena, "%s/job.c", folder), *code_o[OBJECT_PARTS];
   int code = RT_OK;
-  if (!write_job(job_c, c->job) || !write_bytes(code_o, c->object.bytes, c->object.size))
-    code = driver_fail(c->o, RT_RUN_FAILED, E0517, folder, strerror(errno));
+  bool written = write_job(job_c, c->job);
+  for (uint32_t i = 0; i < c->object.n; i++) {
+    code_o[i] = arena_printf(c->arena, "%s/code%u.o", folder, i);
+    written = written && write_bytes(code_o[i], c->object.part[i].bytes, c->object.part[i].size);
+  }
+  if (!written) code = driver_fail(c->o, RT_RUN_FAILED, E0517, folder, strerror(errno));
   if (code == RT_OK) code = link_trainer(c, folder, output);
   unlink(job_c);
-  unlink(code_o);
+  for (uint32_t i = 0; i < c->object.n; i++) unlink(code_o[i]);
   rmdir(folder);
   if (code == RT_OK && !c->o->rt.quiet && !c->o->rt.json) printf("%s: a trainer for %s\n", output, c->job->target_cpu);
   return code;

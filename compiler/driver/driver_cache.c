@@ -12,7 +12,7 @@
 #include <xxhash.h>
 
 #define CACHE_BYTES ((int64_t)256 << 20)
-#define CACHE_MAGIC 0x31306f6365747572u /* "rutec o01", little-endian */
+#define CACHE_MAGIC 0x32306f6365747572u /* "rutec o02", little-endian */
 typedef struct Head { uint64_t magic, size, hash[2]; } Head;
 
 /* ---- the folder ---------------------------------------------------------------------------------------------------- */
@@ -161,15 +161,40 @@ CacheKey cache_key(const Compilation *c, const BackendOptions *b) {
   return key;
 }
 
+/* Number and sizes of the objects, then each from a multiple of 16 bytes on. */
+typedef struct CodeHead { uint64_t n, size[OBJECT_PARTS], unused[7]; } CodeHead;
+_Static_assert(sizeof(CodeHead) % 16 == 0, "objects behind it are aligned");
+
+static size_t padded(size_t n) { return (n + 15) & ~(size_t)15; }
+
 bool cache_find(const Options *o, const CacheKey *k, Arena *a, ObjectCode *out) {
-  out->bytes = k->hex[0] ? entry_read(o, k->hex, a, &out->size) : NULL;
-  return out->bytes != NULL;
+  size_t size = 0, at = sizeof(CodeHead);
+  uint8_t *bytes = k->hex[0] ? entry_read(o, k->hex, a, &size) : NULL;
+  CodeHead h = {0};
+  *out = (ObjectCode){.n = 0};
+  if (!bytes || size < sizeof h) return false;
+  memcpy(&h, bytes, sizeof h);
+  for (uint64_t i = 0; i < h.n && i < OBJECT_PARTS; i++) {
+    if (at > size || h.size[i] > size - at) return false;
+    out->part[out->n++] = (ObjectPart){bytes + at, h.size[i]};
+    at += padded(h.size[i]);
+  }
+  return out->n > 0;
 }
 
 void cache_keep(const Options *o, const CacheKey *k, const ObjectCode *code) {
   const char *why, *folder;
-  if (!k->hex[0] || !entry_write(o, k->hex, code->bytes, code->size)) return;
-  if ((folder = cache_folder(o, &why))) sweep(folder);
+  CodeHead h = {.n = code->n};
+  size_t size = sizeof h, at = sizeof h;
+  if (!k->hex[0]) return;
+  for (uint32_t i = 0; i < code->n; i++) size += padded(h.size[i] = code->part[i].size);
+  uint8_t *bytes = calloc(1, size);
+  if (!bytes) return;
+  memcpy(bytes, &h, sizeof h);
+  for (uint32_t i = 0; i < code->n; at += padded(code->part[i++].size)) memcpy(bytes + at, code->part[i].bytes, code->part[i].size);
+  const bool kept = entry_write(o, k->hex, bytes, size);
+  free(bytes);
+  if (kept && (folder = cache_folder(o, &why))) sweep(folder);
 }
 
 /* ---- the machine --------------------------------------------------------------------------------------------------------- */

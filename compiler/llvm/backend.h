@@ -11,16 +11,17 @@ typedef struct BackendOptions {
   const char *dump_ir_before, *dump_ir_after, *dump_asm; /* paths, or NULL */
   Sanitizer sanitize; /* that emitted code reports its accesses to */
   int32_t opt_level;
+  uint32_t threads; /* at most so many make objects at once; 0: one */
 } BackendOptions;
 
-typedef struct BackendTimes { double init, build, optimize, codegen; uint32_t kernels, kernel_uses; } BackendTimes; /* seconds */
+typedef struct BackendTimes { double init, build, optimize, codegen; uint32_t kernels, kernel_uses, units; } BackendTimes; /* seconds, of the slowest unit */
 
 /* Detects the host (`cpu` NULL) or takes a name of the small table printed by `routec doctor`
  * ("native", "x86-64-v2", "x86-64-v3", "x86-64-v4"). false: unknown name. */
 bool backend_target(const char *cpu, TargetInfo *out);
 
-/* Emits one object with every function of the plan. Internal errors abort; *why is set (and false returned)
- * for what the machine cannot do. */
+/* Emits the functions of the plan, into several objects where that is quicker. How they are divided changes no function's code.
+ * Internal errors abort; *why is set (and false returned) for what the machine cannot do. */
 bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCode *out, BackendTimes *t, const char **why);
 
 /* Products by themselves, to be timed. A function looks like a JobEntry: A lies at store, B b_at floats behind it, C at work, and what
@@ -29,6 +30,6 @@ bool backend_compile(Arena *a, const Plan *p, const BackendOptions *o, ObjectCod
 typedef struct BackendProduct { const char *symbol; GemmGeom geom; GemmTile tile; bool plain; int64_t b_at, out_at; } BackendProduct;
 bool backend_products(Arena *a, const TargetInfo *target, const BackendProduct *p, uint32_t n, ObjectCode *out, const char **why);
 
-/* The object holds how large each function's work slab must be, scratch included: `<symbol>_work` (int64_t). */
+/* The objects hold how large each function's work slab must be, scratch included: `<symbol>_work` (int64_t). */
 const char *backend_version(void); /* "LLVM 19.1.7" */
 #endif

@@ -108,6 +108,7 @@ struct Backend {
   const BackendProduct *products;
   uint32_t n_products;
   const BackendOptions *options;
+  uint32_t unit, n_units; /* which of the plan's objects this is */
   KernelSlot *slots;
   uint32_t n_slots, cap_slots;
   /* Of the function at hand, by ValueId: constant tensors; and what kernels use one after the other (they
@@ -229,9 +230,10 @@ void store_outputs(Kernel *k, const Idx *coords);
  * serves. */
 const char *signature_of_step(Kernel *k, int64_t scratch_offset);
 
-/* ---- function.c, optimize.c, object.c
+/* ---- function.c, unit.c, optimize.c, object.c
  * -------------------------------------------------------------------------------- */
 void function_emit(Backend *be, const PlanFn *pf);
+void unit_keep_own(Backend *be); /* of all functions of the module; the others are left as declarations */
 /* products.c, backend.c */
 void products_emit(Backend *be, const BackendProduct *p, uint32_t n);
 void work_symbol(Backend *be, const char *name, int64_t bytes);
@@ -239,5 +241,5 @@ bool optimize_module(Backend *be, LLVMTargetMachineRef tm, const char **why);
 void watch_module(Backend *be); /* watch.c: for the thread sanitizer, behind all passes */
 LLVMTargetMachineRef target_machine(const TargetInfo *t, int32_t opt_level, const char **why);
 void target_init(void);
-bool object_emit(Backend *be, LLVMTargetMachineRef tm, ObjectCode *out, const char **why);
+bool object_emit(Backend *be, LLVMTargetMachineRef tm, ObjectPart *out, const char **why);
 #endif

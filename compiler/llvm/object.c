@@ -15,7 +15,7 @@ static bool assembly(Backend *be, LLVMTargetMachineRef tm, const char *path, con
   return !failed;
 }
 
-bool object_emit(Backend *be, LLVMTargetMachineRef tm, ObjectCode *out, const char **why) {
+bool object_emit(Backend *be, LLVMTargetMachineRef tm, ObjectPart *out, const char **why) {
   if (be->options->dump_asm && !assembly(be, tm, be->options->dump_asm, why)) return false;
   LLVMMemoryBufferRef buffer;
   char *text = NULL;

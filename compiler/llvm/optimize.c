@@ -39,6 +39,7 @@ static bool run(Backend *be, LLVMTargetMachineRef tm, const char *passes, const 
 bool optimize_module(Backend *be, LLVMTargetMachineRef tm, const char **why) {
   const BackendOptions *o = be->options;
   if (!dump(be->e.mod, o->dump_ir_before, be->e.arena, why)) return false;
+  if (be->n_units > 1 && !run(be, tm, "elim-avail-extern,globaldce", why)) return false; /* what unit.c gave away */
   verify(be->e.mod);
   const char *passes = o->opt_level == 0 ? "function(sroa)"
                                          : "function(sroa,early-cse,instcombine<no-verify-fixpoint;max-"

@@ -219,9 +219,9 @@ typedef struct Code {
   ObjectCode object;
 } Code;
 
-static inline void code_open(Code *c, Arena *a, const Plan *p) {
+static inline void code_open_divided(Code *c, Arena *a, const Plan *p, uint32_t threads) {
   const char *why = NULL;
-  BackendOptions o = {.opt_level = 2};
+  BackendOptions o = {.opt_level = 2, .threads = threads};
 #ifdef ROUTEC_SANITIZE
   o.sanitize = ROUTEC_SANITIZE;
 #endif
@@ -239,6 +239,7 @@ static inline void code_open(Code *c, Arena *a, const Plan *p) {
     abort();
   }
 }
+static inline void code_open(Code *c, Arena *a, const Plan *p) { code_open_divided(c, a, p, 1); }
 static inline void code_close(Code *c) { loader_close(c->loaded); }
 
 /* ---- the planner by coin

@@ -343,26 +343,30 @@ static void row_sets(void **state) {
   bed_close(&b);
 }
 
-/* `layers` times linear and relu, a loss, and all gradients. */
+/* `layers` times linear and relu, each `wider` units wider, a loss, and all gradients. */
+static void deep_open(Bed *b, int layers, int64_t wider) {
+  bed_open(b);
+  int64_t n = 48;
+  ValueId h = bed_column(b, shape_of(2, (int64_t)DIM_ROWS, n), DT_F32);
+  for (int i = 0; i < layers; i++, n += wider) {
+    Shape wide = shape_of(2, (int64_t)DIM_ROWS, n + wider);
+    ValueId w = bed_param(b, shape_of(2, n + wider, n)), bias = bed_param(b, shape_of(1, n + wider));
+    ValueId dot = ir_dot(b->g, h, w, NULL, NULL, 0, (int64_t[]){1}, (int64_t[]){1}, 1);
+    h = ir_un(b->g, OP_RELU, ir_bin(b->g, OP_ADD, dot, ir_bcast(b->g, bias, &wide, (int64_t[]){-1, 0})));
+  }
+  ValueId loss = bed_all(b, ir_bin(b->g, OP_MUL, h, h));
+  b->p->origins[b->p->n_origins++] = (ProgOrigin){.name = "loss", .value = loss};
+  graph_root(b->g, ROOT_LOSS, 0, 0, loss);
+  pass_autodiff(b->p);
+  pass_mask(b->p);
+  b->g = b->p->step = pass_simplify(b->p->step, b->a);
+  bed_compile(b, 32);
+  bed_input(b, 32, 2);
+}
+
 static BackendTimes deep_model(int layers) {
   Bed b;
-  bed_open(&b);
-  Shape wide = shape_of(2, (int64_t)DIM_ROWS, (int64_t)48);
-  ValueId x = bed_column(&b, wide, DT_F32), h = x;
-  for (int i = 0; i < layers; i++) {
-    ValueId w = bed_param(&b, shape_of(2, (int64_t)48, (int64_t)48)),
-            bias = bed_param(&b, shape_of(1, (int64_t)48));
-    ValueId dot = ir_dot(b.g, h, w, NULL, NULL, 0, (int64_t[]){1}, (int64_t[]){1}, 1);
-    h = ir_un(b.g, OP_RELU, ir_bin(b.g, OP_ADD, dot, ir_bcast(b.g, bias, &wide, (int64_t[]){-1, 0})));
-  }
-  ValueId loss = bed_all(&b, ir_bin(b.g, OP_MUL, h, h));
-  b.p->origins[b.p->n_origins++] = (ProgOrigin){.name = "loss", .value = loss};
-  graph_root(b.g, ROOT_LOSS, 0, 0, loss);
-  pass_autodiff(b.p);
-  pass_mask(b.p);
-  b.g = b.p->step = pass_simplify(b.p->step, b.a);
-  bed_compile(&b, 32);
-  bed_input(&b, 32, 2);
+  deep_open(&b, layers, 0);
   BackendTimes t = b.code.times;
   bed_close(&b);
   return t;
@@ -375,6 +379,61 @@ static void layers_share_kernels(void **state) {
          sixteen.kernels, sixteen.kernel_uses);
   assert_true(sixteen.kernel_uses >= four.kernel_uses + 12 * 3);
   assert_true(sixteen.kernels <= four.kernels + 1);
+}
+
+/* However the functions are divided between objects, they are all there and compute the same bits. */
+static void divided_is_the_same(void **state) {
+  (void)state;
+  Bed b;
+  deep_open(&b, 12, 5);
+  assert_true(b.plan->train.n_steps > 32 && b.code.object.n == 1);
+  double *want[64], *got;
+  for (uint32_t threads = 1; threads <= 40; threads = threads * 2 + 1) {
+    Code c;
+    code_open_divided(&c, b.a, b.plan, threads);
+#ifndef ROUTEC_SANITIZE
+    assert_true(c.object.n == threads || (threads > 1 && c.object.n > 2 && c.object.n <= OBJECT_PARTS));
+#endif
+    assert_true(c.times.units == c.object.n && c.times.kernels == b.code.times.kernels && c.times.kernel_uses == b.code.times.kernel_uses);
+    run_open(&b.run, b.a, b.plan, c.job.train.fn.work_bytes, &b.in);
+    run_threads(&b.run, c.job.train.fn.entry, 2);
+    assert_true(b.g->n_roots <= 64 && b.run.frame.bad_step < 0);
+    for (uint32_t i = 0; i < b.g->n_roots; i++) {
+      got = run_root(&b.run, b.a, &b.plan->train, i, &b.in);
+      if (threads == 1) want[i] = got;
+      else assert_memory_equal(got, want[i], (size_t)shape_count(&b.g->v[b.g->roots[i].value].shape, 0) * sizeof *got);
+    }
+    run_close(&b.run);
+    code_close(&c);
+  }
+  bed_close(&b);
+}
+
+/* What the loader is given need not be what the back end made. */
+static void parts_that_are_none(void **state) {
+  (void)state;
+  Bed b;
+  const char *why = NULL;
+  deep_open(&b, 12, 5);
+  Code c;
+  code_open_divided(&c, b.a, b.plan, 2);
+  ObjectCode o = c.object;
+  Job job = c.job;
+  assert_null(loader_open(&(ObjectCode){.n = 0}, &job, &why));
+  assert_non_null(strstr(why, "there is none"));
+  assert_null(loader_open(&(ObjectCode){.n = OBJECT_PARTS + 1}, &job, &why));
+#ifndef ROUTEC_SANITIZE
+  for (uint32_t i = 0; i < 2; i++) { /* one object alone lacks what is in the other */
+    o.n = 1, o.part[0] = c.object.part[i];
+    assert_null(loader_open(&o, &job, &why));
+    assert_true(strstr(why, "nothing is called") || strstr(why, "does not define"));
+  }
+  o = c.object;
+  o.part[1].size = o.part[1].size / 2;
+  assert_null(loader_open(&o, &job, &why));
+#endif
+  code_close(&c);
+  bed_close(&b);
 }
 
 /* What `routec build` does: the same object bytes, linked by cc, give the same bits. */
@@ -395,7 +454,8 @@ static void object_links(void **state) {
   char *object = arena_printf(b.a, "%s/code.o", folder), *library = arena_printf(b.a, "%s/code.so", folder);
   FILE *f = fopen(object, "wb");
   assert_non_null(f);
-  assert_int_equal(fwrite(b.code.object.bytes, 1, b.code.object.size, f), b.code.object.size);
+  assert_int_equal(b.code.object.n, 1);
+  assert_int_equal(fwrite(b.code.object.part[0].bytes, 1, b.code.object.part[0].size, f), b.code.object.part[0].size);
   fclose(f);
   assert_int_equal(system(arena_printf(b.a, "cc -shared -o %s %s -lm", library, object)), 0);
   void *lib = dlopen(library, RTLD_NOW);
@@ -477,6 +537,8 @@ int main(void) {
                                      cmocka_unit_test(large_reductions),
                                      cmocka_unit_test(row_sets),
                                      cmocka_unit_test(layers_share_kernels),
+                                     cmocka_unit_test(divided_is_the_same),
+                                     cmocka_unit_test(parts_that_are_none),
                                      cmocka_unit_test(object_links),
                                      cmocka_unit_test(targets),
                                      cmocka_unit_test(missing_barriers_are_seen)};
