@@ -3,10 +3,6 @@
 #include "kernel.h"
 #include "fault.h"
 
-#define SHARE_ROWS    8 /* an outer axis of at least so many is what threads share */
-#define SHARE_COLUMNS 128
-#define SHARE_GRAIN   64 /* elements of the vector axis: four cache lines of floats */
-
 LLVMValueRef axis_extent(Kernel *k, int64_t d) {
   return dim_is_rows(d) ? k->rows[dim_set(d)] : em_i64(k->e, d);
 }
@@ -84,27 +80,18 @@ static void run(Nest *n, int pos) {
 
 void nest_run(Nest *n) { run(n, 0); }
 
-void nest_share(Nest *n) {
+void nest_run_shared(Nest *n) {
   Kernel *k = n->k;
-  int best = -1;
-  int64_t units = 0;
-  for (int i = 0; i < n->n; i++) {
-    int64_t d = n->space->d[n->axes[i]], ext = plan_max_extent(k->pf, d);
-    bool lanes = n->vector && i == n->n - 1 && d != 1;
-    int64_t mine = lanes ? (ext + EMIT_LANES - 1) / EMIT_LANES : ext;
-    bool enough = lanes ? ext >= SHARE_COLUMNS : ext >= SHARE_ROWS;
-    if (mine > units) best = i, units = mine;
-    if (!enough) continue;
-    best = i;
-    break;
+  const Share s = plan_share_axes(k->pf, n->space, n->axes, n->n, n->vector);
+  if (s.axis != SHARE_ALONE) {
+    em_share(k->e, axis_extent(k, n->space->d[s.axis]), s.grain, k->tid, k->nt, &n->lo[s.axis], &n->hi[s.axis]);
+    nest_run(n);
+    return;
   }
-  if (best < 0) return;
-  uint8_t axis = n->axes[best];
-  bool lanes = n->vector && best == n->n - 1 && n->space->d[axis] != 1;
-  int64_t grain = !lanes                                                  ? 1
-                  : plan_max_extent(k->pf, n->space->d[axis]) >= SHARE_COLUMNS ? SHARE_GRAIN
-                                                                          : EMIT_LANES;
-  em_share(k->e, axis_extent(k, n->space->d[axis]), grain, k->tid, k->nt, &n->lo[axis], &n->hi[axis]);
+  LLVMValueRef first = LLVMBuildICmp(k->e->b, LLVMIntEQ, k->tid, em_i64(k->e, 0), "first");
+  LLVMBasicBlockRef after = scope_if(k, "one", first);
+  nest_run(n);
+  scope_if_end(k, after);
 }
 
 /* ---- STEP_MAP
@@ -150,15 +137,11 @@ void emit_map(Kernel *k) {
             .vector = true,
             .coords = coords,
             .body = map_body};
-  if (n.n == 0) {
-    LLVMValueRef first = LLVMBuildICmp(k->e->b, LLVMIntEQ, k->tid, em_i64(k->e, 0), "first");
-    LLVMBasicBlockRef after = scope_if(k, "one", first);
-    store_outputs(k, coords);
-    scope_if_end(k, after);
+  for (int i = 0; i < n.n; i++) n.axes[i] = k->step->order[i];
+  if (!k->step->n_calls) {
+    nest_run_shared(&n);
     return;
   }
-  for (int i = 0; i < n.n; i++) n.axes[i] = k->step->order[i];
-  if (k->step->n_calls) nest_tile(&n);
-  else nest_share(&n);
+  nest_tile(&n);
   nest_run(&n);
 }

@@ -272,14 +272,5 @@ void emit_reduce(Kernel *k) {
     return;
   }
   Nest n = kept_nest(&r, whole_body);
-  bool single = true;
-  for (int i = 0; i < n.n; i++) single &= r.space.d[n.axes[i]] == 1;
-  if (!single) {
-    nest_share(&n);
-    nest_run(&n);
-    return;
-  }
-  LLVMBasicBlockRef after = scope_if(k, "one", is_first_thread(k));
-  nest_run(&n);
-  scope_if_end(k, after);
+  nest_run_shared(&n);
 }

@@ -163,8 +163,7 @@ static void emit_fold(Kernel *k) {
   Nest n = {
       .k = k, .space = &f.v->shape, .n = 4, .vector = true, .coords = coords, .body = fold_body, .user = &f};
   for (int i = 0; i < 4; i++) n.axes[i] = (uint8_t)i;
-  nest_share(&n);
-  nest_run(&n);
+  nest_run_shared(&n);
 }
 
 void emit_scatter(Kernel *k) {

@@ -17,6 +17,7 @@ typedef struct Function {
   LLVMValueRef fn, frame, tid, nt, store, work, scalars, columns;
   LLVMValueRef rows, step_no, order, sets; /* of the step at hand */
   LLVMBasicBlockRef leave;
+  bool checked; /* the losses, in this wave */
   LLVMValueRef at; /* addresses for the calls of plugins */
   LLVMValueRef ctx, tiles; /* what a map with calls gets from the step, and from the runtime for each tile */
 } Function;
@@ -256,16 +257,6 @@ static LLVMValueRef look_function(Function *f) {
   return fn;
 }
 
-/* Behind plan step i: the barrier it asked for, and the look. */
-static void after_step(Function *f, const Step *step, uint32_t i) {
-  Emit *e = &f->be->e;
-  bool met = step->barrier || step->kind == STEP_CHECK;
-  if (step->barrier) call_barrier(f);
-  LLVMValueRef fn = look_function(f);
-  LLVMValueRef args[4] = {f->frame, f->tid, em_i64(e, i), LLVMConstInt(e->i1, met, 0)};
-  LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 4, "");
-}
-
 /* ---- STEP_CHECK
  * -------------------------------------------------------------------------------------------------------- */
 
@@ -311,16 +302,33 @@ static void read_losses(Function *f) {
 
 static void emit_check(Function *f) {
   Emit *e = &f->be->e;
-  LLVMBasicBlockRef first = block(f, "losses"), meet = block(f, "meet"), go_on = block(f, "finite");
-  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, f->tid, em_i64(e, 0), ""), first, meet);
+  LLVMBasicBlockRef first = block(f, "losses"), others = block(f, "others");
+  LLVMBuildCondBr(e->b, LLVMBuildICmp(e->b, LLVMIntEQ, f->tid, em_i64(e, 0), ""), first, others);
   LLVMPositionBuilderAtEnd(e->b, first);
   read_losses(f);
-  LLVMBuildBr(e->b, meet);
-  LLVMPositionBuilderAtEnd(e->b, meet);
-  call_barrier(f);
+  LLVMBuildBr(e->b, others);
+  LLVMPositionBuilderAtEnd(e->b, others);
+  f->checked = true;
+}
+
+/* Behind the barrier of the wave that had the check. */
+static void leave_if_bad(Function *f) {
+  Emit *e = &f->be->e;
+  LLVMBasicBlockRef go_on = block(f, "finite");
+  f->checked = false;
   LLVMValueRef bad = LLVMBuildICmp(e->b, LLVMIntSGE, FIELD(f, bad_step, e->i64), em_i64(e, 0), "stop");
   LLVMBuildCondBr(e->b, bad, f->leave, go_on);
   LLVMPositionBuilderAtEnd(e->b, go_on);
+}
+
+/* Behind plan step i: the barrier it asked for, and the look. */
+static void after_step(Function *f, const Step *step, uint32_t i) {
+  Emit *e = &f->be->e;
+  if (step->barrier) call_barrier(f);
+  if (step->barrier && f->checked) leave_if_bad(f);
+  LLVMValueRef fn = look_function(f);
+  LLVMValueRef args[4] = {f->frame, f->tid, em_i64(e, i), LLVMConstInt(e->i1, step->barrier, 0)};
+  LLVMBuildCall2(e->b, LLVMGlobalGetValueType(fn), fn, args, 4, "");
 }
 
 static void function_fields(Function *f) {
@@ -484,7 +492,7 @@ void function_emit(Backend *be, const PlanFn *pf) {
     else call_kernel(&f, s, scratch);
     scratch += plan_step_scratch(pf, s);
     after_step(&f, s, i);
-    met = s->barrier || s->kind == STEP_CHECK;
+    met = s->barrier;
   }
   if (!met) call_barrier(&f); /* the next step overwrites what others may still read */
   em_loop_end(e, &l);

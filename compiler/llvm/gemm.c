@@ -343,7 +343,7 @@ void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, V a, V b, V c, con
   if (x.pack_b || x.pad_b) x.panel_b = stack_floats(&x, round_up(deep, EMIT_LANES) * x.nr + EMIT_LANES);
   x.m = em_extent(e, g->m, rows), x.n = em_extent(e, g->n, rows), x.k = em_extent(e, g->k, rows);
   x.m0 = num(&x, 0), x.m1 = x.m, x.n0 = num(&x, 0), x.n1 = x.n;
-  if (x.split == 0) em_share(e, x.m, x.mr, tid, n_threads, &x.m0, &x.m1);
+  if (x.split == 0) em_share(e, x.m, t->grain ? t->grain : x.mr, tid, n_threads, &x.m0, &x.m1);
   if (x.split == 1) em_share(e, x.n, x.nr, tid, n_threads, &x.n0, &x.n1);
   nest_batches(&x, a, b, c, rows, tid, n_threads);
   em_intrinsic(e, "llvm.stackrestore", e->ptr, &mark, 1);

@@ -212,8 +212,7 @@ typedef struct Nest {
 } Nest;
 void nest_run(Nest *n);
 LLVMValueRef axis_extent(Kernel *k, int64_t d); /* i64 */
-/* Picks the axis that threads share (of `axes`) and sets its lo and hi. */
-void nest_share(Nest *n);
+void nest_run_shared(Nest *n);                  /* as plan_share_axes says */
 
 /* ---- one per step kind
  * ------------------------------------------------------------------------------------------- */

@@ -100,7 +100,6 @@ static void count_step(Work *w, const Node *n, Step *s) {
 
 static void finish_gemm(const Work *w, Step *s, const Node *n) {
   Arena *a = w->arena;
-  s->geom = n->geom, s->swapped = n->swapped, s->a = n->a, s->b = n->b, s->impl = n->impl, s->tile = n->tile;
   s->a.buffer = w->fn->buffer_of[n->base[0]];
   s->b.buffer = w->fn->buffer_of[n->base[1]];
   const char *fused = "";
@@ -122,6 +121,15 @@ static const char *reason_of(const Work *w, const Node *n) {
   return arena_printf(w->arena, "%s; %u outputs in one pass", why, n->n_outs);
 }
 
+/* What can be told of the step before it has its place: what it stores and how it goes over its space. */
+Step plan_step_of_node(const Work *w, const Node *n) {
+  Step s = {.kind = n->kind, .outs = n->outs, .n_outs = n->n_outs, .space = n->space, .reduced = n->reduced, .dot = n->dot};
+  s.geom = n->geom, s.swapped = n->swapped, s.a = n->a, s.b = n->b, s.impl = n->impl, s.tile = n->tile;
+  s.n_calls = n->n_calls;
+  step_order(w, n, &s);
+  return s;
+}
+
 void plan_finish(Work *w) {
   PlanFn *f = w->fn;
   f->steps = ARENA_NEWS(w->arena, Step, w->n_order);
@@ -129,18 +137,13 @@ void plan_finish(Work *w) {
   for (uint32_t i = 0; i < w->n_order; i++) {
     const Node *n = &w->nodes[w->schedule[i]];
     Step *s = &f->steps[i];
-    *s = (Step){.kind = n->kind,
-                .n_outs = n->n_outs,
-                .space = n->space,
-                .reduced = n->reduced,
-                .dot = n->dot,
-                .wave = w->wave[i]};
+    *s = plan_step_of_node(w, n);
+    s->wave = w->wave[i], s->follows = w->follows[i];
     s->outs = ARENA_NEWS(w->arena, StepOut, n->n_outs);
     if (n->n_outs)
       memcpy(s->outs, n->outs, n->n_outs * sizeof *s->outs), s->span = w->g->v[n->outs[0].value].span;
     if (n->kind == STEP_SCATTER) s->dot = n->outs[0].value;
     s->barrier = i + 1 == w->n_order || w->wave[i + 1] != w->wave[i];
-    step_order(w, n, s);
     if (n->kind == STEP_CALL) call_finish(w, n, s);
     if (n->n_calls) s->reason = tile_finish(w, n, s);
     else if (n->kind == STEP_GEMM) finish_gemm(w, s, n);

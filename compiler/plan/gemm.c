@@ -72,6 +72,11 @@ static int64_t block_depth(const TargetInfo *t, int64_t nr) {
 
 int64_t plan_gemm_whole_depth(const TargetInfo *t) { return block_depth(t, 3 * LANES); }
 
+/* Rows of the batch are shared as in other steps. */
+static int32_t rows_grain(const GemmGeom *g, const Sizes *s, int32_t split) {
+  return !split && g->m.rows == 1 && g->m.n == 1 && !g->n_batch ? (int32_t)plan_rows_grain(s->m) : 0;
+}
+
 static void choose_tile(const GemmGeom *g, const Sizes *s, const TargetInfo *t, GemmTile *tile) {
   bool wide = t->vector_floats >= 16; /* 32 registers: 24 accumulators; AVX2: 12 halves */
   int64_t vectors = units(at_least(s->n, 1), LANES), l2 = at_least(t->l2, 262144);
@@ -92,6 +97,7 @@ static void choose_tile(const GemmGeom *g, const Sizes *s, const TargetInfo *t, 
                      : at_most(l2 / 4 / (tile->kc * 4), 64 * tile->mr); /* A's block: a quarter of L2 */
   tile->mc = (int32_t)(at_least(rows / tile->mr, 8) * tile->mr);
   tile->split = choose_split(s, tile);
+  tile->grain = rows_grain(g, s, tile->split);
 }
 
 static const char *describe(const Sizes *s, Arena *arena) {
@@ -117,10 +123,10 @@ static const char *measured_text(Arena *a, const GemmChoice *c) {
 }
 
 /* Where sums are one block by the rule, others count on it. */
-static GemmTile measured_tile(const Sizes *s, const GemmTile *rule, const GemmTile *measured) {
+static GemmTile measured_tile(const GemmGeom *g, const Sizes *s, const GemmTile *rule, const GemmTile *measured) {
   GemmTile t = *measured;
   if (rule->whole && t.kc < rule->kc) t.kc = rule->kc;
-  t.whole = s->k <= t.kc;
+  t.whole = s->k <= t.kc, t.grain = rows_grain(g, s, t.split);
   return t;
 }
 
@@ -140,7 +146,7 @@ void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, 
     return;
   }
   choose_tile(g, &s, t, tile);
-  if (c) *impl = c->impl, *tile = measured_tile(&s, tile, &c->tile);
+  if (c) *impl = c->impl, *tile = measured_tile(g, &s, tile, &c->tile);
   *reason = arena_printf(arena, "%s by %s%s", what, plan_gemm_way(arena, *impl, tile),
                          c ? measured_text(arena, c) : "");
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * memory.c -- lifetimes and offsets of the work slab.
  * A buffer lives from the first step of the wave that writes it to the last step of the wave that reads it
- * last: the steps of a wave run without a barrier between them. requires: w->schedule, w->wave, buffers with
+ * last: threads run through the steps of a wave without meeting. requires: w->schedule, w->wave, buffers with
  * bytes   changes: offset, first, last; the function's work_bytes */
 #include "plan_work.h"
 #include "fault.h"

@@ -52,6 +52,7 @@ typedef struct GemmTile {
   bool pack_a, pack_b;
   bool pad_b;     /* B's columns behind the last whole vectors are copied to a panel of whole ones */
   int32_t split;  /* 0: threads split M, 1: N, 2: the batch */
+  int32_t grain;  /* threads share M in such multiples; 0: of mr */
   bool whole;     /* K fits kc at every batch: sums never stop half-way, and C holds none */
 } GemmTile;
 
@@ -91,7 +92,8 @@ typedef struct Step {
   GemmGeom geom; View a, b; GemmImpl impl; GemmTile tile;
   bool swapped;                /* GEMM: A of the geometry is the dot's second argument */
   bool barrier;                /* threads meet after this step */
-  uint32_t wave;               /* steps of one wave do not depend on each other */
+  uint32_t wave;               /* between steps of one wave threads do not meet: each reads only what it has itself stored */
+  bool follows;                /* it reads something that its own wave stored */
   double flops_per_row, flops_fixed; /* counted as 2*m*n*k for GEMM, 1 per element and op otherwise; a row of a row set
                                         counts as the set's expected share */
   View *args; uint32_t n_args; /* CALL: of the values' arguments. Rows of inputs collapse, units have stride 1 */
@@ -185,6 +187,18 @@ void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, 
                       Arena *arena, GemmImpl *impl, GemmTile *tile, const char **reason);
 /* Sums of up to so many terms are one block of K on this target, whatever the other extents. */
 int64_t plan_gemm_whole_depth(const TargetInfo *t);
+
+/* ---- share.c: which thread computes what ---- */
+typedef enum ShareKind { SHARE_ALONE = -1, /* thread 0 computes all */ SHARE_OTHERWISE = -2 } ShareKind;
+/* Threads share `axis` of a step's space in multiples of `grain` (em_share); or a ShareKind. */
+typedef struct Share { int8_t axis; int64_t grain; } Share;
+int64_t plan_rows_grain(int64_t max_rows); /* of the batch, in steps of all kinds; 0: each step as it likes */
+Share plan_share_axes(const PlanFn *f, const Shape *space, const uint8_t *axes, int n, bool vector); /* of loops over these */
+Share plan_step_share(const PlanFn *f, const Step *s);
+typedef struct ShareScratch { uint16_t *seen; ValueId *touched; } ShareScratch;
+ShareScratch plan_share_scratch(Arena *a, uint32_t n_values);
+/* Whether every thread, of what `from` stores, loads in `to` only what it has itself stored. */
+bool plan_shares_meet(const PlanFn *f, const Step *from, const Step *to, ShareScratch *scratch);
 
 /* ---- split.c ---- */
 #define PLAN_LANES 16 /* floats of a vector in the IR, whatever the machine has */

@@ -72,6 +72,7 @@ typedef struct Work {
   Node *nodes; uint32_t n_nodes;
   uint32_t *stack, *stamp, now; /* for walks: 2 * values each */
   uint32_t *schedule, *wave; uint32_t n_order; /* nodes in order of execution; wave of each */
+  bool *follows;                               /* whether it reads something that its wave stored */
 } Work;
 
 /* ---- view.c ------------------------------------------------------------------------------------------- */
@@ -149,6 +150,7 @@ void plan_buffers(Work *w); /* all but offsets and lifetimes */
 void plan_order(Work *w);
 void plan_memory(Work *w);
 void plan_finish(Work *w);
+Step plan_step_of_node(const Work *w, const Node *n); /* finish.c; without what depends on its place */
 
 /* Our own broken invariant: message naming the value, abort. */
 _Noreturn void plan_broken(const Graph *g, ValueId v, const char *what);

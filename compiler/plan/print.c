@@ -107,6 +107,7 @@ static void print_step(const PlanFn *fn, uint32_t i, FILE *f) {
   for (int k = 0; s->kind == STEP_REDUCE && k < s->space.rank; k++)
     if (s->reduced >> k & 1) fprintf(f, " over %d", k);
   fprintf(f, "  flops %.6g/row + %.6g%s\n", s->flops_per_row, s->flops_fixed, s->barrier ? "  barrier" : "");
+  if (s->follows) fputs("        without a barrier before it: each thread reads what it has itself stored\n", f);
   for (uint32_t k = 0; k < s->n_outs; k++) {
     fprintf(f, "        -> b%u = ", s->outs[k].buffer);
     print_value(fn, s->outs[k].value, f);

@@ -2,8 +2,9 @@
  * schedule.c -- order of execution and waves.
  * Forward steps come first, in the order of the graph (a chain stays together and its activations in cache);
  * the losses are checked as soon as they are known; of the rest that step goes next which leaves least memory
- * in use. Among steps alike those come first that need no barrier before them. requires: deps, buffers with
- * bytes   changes: w->schedule, w->wave */
+ * in use. Among steps alike those come first that need no barrier before them: where each thread reads only what it has itself
+ * stored (share.c), a chain of steps over the rows of a batch is one wave. requires: deps, buffers with
+ * bytes   changes: w->schedule, w->wave, w->follows */
 #include "plan_work.h"
 #include <math.h>
 #include <string.h>
@@ -17,7 +18,8 @@ typedef struct Sched {
   uint32_t *ready, n_ready;
   uint32_t *wave_of; /* [node], UINT32_MAX before it is placed */
   uint32_t wave;     /* of the step placed last */
-  bool check_last;   /* which was the check */
+  Step *steps;       /* [node] as far as they are known */
+  ShareScratch scratch;
 } Sched;
 
 #define LARGE 1048576.0 /* bytes: below, sparing a barrier (about 1 us) counts more than memory or order */
@@ -45,11 +47,36 @@ static double taken(const Sched *s, const Node *n) {
   return g;
 }
 
-/* Whether n can run beside the steps of the present wave. */
-static bool joins(const Sched *s, const Node *n) {
-  if (n->kind == STEP_CHECK || s->check_last) return false;
-  for (uint32_t k = 0; k < n->n_deps; k++)
-    if (s->wave_of[n->deps[k]] == s->wave) return false;
+static bool is_alone(const Sched *s, uint32_t node) { return plan_step_share(s->w->fn, &s->steps[node]).axis == SHARE_ALONE; }
+
+/* Whether n stores in place what node `before` loads. */
+static bool overwrites(const Work *w, const Node *n, const Node *before) {
+  for (uint32_t i = 0; i < n->n_outs; i++) {
+    const uint32_t root = w->store_root[n->outs[i].value];
+    for (uint32_t k = 0; root && k < before->n_reads; k++)
+      if (value_slot(&w->g->v[before->reads[k]]) == root_slot(&w->g->roots[root - 1])) return true;
+  }
+  return false;
+}
+
+/* Whether n, which depends on `before`, need not wait for the other threads: it uses what its own thread has done. */
+static bool follows(Sched *s, uint32_t n, uint32_t before) {
+  const Work *w = s->w;
+  if (w->nodes[before].kind == STEP_CHECK) return false;
+  if (is_alone(s, n) && is_alone(s, before)) return true;
+  return w->nodes[n].kind != STEP_CHECK && !overwrites(w, &w->nodes[n], &w->nodes[before]) &&
+         plan_shares_meet(w->fn, &s->steps[before], &s->steps[n], &s->scratch);
+}
+
+/* Whether a node can run in the present wave; `own`: it follows some step there. */
+static bool joins(Sched *s, uint32_t i, bool *own) {
+  const Node *n = &s->w->nodes[i];
+  *own = false;
+  for (uint32_t k = 0; k < n->n_deps; k++) {
+    if (s->wave_of[n->deps[k]] != s->wave) continue;
+    if (taken(s, n) > LARGE || !follows(s, i, n->deps[k])) return false; /* lives are as long as waves */
+    *own = true;
+  }
   return true;
 }
 
@@ -60,12 +87,12 @@ typedef struct Rank {
   uint32_t node;
 } Rank;
 
-static Rank rank_of(const Sched *s, uint32_t i) {
+static Rank rank_of(Sched *s, uint32_t i) {
   const Node *n = &s->w->nodes[i];
-  Rank r = {.class = n->kind == STEP_CHECK       ? 0
-                     : n->phase == PHASE_FORWARD ? 1
-                                                 : 2,
-            .apart = !joins(s, n),
+  const bool early = n->space.rank == 0 && n->n_deps == 0; /* numbers that wait for nothing, and that others wait for */
+  bool own;
+  Rank r = {.class = n->kind == STEP_CHECK ? 0 : n->phase == PHASE_FORWARD || early ? 1 : 2,
+            .apart = !joins(s, i, &own),
             .node = i};
   if (r.class == 1) r.apart |= taken(s, n) > LARGE; /* large steps keep the graph's order */
   if (r.class == 2) r.loss = floor(-gain(s, n) / LARGE);
@@ -78,7 +105,7 @@ static bool better(const Rank *a, const Rank *b) {
   return a->apart != b->apart ? a->apart < b->apart : a->node < b->node;
 }
 
-static uint32_t pick(const Sched *s) {
+static uint32_t pick(Sched *s) {
   uint32_t best = 0;
   Rank r = rank_of(s, s->ready[0]);
   for (uint32_t i = 1; i < s->n_ready; i++) {
@@ -91,6 +118,10 @@ static uint32_t pick(const Sched *s) {
 static void sched_start(Sched *s) {
   Work *w = s->w;
   uint32_t n = w->n_nodes;
+  s->steps = ARENA_NEWS(w->scratch, Step, n);
+  for (uint32_t i = 0; i < n; i++)
+    if (!w->nodes[i].dead) s->steps[i] = plan_step_of_node(w, &w->nodes[i]);
+  s->scratch = plan_share_scratch(w->scratch, w->g->n);
   s->missing = ARENA_NEWS(w->scratch, uint32_t, n);
   s->next_at = ARENA_NEWS(w->scratch, uint32_t, n + 2);
   s->ready = ARENA_NEWS(w->scratch, uint32_t, n);
@@ -117,14 +148,13 @@ void plan_order(Work *w) {
   Sched s = {.w = w};
   w->schedule = ARENA_NEWS(w->scratch, uint32_t, w->n_nodes);
   w->wave = ARENA_NEWS(w->scratch, uint32_t, w->n_nodes);
+  w->follows = ARENA_NEWS(w->scratch, bool, w->n_nodes);
   w->n_order = 0;
   sched_start(&s);
   while (s.n_ready) {
     uint32_t at = pick(&s), i = s.ready[at];
     const Node *n = &w->nodes[i];
-    /* Steps of one wave are independent; the check stands alone. */
-    if (w->n_order && !joins(&s, n)) s.wave++;
-    s.check_last = n->kind == STEP_CHECK;
+    if (w->n_order && !joins(&s, i, &w->follows[w->n_order])) s.wave++, w->follows[w->n_order] = false;
     s.wave_of[i] = w->wave[w->n_order] = s.wave;
     s.ready[at] = s.ready[--s.n_ready];
     w->schedule[w->n_order++] = i;

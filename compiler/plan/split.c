@@ -5,7 +5,7 @@
 
 #define SPLIT_CHUNKS   32   /* at most so many partial results */
 #define SPLIT_UNITS    32   /* enough kept vectors (or elements) to feed the threads without splitting */
-#define SPLIT_ELEMENTS 8192 /* smaller reductions are not worth a barrier */
+#define SPLIT_ELEMENTS 16384 /* smaller reductions, of a microsecond, are not worth a barrier */
 
 static int vector_axis(const Step *s) { return s->order[s->space.rank - 1]; }
 static bool is_reduced(const Step *s, int axis) { return s->reduced >> axis & 1; }

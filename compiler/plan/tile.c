@@ -81,12 +81,6 @@ static bool walks_alike(const Walk *a, const Walk *b, bool strides) {
   return a->n == b->n && !memcmp(a->d, b->d, n) && (!strides || !memcmp(a->stride, b->stride, n));
 }
 
-static void strides_of(const Work *w, ValueId v, int64_t *strides) {
-  const Value *u = &w->g->v[v];
-  if (w->store_root[v]) memcpy(strides, w->plan->params[w->g->roots[w->store_root[v] - 1].a].strides, sizeof(int64_t[IR_MAX_RANK]));
-  else layout_strides(&w->layout[v], &u->shape, u->dtype, w->fn->max_rows, strides);
-}
-
 /* What the map overwrites in place, the call reads at the same places: then a tile is read before it is overwritten. */
 static bool overwrites_alike(const Work *w, const Node *m, const Node *call, const uint8_t *order) {
   const int64_t slot = value_slot(&w->g->v[call->arg_base[0]]);
@@ -96,7 +90,7 @@ static bool overwrites_alike(const Work *w, const Node *m, const Node *call, con
     int64_t strides[IR_MAX_RANK];
     const uint32_t root = w->store_root[m->outs[i].value];
     if (slot < 0 || !root || root_slot(&w->g->roots[root - 1]) != slot) continue;
-    strides_of(w, m->outs[i].value, strides);
+    value_strides(w, m->outs[i].value, strides);
     const Walk written = walk_of(&m->space, strides, order);
     if (x->start || x->set || !walks_alike(&read, &written, true)) return false;
   }
@@ -112,8 +106,8 @@ static bool fits(Work *w, uint32_t m, const Node *call, uint8_t *order) {
   if (!r.some || r.other || !shape_equal(&r.view.shape, &map->space)) return false;
   for (int i = 0; i < map->space.rank; i++)
     if (map->space.d[i] < 1) return false; /* rows of the batch too: nothing that gets here has them in another order */
-  strides_of(w, map->outs[0].value, out);
-  strides_of(w, g, own);
+  value_strides(w, map->outs[0].value, out);
+  value_strides(w, g, own);
   plan_loop_order(&map->space, out, order);
   const Walk read = walk_of(&map->space, r.view.strides, order), stored = walk_of(&w->g->v[g].shape, own, NULL);
   return read.n && walks_alike(&read, &stored, true) && overwrites_alike(w, map, call, order);

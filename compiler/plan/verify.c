@@ -16,6 +16,7 @@ typedef struct Check {
   uint32_t *stamp, now, *stack;
   uint32_t *reads, n_reads; /* values loaded by the present step */
   bool *elsewhere;
+  ShareScratch scratch;
   const char *why;
 } Check;
 
@@ -207,6 +208,8 @@ static void check_space(Check *c, uint32_t i) {
   if (s->kind != STEP_CHECK && !s->n_outs) FAIL(c, "step %u stores nothing", i);
 }
 
+static bool is_alone(const PlanFn *f, uint32_t i) { return plan_step_share(f, &f->steps[i]).axis == SHARE_ALONE; }
+
 /* The value, or NONE, whose store into buffer b happened before step i. */
 static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
   const PlanFn *f = c->f;
@@ -221,7 +224,8 @@ static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
   if (!leaf) {
     uint32_t w = c->written[v];
     if (w == NEVER || w >= i) FAIL(c, "step %u reads %%%u before it is written", i, v);
-    else if (f->steps[w].wave >= s->wave) FAIL(c, "step %u reads %%%u, written in the same wave", i, v);
+    else if (f->steps[w].wave > s->wave || (f->steps[w].wave == s->wave && !plan_shares_meet(f, &f->steps[w], s, &c->scratch)))
+      FAIL(c, "step %u reads %%%u, written in the same wave", i, v);
     if (b->space == SPACE_WORK && (i < b->first || i > b->last))
       FAIL(c, "step %u reads %%%u outside of its buffer's life", i, v);
     return;
@@ -231,7 +235,7 @@ static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
     for (uint32_t j = 0; j < f->steps[k].n_outs; j++) {
       if (f->steps[k].outs[j].buffer != id) continue;
       if (k == i && elsewhere) FAIL(c, "step %u overwrites %%%u and reads it at another index", i, v);
-      if (k < i || (k != i && f->steps[k].wave == s->wave))
+      if (k < i || (k != i && f->steps[k].wave == s->wave && !(is_alone(f, k) && is_alone(f, i))))
         FAIL(c, "step %u reads %%%u after step %u has overwritten it", i, v, k);
     }
 }
@@ -340,6 +344,11 @@ static void check_step(Check *c, uint32_t i) {
 
 /* ---- roots ------------------------------------------------------------------------------------------ */
 
+/* Whether the thread that looks at the losses, at step `at`, finds what step i stored. */
+static bool known_at(const PlanFn *f, uint32_t i, uint32_t at) {
+  return f->steps[i].wave < f->steps[at].wave || (i < at && f->steps[i].wave == f->steps[at].wave && is_alone(f, i));
+}
+
 static void check_roots(Check *c) {
   const PlanFn *f = c->f;
   uint32_t at = NEVER, first_store = NEVER;
@@ -364,7 +373,7 @@ static void check_roots(Check *c) {
     if (b->space == SPACE_WORK && b->last != UINT32_MAX) FAIL(c, "root %u is not kept", r);
     if (root->kind != ROOT_LOSS || c->why) continue;
     if (at == NEVER) FAIL(c, "losses are never checked");
-    else if (f->steps[c->written[root->value]].wave >= f->steps[at].wave)
+    else if (!known_at(f, c->written[root->value], at))
       FAIL(c, "loss %u is checked before it is known", r);
     if (first_store != NEVER && (at == NEVER || f->steps[first_store].wave <= f->steps[at].wave))
       FAIL(c, "step %u stores before the losses are checked", first_store);
@@ -381,6 +390,7 @@ static const char *verify_fn(const Plan *p, const PlanFn *f) {
   c.stack = ARENA_NEWS(scratch, uint32_t, 2 * g->n + 2);
   c.reads = ARENA_NEWS(scratch, uint32_t, g->n);
   c.elsewhere = ARENA_NEWS(scratch, bool, g->n);
+  c.scratch = plan_share_scratch(scratch, g->n);
   for (BufferId b = 1; b < f->n_buffers && !c.why; b++) check_buffer(&c, b);
   if (!c.why) check_overlap(&c);
   for (uint32_t i = 0; i < f->n_steps && !c.why; i++) check_step(&c, i);
