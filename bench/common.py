@@ -95,6 +95,9 @@ class Model:
     def train(self):
         return next(f for f in self.plan()['functions'] if f['name'] == 'train')
 
+    def planned_bytes(self):
+        return self.plan()['store_bytes'] + self.train()['work_bytes']
+
     def product_flop(self):
         """2 m n k of every product of a step, from the printed shapes, of a model without row sets: what the FMA peak bounds."""
         total = 0
@@ -117,20 +120,22 @@ class Model:
         safetensors.save(path, tensors)
 
     def run(self, threads, steps, every, coretype='unset', more=()):
-        """The JSON lines of a run, each with the time since the process was started ('at'), and its largest memory (KiB)."""
+        """The JSON lines of a run, each with the time since the process was started ('at'), and the most that was resident, in
+        bytes. (What wait4 tells of that includes what this process had before it became the other.)"""
         with tempfile.TemporaryDirectory() as folder:
             command = self.command('run', '--json', '--seed', str(self.seed), '--steps', str(steps), '--set', 'every=%d steps' % every,
                                    '--run-dir', os.path.join(folder, 'run'), *(['--threads', str(threads)] if threads else []), *more)
             began = time.perf_counter()
             with open(os.path.join(folder, 'errors'), 'w+') as errors:
                 process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(coretype))
-                lines = [(time.perf_counter() - began, line) for line in process.stdout]
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
+                lines, memory = [], 0
+                for line in process.stdout:
+                    lines.append((time.perf_counter() - began, line))
+                    memory = max(memory, resident_at_most(process.pid))
                 errors.seek(0)
-                if process.returncode:
+                if process.wait():
                     raise SystemExit('%s: exit code %d\n%s' % (shlex.join(command), process.returncode, errors.read()[-3000:]))
-            return [dict(json.loads(line), at=at) for at, line in lines], usage.ru_maxrss
+            return [dict(json.loads(line), at=at) for at, line in lines], memory
 
     def losses(self, threads, steps, coretype='unset', more=()):
         found = [e['total'] for e in self.run(threads, steps, 1, coretype, more)[0] if e['event'] == 'progress']
@@ -152,6 +157,12 @@ class Model:
         if once < 0.01:
             once = self.sample(threads, max(8, int(0.1 / once)), coretype)[0]
         return max(4, int(seconds / once) // 4 * 4)
+
+
+def resident_at_most(pid):
+    """Bytes, up to now; 0 if the process is gone."""
+    with open('/proc/%d/status' % pid) as f:
+        return next((1024 * int(line.split()[1]) for line in f if line.startswith('VmHWM:')), 0)
 
 
 class Peer:
@@ -194,9 +205,12 @@ def probe(a, threads, seconds=0.1):
     return json.loads(done.stdout)['gflops']
 
 
-def bandwidth(a, rounds):
+def bandwidth(a, threads, rounds):
     """{(what, threads): median} of bench_peak's table."""
-    done = subprocess.run([os.path.join(a.programs, 'bench_peak'), '-j', '-r', str(rounds)], stdout=subprocess.PIPE, text=True, check=True)
+    command = [os.path.join(a.programs, 'bench_peak'), '-j', '-r', str(rounds)]
+    for t in threads:
+        command += ['-t', str(t)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return {(line['what'], line['threads']): line['median'] for line in map(json.loads, done.stdout.splitlines())}
 
 
@@ -223,6 +237,13 @@ def turns(contestants, rounds):
         for name in names if r % 2 == 0 else reversed(names):
             got[name].append(contestants[name]())
     return got
+
+
+def load_at_start():
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print('warning: the machine is busy (load %.2f): times are too long, and differ' % load, file=sys.stderr)
+    return load
 
 
 def cpu_name():

@@ -309,10 +309,8 @@ def main():
     if min(a.threads) < 1 or a.rounds < 1 or a.gemm_rounds < 1 or not a.seconds > 0:
         p.error('threads, rounds and seconds must be above 0')
     common.ready(a)
-    a.load = os.getloadavg()[0]
+    a.load = common.load_at_start()
     b = Bench(a)
-    if a.load > 0.5:
-        b.warn('the machine was busy at the start (load %.2f): times are too long, and differ' % a.load)
     for row in a.rows or ROWS:
         ROWS[row](b)
     show(b)

@@ -33,13 +33,13 @@ class Svg:
             f.write('\n'.join(self.parts) + '\n</svg>\n')
 
 
-def bars(path, panels, label=250, width=380, height=18):
-    """panels: (title, [(name, value, least, most, goals)], right end of the axis or None). A whisker from least to most; a grey
+def bars(path, panels, label=290, width=380, height=18):
+    """panels: (title, [(name, value, least, most, goals)], least right end of the axis or None). A whisker from least to most; a grey
     stroke for each goal."""
     rows = sum(len(p[1]) for p in panels)
     svg, y = Svg(label + width + 60, height * rows + 50 * max(1, len(panels)) + 10), 0
     for title, items, top in panels:
-        top = top or 1.1 * max(max(i[3], *(g for g in i[4] if g is not None), 0) for i in items)
+        top = max([top or 0] + [1.1 * v for i in items for v in (i[3], *(g for g in i[4] if g is not None)) if v > (top or 0)])
         scale = width / top
         svg.text(label, y + 24, title, size=13)
         svg.text(label + width, y + 24, '| must, target, beyond', 'end', colour='#666')
@@ -70,10 +70,10 @@ def _short(v):
 
 
 def curves(path, title, xlabel, ylabel, series, width=420, height=300):
-    """series: (name, [(x, y)], measured?): what is measured has marks, bounds are dashed. Both axes logarithmic."""
+    """series: (name, [(x, y)], measured?, colour): what is measured has marks, bounds are dashed. Both axes logarithmic."""
     svg, left, right, top, bottom = Svg(width, height), 52, 12, 28, 38
-    xs = sorted({x for _, points, _ in series for x, _ in points})
-    ys = [y for _, points, _ in series for _, y in points if y > 0]
+    xs = sorted({x for s in series for x, _ in s[1]})
+    ys = [y for s in series for _, y in s[1] if y > 0]
     ticks = _ticks(min(ys), max(ys))
     x_lo, x_hi, y_lo, y_hi = math.log(xs[0]), math.log(xs[-1]), math.log(ticks[0]), math.log(ticks[-1])
 
@@ -89,8 +89,8 @@ def curves(path, title, xlabel, ylabel, series, width=420, height=300):
     svg.text(width / 2, 16, title, 'middle', 13)
     svg.text((left + width - right) / 2, height - 6, xlabel, 'middle')
     svg.text(12, (top + height - bottom) / 2, ylabel, 'middle', turn=True)
-    for k, (name, points, measured) in enumerate(series):
-        colour = COLOURS[k % len(COLOURS)]
+    for k, (name, points, measured, number) in enumerate(series):
+        colour = COLOURS[number % len(COLOURS)]
         svg.path([at(x, y) for x, y in points if y > 0], colour, '' if measured else '5 3', measured)
         svg.line(left + 8, top + 9 + 14 * k, left + 28, top + 9 + 14 * k, colour, 1.5, '' if measured else '5 3')
         svg.text(left + 33, top + 13 + 14 * k, name)

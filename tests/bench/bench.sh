@@ -78,3 +78,23 @@ printf 'a page without a place\n' >bare.md
 bench 1 goals.py --no-peer "${few[@]}" --row gemm --shape "16 32 24 nn" --gemm-rounds 1 --coretype unset --out bare --write bare.md
 says "has no place for the result"
 holds bare.md "a page without a place"
+
+printf '<!-- growth: begin -->\n<!-- growth: end -->\n' >growth.md
+bench 0 growth.py --no-peer --few --axis width --seconds 0.002 --threads 2 --out growth --write growth.md
+"$python" - growth growth.md pictures <<'PY' || fail "the results of growth.py are not whole"
+import json, os, sys
+import xml.etree.ElementTree as tree
+samples = [json.loads(line) for line in open(os.path.join(sys.argv[1], 'growth.jsonl'))]
+points = [s for s in samples if 'point' in s]
+assert [p['point']['width'] for p in points] == [64, 256] and points[1]['gflop'] > 4 * points[0]['gflop']
+for p in points:
+    assert len(p['losses']) == 4 and len(p['seconds_a_step']['2']) == 1 and p['seconds_a_step']['2'][0] > 0, p
+    assert 0 < p['planned'] <= p['resident'] < 100 * 2**20, p
+assert len([s for s in samples if s.get('what') == 'answers']) == 3
+page = open(sys.argv[2]).read()
+assert '| width 64 |' in page and '| width 256 |' in page, page
+for name in ('growth_time_width.svg', 'growth_memory_width.svg'):
+    assert 'pictures/' + name in page
+    tree.parse(os.path.join(sys.argv[3], name))
+PY
+pass
