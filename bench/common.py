@@ -119,22 +119,24 @@ class Model:
             tensors[p['path']] = (p['shape'], array.array('f', [(2 * r.random() - 1) * bound for _ in range(count)]))
         safetensors.save(path, tensors)
 
-    def run(self, threads, steps, every, coretype='unset', more=()):
+    def run(self, threads, steps, every, coretype='unset', more=(), cache=None):
         """The JSON lines of a run, each with the time since the process was started ('at'), and the most that was resident, in
         bytes. (What wait4 tells of that includes what this process had before it became the other.)"""
         with tempfile.TemporaryDirectory() as folder:
             command = self.command('run', '--json', '--seed', str(self.seed), '--steps', str(steps), '--set', 'every=%d steps' % every,
                                    '--run-dir', os.path.join(folder, 'run'), *(['--threads', str(threads)] if threads else []), *more)
+            env = dict(environment(coretype), **({'XDG_CACHE_HOME': cache} if cache else {}))
             began = time.perf_counter()
             with open(os.path.join(folder, 'errors'), 'w+') as errors:
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(coretype))
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
                 lines, memory = [], 0
                 for line in process.stdout:
                     lines.append((time.perf_counter() - began, line))
                     memory = max(memory, resident_at_most(process.pid))
+                code = process.wait()
                 errors.seek(0)
-                if process.wait():
-                    raise SystemExit('%s: exit code %d\n%s' % (shlex.join(command), process.returncode, errors.read()[-3000:]))
+                if code:
+                    raise SystemExit('%s: exit code %d\n%s' % (shlex.join(command), code, errors.read()[-3000:]))
             return [dict(json.loads(line), at=at) for at, line in lines], memory
 
     def losses(self, threads, steps, coretype='unset', more=()):

@@ -106,4 +106,5 @@ def main():
                 print(f"    {phase:22s}" + "".join(f"{ms:10.1f}" for ms in row))
 
 
-main()
+if __name__ == "__main__":
+    main()

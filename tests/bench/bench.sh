@@ -30,8 +30,7 @@ holds() { # holds FILE TEXT
 
 printf 'before\n<!-- goals: begin -->\nold\n<!-- goals: end -->\nafter\n' >page.md
 few=(--rounds 2 --seconds 0.002 --threads 1 --threads 2)
-bench 0 goals.py --no-peer "${few[@]}" --row gemm --row mlp --row routing --row start --gemm-rounds 2 --shape "16 32 24 nn" --shape "24 16 32 tn" \
-  --width 32 --start-batch 16 --out goals --write page.md
+bench 0 goals.py --no-peer "${few[@]}" --row gemm --row mlp --gemm-rounds 2 --shape "16 32 24 nn" --shape "24 16 32 tn" --out goals --write page.md
 says "Losses of the first 6 steps, of runs beside each other"
 "$python" - goals page.md <<'PY' || fail "the results of goals.py are not whole"
 import json, os, sys
@@ -42,20 +41,29 @@ for threads in (1, 2):
     (mlp,) = [s for s in samples if s.get('row') == 'mlp' and s['threads'] == threads]
     assert all(len(mlp['seconds_a_step'][core]) == 2 and min(mlp['seconds_a_step'][core]) > 0 for core in ('set', 'unset')), mlp
     assert len(mlp['peak_gflops']) == 2 and min(mlp['peak_gflops']) > 0
-    (routing,) = [s for s in samples if s.get('row') == 'routing' and s['threads'] == threads]
-    assert len(routing['flop']) == 5 and routing['flop'][4] < routing['flop'][0] <= routing['flop'][1]
-    assert len(routing['seconds_a_step']) == 10 and all(len(v) == 2 for v in routing['seconds_a_step'].values())
     assert len([s for s in samples if s.get('row') == 'gemm' and s['threads'] == threads]) == 4
     (answers,) = [s for s in samples if s.get('what') == 'answers' and s['of'].startswith('MLP') and s['threads'] == threads]
     assert len(answers['losses']) == 6 and all(1 < x < 10 for x in answers['losses']), answers
-assert len([s for s in samples if s.get('what') == 'answers']) == 2 + 5
-(start,) = [s for s in samples if s.get('row') == 'start']
-assert sorted(start['seconds']) == ['set anew', 'set cached', 'unset anew', 'unset cached'], start
 page = open(sys.argv[2]).read()
 assert page.startswith('before\n<!-- goals: begin -->\n') and page.endswith('<!-- goals: end -->\nafter\n') and 'old' not in page
-assert page.count('share of the FMA peak') >= 8 and page.count('start to first step') == 4, page
+assert page.count('share of the FMA peak') >= 8, page
 assert "16 x 32 x 24" in open(os.path.join(sys.argv[1], "goals.md")).read()
 tree.parse(os.path.join(sys.argv[1], 'goals.svg'))
+PY
+pass
+
+bench 0 goals.py --no-peer --rounds 2 --seconds 0.002 --threads 1 --coretype unset --row routing --row start --width 32 --start-batch 16 --out routed
+"$python" - routed <<'PY' || fail "the rows routing and start are not whole"
+import json, os, sys
+samples = [json.loads(line) for line in open(os.path.join(sys.argv[1], 'goals.jsonl'))]
+assert len([s for s in samples if s.get('what') == 'answers']) == 5
+(routing,) = [s for s in samples if s.get('row') == 'routing']
+assert len(routing['flop']) == 5 and routing['flop'][4] < routing['flop'][0] <= routing['flop'][1]
+assert len(routing['seconds_a_step']) == 5 and all(len(v) == 2 for v in routing['seconds_a_step'].values())
+(start,) = [s for s in samples if s.get('row') == 'start']
+assert sorted(start['seconds']) == ['unset empty', 'unset hit', 'unset miss'] and all(len(v) == 2 for v in start['seconds'].values())
+table = open(os.path.join(sys.argv[1], 'goals.md')).read()
+assert table.count('| routed beside un-routed |') == 4 and table.count('| start to first step') == 3, table
 PY
 pass
 
@@ -89,7 +97,7 @@ points = [s for s in samples if 'point' in s]
 assert [p['point']['width'] for p in points] == [64, 256] and points[1]['gflop'] > 4 * points[0]['gflop']
 for p in points:
     assert len(p['losses']) == 4 and len(p['seconds_a_step']['2']) == 1 and p['seconds_a_step']['2'][0] > 0, p
-    assert 0 < p['planned'] <= p['resident'] < 100 * 2**20, p
+    assert 0 < p['planned'] <= p['resident'] < 2**31, p
 assert len([s for s in samples if s.get('what') == 'answers']) == 3
 page = open(sys.argv[2]).read()
 assert '| width 64 |' in page and '| width 256 |' in page, page
