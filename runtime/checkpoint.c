@@ -39,7 +39,7 @@ static bool list_make(TensorList *l, const Job *job, uint8_t *store, RtError *e)
   int64_t largest = 1;
   for (uint32_t i = 0; i < job->n_params; i++)
     if (param_elements(&job->params[i]) > largest) largest = param_elements(&job->params[i]);
-  l->scratch = malloc((size_t)largest * sizeof *l->scratch);
+  l->scratch = mem_table((size_t)largest * sizeof *l->scratch);
   if (!l->out || !l->names || !l->param || !l->which || !l->scratch)
     return rt_fail(e, RT_E0719, (long long)largest * 4, "a checkpoint");
   for (uint32_t i = 0; i < job->n_params; i++) {
@@ -51,7 +51,7 @@ static bool list_make(TensorList *l, const Job *job, uint8_t *store, RtError *e)
 
 static void list_free(TensorList *l) {
   for (uint32_t i = 0; i < l->n; i++) free(l->names[i]);
-  free(l->out), free(l->names), free(l->param), free(l->which), free(l->scratch);
+  free(l->out), free(l->names), free(l->param), free(l->which), mem_table_free(l->scratch);
 }
 
 static void list_fill(void *user, uint32_t i, float *out) {

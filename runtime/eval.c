@@ -55,7 +55,7 @@ bool eval_alloc(Run *r) {
 
 void eval_free(Run *r) {
   for (uint32_t i = 0; r->tables && i < r->job->n_evals; i++)
-    free(r->tables[i].counts), free(r->tables[i].sums), free(r->tables[i].order);
+    free(r->tables[i].counts), free(r->tables[i].sums), mem_table_free(r->tables[i].order);
   for (uint32_t i = 0; r->eval_work && i < r->job->n_evals; i++) slab_free(&r->eval_work[i]);
   free(r->tables), free(r->eval_work);
   r->tables = NULL, r->eval_work = NULL;
@@ -178,6 +178,7 @@ static bool eval_run(Run *r, uint32_t index, Grid *grid, bool *interrupted) {
   if (!scratch) return rt_fail(&r->error, RT_E0719, 0LL, v->name);
   JobFrame f;
   frame_setup(r, &f, part, work->bytes);
+  f.profile = profile_of(r, &v->fn);
   int64_t starts[2];
   f.order = t->order, f.starts = starts;
   f.losses = scratch, f.loss_sums = scratch + r->job->n_origins + 8, f.n_steps = 1;

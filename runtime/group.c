@@ -28,8 +28,9 @@ bool groups_epoch(RowGroups *g, const JobGroups *plan, const DataPart *part, Ord
   for (int64_t s = 0; s < o->steps; s++)
     if (o->starts[s + 1] - o->starts[s] > longest) longest = o->starts[s + 1] - o->starts[s];
   const size_t table = (size_t)o->steps * plan->n_sets * 2 * sizeof *g->sets;
-  int64_t *sets = realloc(g->sets, table + 1), *from = malloc((plan->n_groups + 2) * sizeof *from);
-  if (sets) g->sets = sets;
+  mem_table_free(g->sets); /* of the epoch before */
+  g->sets = mem_table(table + 1);
+  int64_t *sets = g->sets, *from = malloc((plan->n_groups + 2) * sizeof *from);
   int32_t *scratch = malloc((size_t)(longest + 1) * sizeof *scratch);
   const bool ok = sets && scratch && from;
   const int32_t *kind = part->columns[plan->column];
@@ -49,6 +50,6 @@ const int64_t *groups_at(const RowGroups *g, const JobGroups *plan, int64_t step
 }
 
 void groups_free(RowGroups *g) {
-  free(g->sets);
+  mem_table_free(g->sets);
   *g = (RowGroups){.epoch = -1};
 }

@@ -43,6 +43,10 @@ struct JobFrame {
    * each input, NULL where it is not wanted; of gradients for a map (JobCallStep.together): of each in turn the input, the value
    * and dy, then the map, a JobTileMap, and its ctx. */
   void (*call)(JobFrame *f, int64_t tid, int64_t call_step, int64_t rows, int64_t step, void *const *at);
+  /* Called by code that was compiled for a profile, by every thread, `s` being the block's step: before plan step 0 (plan_step -1);
+   * behind each plan step (met 0), with the 2*m*n*k of the product that it was; and when all have met behind it (met 1). */
+  void (*mark)(JobFrame *f, int64_t tid, int64_t s, int64_t plan_step, int64_t met, int64_t products);
+  void *profile;              /* of the function at hand; NULL: not counted */
   void *calls;                /* states and memory of the plugins' functions: runtime/plugin_call.h */
   void *host;                 /* the runtime's own */
 };
@@ -86,12 +90,21 @@ typedef struct JobProbe { const char *name; int64_t offset; int32_t rank; int64_
 /* A result in the work slab: [ROWS, dims...]; dims[0] = -1 stands for rows. */
 typedef struct JobOutput { const char *name; int64_t offset; int32_t rank; int64_t dims[JOB_MAX_RANK], strides[JOB_MAX_RANK]; JobDtype dtype; } JobOutput;
 
+/* What a plan step does, for profiles; as plan.h's CostTerm and Phase. */
+typedef struct JobCost { double flops, products, bytes; uint32_t n; uint8_t sets[JOB_MAX_RANK]; } JobCost;
+typedef enum JobPhase { JOB_FORWARD, JOB_BACKWARD, JOB_UPDATE } JobPhase;
+typedef struct JobStep { const char *what, *kernel; JobPhase phase; const JobCost *costs; uint32_t n_costs; JobSpan span; } JobStep;
+
 typedef struct JobFunction {
   const char *symbol;       /* of the JobEntry in the object code: "routec_train", "routec_eval_0" */
   JobEntry entry;           /* set by the loader (JIT) or the linker (build) */
   int64_t work_bytes;
   int64_t max_rows;         /* batch that the work slab was planned for */
   const JobProbe *probes; uint32_t n_probes; /* [plan step] */
+  const JobStep *steps;     /* [plan step] of code that was compiled for a profile; NULL: of other code */
+  uint32_t n_sets; uint64_t packed; int64_t counts_at; /* then: row sets, those that a step packs, and where their counts lie in `work`; */
+  const double *set_share;  /* [set] expected share of a batch's rows; NULL: 1 */
+  double products;          /* and the FLOP of its products at max_rows with the row sets' expected shares */
 } JobFunction;
 
 /* A column that is computed when the data have been read: I32, one value for each datum, in the order of the table. Values of

@@ -3,7 +3,9 @@
 #include "mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,6 +25,29 @@ bool mem_product(const int64_t *dims, int32_t rank, int64_t *out) {
   return *out = n, true;
 }
 
+/* ---- how much there is ---- */
+static _Atomic int64_t mem_now_bytes, mem_peak_bytes;
+
+static void mem_count(int64_t bytes) {
+  const int64_t now = atomic_fetch_add(&mem_now_bytes, bytes) + bytes;
+  int64_t peak = atomic_load(&mem_peak_bytes);
+  while (now > peak && !atomic_compare_exchange_weak(&mem_peak_bytes, &peak, now)) {}
+}
+
+MemUse mem_use(void) { return (MemUse){atomic_load(&mem_now_bytes), atomic_load(&mem_peak_bytes)}; }
+
+void *mem_table(size_t bytes) {
+  void *p = malloc(bytes);
+  if (p) mem_count((int64_t)malloc_usable_size(p));
+  return p;
+}
+
+void mem_table_free(void *table) {
+  if (table) mem_count(-(int64_t)malloc_usable_size(table));
+  free(table);
+}
+
+/* ---- slabs ---- */
 #if defined(__SANITIZE_ADDRESS__)
 #define SLAB_GUARDED 1
 #elif defined(__has_feature)
@@ -41,38 +66,45 @@ bool slab_alloc(Slab *s, int64_t bytes, const char *what, RtError *e) {
   if (!p) return rt_fail(e, RT_E0719, (long long)bytes, what);
   *s = (Slab){p, (size_t)bytes, ((size_t)bytes + MEM_SLACK + 63) / 64 * 64};
   memset(p, 0, s->mapped);
+  mem_count((int64_t)s->mapped);
   return true;
 }
 
+int64_t slab_mapped(int64_t bytes) { return (bytes + MEM_SLACK + 63) / 64 * 64; }
+
 void slab_free(Slab *s) {
+  if (s->bytes) mem_count(-(int64_t)s->mapped);
   free(s->bytes);
   *s = (Slab){0};
 }
 #else
+#define SLAB_HUGE ((int64_t)2 << 20)
+
+int64_t slab_mapped(int64_t bytes) {
+  const int64_t want = bytes + MEM_SLACK, unit = want >= SLAB_HUGE ? SLAB_HUGE : 4096;
+  return (want + unit - 1) / unit * unit;
+}
+
 bool slab_alloc(Slab *s, int64_t bytes, const char *what, RtError *e) {
-  const size_t huge = (size_t)2 << 20;
   *s = (Slab){0};
-  if (bytes < 0 || bytes > INT64_MAX - (int64_t)(2 * huge))
-    return rt_fail(e, RT_E0719, (long long)bytes, what);
-  size_t want = (size_t)bytes + MEM_SLACK;
-  size_t unit = want >= huge ? huge : (size_t)4096;
-  size_t mapped = (want + unit - 1) / unit * unit;
-  if (unit == huge) mapped += huge; /* room to start at a multiple of 2 MiB, so that huge pages fit */
-  void *p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (bytes < 0 || bytes > INT64_MAX - 4 * SLAB_HUGE) return rt_fail(e, RT_E0719, (long long)bytes, what);
+  const size_t mapped = (size_t)slab_mapped(bytes), huge = (size_t)SLAB_HUGE, spare = mapped >= huge ? huge : 0;
+  uint8_t *p = mmap(NULL, mapped + spare, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *start = p;
   if (p == MAP_FAILED) return rt_fail(e, RT_E0719, (long long)bytes, what);
-  uint8_t *start = p;
-  if (unit == huge) {
-    size_t skip = (huge - (uintptr_t)p % huge) % huge;
+  if (spare) { /* to start at a multiple of 2 MiB, so that huge pages fit; what is before and behind goes back */
+    const size_t skip = (huge - (uintptr_t)p % huge) % huge;
+    start += skip;
     if (skip) munmap(p, skip);
-    start += skip, mapped -= skip;
+    if (skip < spare) munmap(start + mapped, spare - skip);
     madvise(start, mapped, MADV_HUGEPAGE); /* an advice: refusal costs speed only */
   }
+  mem_count((int64_t)mapped);
   *s = (Slab){start, (size_t)bytes, mapped};
   return true;
 }
 
 void slab_free(Slab *s) {
-  if (s->bytes) munmap(s->bytes, s->mapped);
+  if (s->bytes) munmap(s->bytes, s->mapped), mem_count(-(int64_t)s->mapped);
   *s = (Slab){0};
 }
 #endif

@@ -11,6 +11,15 @@ typedef struct Slab {
   uint8_t *bytes;
   size_t size, mapped;
 } Slab;
+/* Slabs and tables: bytes that they take now, and at most since the process began. */
+typedef struct MemUse {
+  int64_t now, peak;
+} MemUse;
+MemUse mem_use(void);
+int64_t slab_mapped(int64_t bytes); /* what a slab of so many bytes takes */
+/* malloc and free of what grows with data or parameters. */
+void *mem_table(size_t bytes);
+void mem_table_free(void *table);
 bool slab_alloc(Slab *s, int64_t bytes, const char *what, RtError *e);
 void slab_free(Slab *s);
 

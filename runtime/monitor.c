@@ -47,7 +47,7 @@ bool monitor_open(Run *r) {
   if (!m) return rt_fail(&r->error, RT_E0719, 0LL, "the monitor");
   for (uint32_t i = 0; i < job->n_params; i++)
     if (param_elements(&job->params[i]) > most) most = param_elements(&job->params[i]);
-  m->a = malloc((size_t)most * sizeof *m->a), m->b = malloc((size_t)most * sizeof *m->b);
+  m->a = mem_table((size_t)most * sizeof *m->a), m->b = mem_table((size_t)most * sizeof *m->b);
   if (!m->a || !m->b) return rt_fail(&r->error, RT_E0719, (long long)most * 8, "the monitor");
   if (!slab_alloc(&m->start, job->store_bytes, "the monitor", &r->error) ||
       !slab_alloc(&m->last, job->store_bytes, "the monitor", &r->error))
@@ -62,7 +62,7 @@ void monitor_free(Run *r) {
   if (!m) return;
   if (m->lines) fclose(m->lines);
   slab_free(&m->start), slab_free(&m->last);
-  free(m->a), free(m->b), free(m->history), free(m);
+  mem_table_free(m->a), mem_table_free(m->b), free(m->history), free(m);
   r->monitor = NULL;
 }
 

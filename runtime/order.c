@@ -14,7 +14,7 @@ enum {
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 int32_t *order_kept(const DataPart *part, uint32_t filter, int64_t *n) {
-  int32_t *kept = malloc((size_t)(part->rows + 16) * sizeof *kept); /* emitted code reads whole vectors */
+  int32_t *kept = mem_table((size_t)(part->rows + 16) * sizeof *kept); /* emitted code reads whole vectors */
   const int32_t *keep = filter ? part->columns[filter - 1] : NULL;
   *n = 0;
   for (int64_t i = 0; kept && i < part->rows; i++)
@@ -23,7 +23,7 @@ int32_t *order_kept(const DataPart *part, uint32_t filter, int64_t *n) {
 }
 
 void order_free(Order *o) {
-  free(o->data), free(o->starts), free(o->members), free(o->first), free(o->batches);
+  mem_table_free(o->data), mem_table_free(o->starts), mem_table_free(o->members), free(o->first), free(o->batches);
   *o = (Order){.epoch = -1};
 }
 
@@ -32,7 +32,7 @@ void order_free(Order *o) {
 /* Sorts members by class, each class in the order of the part. */
 static bool classes_sort(Order *o, const JobTrain *t, const DataPart *part, int64_t n, RtError *e) {
   const int32_t *class = t->by ? part->columns[t->by - 1] : NULL;
-  int32_t *sorted = malloc((size_t)(n + 1) * sizeof *sorted);
+  int32_t *sorted = mem_table((size_t)(n + 1) * sizeof *sorted);
   if (!sorted) return rt_fail(e, RT_E0719, (long long)n * 4, "the order of data");
   int64_t at = 0;
   for (uint32_t c = 0; c < o->n_classes; c++) {
@@ -41,7 +41,7 @@ static bool classes_sort(Order *o, const JobTrain *t, const DataPart *part, int6
       if (!class || class[o->members[i]] == (int32_t)c) sorted[at++] = o->members[i];
   }
   o->first[o->n_classes] = at;
-  free(o->members);
+  mem_table_free(o->members);
   o->members = sorted;
   return true;
 }
@@ -116,8 +116,8 @@ bool order_plan(Order *o, const Job *job, const DataPart *part, RtError *e) {
   if (!classes_sort(o, t, part, n, e) || !classes_check(o, job, part, n, e) ||
       !batches_plan(o, job, part, n, e))
     return false;
-  o->data = malloc((size_t)(o->rows + 16) * sizeof *o->data); /* emitted code reads whole vectors */
-  o->starts = malloc((size_t)(o->steps + 1) * sizeof *o->starts);
+  o->data = mem_table((size_t)(o->rows + 16) * sizeof *o->data); /* emitted code reads whole vectors */
+  o->starts = mem_table((size_t)(o->steps + 1) * sizeof *o->starts);
   return (o->data && o->starts) || rt_fail(e, RT_E0719, (long long)o->rows * 4, "the order of data");
 }
 
@@ -151,7 +151,7 @@ static void epoch_plain(const Draw *d, const JobTrain *t, Order *o) {
 }
 
 static bool epoch_shares(const Draw *d, const JobTrain *t, Order *o) {
-  int32_t *rows = malloc((size_t)(o->rows + 1) * sizeof *rows);
+  int32_t *rows = mem_table((size_t)(o->rows + 1) * sizeof *rows);
   int64_t column = 0;
   for (uint32_t c = 0; rows && c < o->n_classes; c++) {
     const int64_t k = o->batches[c];
@@ -161,7 +161,7 @@ static bool epoch_shares(const Draw *d, const JobTrain *t, Order *o) {
     column += k;
   }
   for (int64_t s = 0; s <= o->steps; s++) o->starts[s] = s * t->batch;
-  free(rows);
+  mem_table_free(rows);
   return rows != NULL;
 }
 
@@ -184,8 +184,8 @@ static void batch_classes(const Draw *d, const JobTrain *t, const Order *o, int3
 }
 
 static bool epoch_homogeneous(const Draw *d, const JobTrain *t, Order *o) {
-  int32_t *class = malloc((size_t)(3 * o->steps + 1) * sizeof *class),
-          *rows = malloc((size_t)(o->rows + 1) * sizeof *rows);
+  int32_t *class = mem_table((size_t)(3 * o->steps + 1) * sizeof *class),
+          *rows = mem_table((size_t)(o->rows + 1) * sizeof *rows);
   int64_t *from = calloc(2 * (size_t)o->n_classes + 1, sizeof *from), *end = from + o->n_classes, at = 0;
   const bool ok = class && rows && from;
   for (uint32_t c = 0; ok && c < o->n_classes; c++) {
@@ -201,7 +201,7 @@ static bool epoch_homogeneous(const Draw *d, const JobTrain *t, Order *o) {
     o->starts[s] = at, at += n, from[c] += n;
     o->starts[s + 1] = at;
   }
-  free(class), free(rows), free(from);
+  mem_table_free(class), mem_table_free(rows), free(from);
   return ok;
 }
 
@@ -210,11 +210,11 @@ bool order_epoch(Order *o, const JobTrain *t, uint64_t seed, int64_t epoch, RtEr
   int64_t most = 0;
   for (uint32_t c = 0; c < o->n_classes; c++)
     if (o->first[c + 1] - o->first[c] > most) most = o->first[c + 1] - o->first[c];
-  const Draw d = {o, seed, (uint64_t)epoch, t->shuffle, malloc((size_t)(most + 1) * sizeof *o->data)};
+  const Draw d = {o, seed, (uint64_t)epoch, t->shuffle, mem_table((size_t)(most + 1) * sizeof *o->data)};
   bool ok = d.scratch != NULL;
   if (ok && t->batches == JOB_BATCH_PLAIN) epoch_plain(&d, t, o);
   else if (ok) ok = t->batches == JOB_BATCH_SHARES ? epoch_shares(&d, t, o) : epoch_homogeneous(&d, t, o);
-  free(d.scratch);
+  mem_table_free(d.scratch);
   if (!ok) return rt_fail(e, RT_E0719, (long long)o->rows * 4, "the order of data");
   o->epoch = epoch;
   return true;

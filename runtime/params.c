@@ -94,7 +94,7 @@ static void param_init_dense(const JobParam *p, uint64_t seed, float *dense, int
 }
 
 static float *dense_alloc(int64_t n) {
-  float *dense = malloc((size_t)(n ? n : 1) * sizeof *dense);
+  float *dense = mem_table((size_t)(n ? n : 1) * sizeof *dense);
   if (!dense) fprintf(stderr, "runtime: out of memory for %lld floats\n", (long long)n), abort();
   return dense;
 }
@@ -106,7 +106,7 @@ void params_init(const Job *job, uint64_t seed, uint8_t *store) {
     float *dense = dense_alloc(n);
     param_init_dense(p, seed, dense, n);
     param_write(p, param_base(p, store, -1), dense);
-    free(dense);
+    mem_table_free(dense);
   }
 }
 
@@ -123,7 +123,7 @@ static bool load_one(const JobParam *p, const StTensor *t, const char *path, uin
   float *dense = dense_alloc(param_elements(p));
   memcpy(dense, t->data, t->bytes);
   param_write(p, param_base(p, store, -1), dense);
-  free(dense);
+  mem_table_free(dense);
   return true;
 }
 

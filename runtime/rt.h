@@ -22,11 +22,27 @@ typedef struct RtOptions {
   uint64_t seed; bool has_seed;
   int64_t audit;              /* > 0: each so manyth step is repeated with every class's contents exchanged */
   int64_t stop_after_steps;   /* > 0: stop (checkpoint, exit 0) after this many steps of the whole run: tests */
+  const char *profile;        /* where the trace goes, "": into the run folder; NULL: no profile */
   double compile_seconds;     /* shown beside the first step */
 } RtOptions;
 
 /* Processors that this process may use. */
 int rt_cpus(void);
+/* What a run maps. END: when training is done. EARLY: comes and goes before training; PASSING: comes and goes while
+ * it goes on. One at a time. */
+#define RT_MEMORY_PARTS 64
+typedef enum RtMemoryWhen { RT_MEMORY_ALWAYS, RT_MEMORY_TRAINING, RT_MEMORY_END, RT_MEMORY_EARLY, RT_MEMORY_PASSING } RtMemoryWhen;
+typedef struct RtMemoryPart { char what[128]; int64_t bytes; RtMemoryWhen when; } RtMemoryPart;
+typedef struct RtMemory {
+  RtMemoryPart parts[RT_MEMORY_PARTS]; uint32_t n;
+  int64_t datum_bytes;        /* of all columns */
+  bool with_data;             /* the parts that depend on the number of data are there */
+  int64_t reading;            /* most while data are read, before anything else is there */
+  int64_t peak;
+} RtMemory;
+/* Before a run; `read`: reads the data to know how many there are. RT_OK, or a message was printed. */
+int rt_memory(const Job *job, const RtOptions *o, bool read, RtMemory *out);
+
 /* Starts reading the job's data in the background; optional, before rt_train or rt_eval of the same job (entries may
  * still be unset). job and o must live on. */
 void rt_prefetch(const Job *job, const RtOptions *o);

@@ -184,6 +184,7 @@ bool run_manifest_write(Run *r, const char *status, int exit_code) {
   json_object_set_new(r->manifest, "exit_code", exit_code < 0 ? json_null() : json_integer(exit_code));
   json_object_set_new(r->manifest, "steps", json_integer(r->state.step));
   json_object_set_new(r->manifest, "seconds", json_number(r->state.seconds));
+  if (exit_code >= 0) json_object_set_new(r->manifest, "memory", memory_json());
   if (r->error.code) json_object_set_new(r->manifest, "error", json_string(r->error.message));
   else json_object_del(r->manifest, "error");
   char *text = json_dumps(r->manifest, JSON_INDENT(2)), *path = mem_printf("%s/manifest.json", r->dir);
@@ -279,7 +280,7 @@ bool run_load(Run *r) {
 }
 
 void run_close(Run *r) {
-  eval_free(r), audit_free(r), monitor_free(r);
+  eval_free(r), audit_free(r), monitor_free(r), profile_free(r);
   pool_destroy(r->pool);
   calls_close(r->calls);
   if (r->metrics) fclose(r->metrics);

@@ -79,6 +79,7 @@ typedef struct Run {
   bool found_bad;
   struct Audit *audit;     /* NULL: not begun */
   struct Monitor *monitor; /* likewise */
+  struct Profile *profile; /* NULL: nobody asked */
 } Run;
 
 /* ---- run.c: opening, folder, manifest, signals ---- */
@@ -150,6 +151,17 @@ bool monitor_open(Run *r);                        /* likewise */
 bool monitor_record(Run *r);                      /* before the step it is about */
 void monitor_report(Run *r);
 void monitor_free(Run *r);
+
+/* ---- profile.c: what the code that was compiled for a profile marks ---- */
+bool profile_open(Run *r); /* measures the machine; all memory */
+void profile_mark(JobFrame *f, int64_t tid, int64_t s, int64_t plan_step, int64_t met, int64_t products);
+void *profile_of(const Run *r, const JobFunction *fn); /* JobFrame.profile */
+bool profile_report(Run *r); /* table and trace */
+void profile_free(Run *r);
+
+/* ---- memory.c: what was mapped, and what the process took ---- */
+json_t *memory_json(void);
+void memory_note(Run *r); /* -v */
 
 /* ---- finite.c ---- */
 void check_step(JobFrame *f, int64_t tid, int64_t plan_step);

@@ -43,6 +43,7 @@ void frame_setup(Run *r, JobFrame *f, const DataPart *part, uint8_t *work) {
                   .check_step = check_step,
                   .sgemm = rt_sgemm,
                   .call = calls_run,
+                  .mark = profile_mark,
                   .calls = r->calls,
                   .host = r};
 }
@@ -131,6 +132,7 @@ static bool frame_block(Run *r, JobFrame *f, int64_t step, int64_t n) {
 
 bool frame_at(Run *r, JobFrame *f, int64_t step) {
   *f = r->frame;
+  f->profile = NULL; /* steps that do not count */
   f->losses = r->scratch_losses, f->loss_sums = r->scratch_losses + r->job->n_origins + 8;
   if (!frame_block(r, f, step, 1)) return false;
   r->frame_rows = f->starts[1] - f->starts[0];
@@ -248,7 +250,9 @@ static LoopEnd train_loop(Run *r) {
   int64_t longest = 1;
   bool interrupted = false;
   ThreadChoice threads = {.adapt = r->o->threads < 1 && pool_threads(r->pool) > 1 && r->job->train.thread_exact};
+  if (!profile_open(r)) return LOOP_FAILED;
   frame_setup(r, &r->frame, part, r->work.bytes);
+  r->frame.profile = profile_of(r, &r->job->train.fn);
   progress_begin(r);
   if (!monitor_open(r) || !audit_open(r)) return LOOP_FAILED;
   if (!evaluation_make_up(r, &interrupted)) return LOOP_FAILED;
@@ -331,6 +335,8 @@ int train_run(Run *r) {
   else code = end == LOOP_INTERRUPTED ? RT_INTERRUPTED : RT_OK;
   if (code == RT_INTERRUPTED && r->dir)
     progress_note(r, "interrupted at step %lld; go on with: resume %s", (long long)r->state.step, r->dir);
+  if (end != LOOP_FAILED && !profile_report(r) && code == RT_OK) code = RT_RUN_FAILED;
+  memory_note(r);
   RtError first = r->error;
   if (!run_manifest_write(r, end == LOOP_STOPPED && code == RT_OK ? "stopped" : status_name(code), code) &&
       !first.code)

@@ -204,7 +204,8 @@ static void simplify_all(Compilation *c) {
 /* Runs the back end; --dump=llvm and --dump=asm pass through temporary files, since LLVM writes to paths. */
 static int compile_object(Compilation *c) {
   char ir[] = "/tmp/routec-ir-XXXXXX", assembly[] = "/tmp/routec-asm-XXXXXX";
-  BackendOptions b = {.opt_level = 2, .threads = (uint32_t)(c->o->rt.threads > 0 ? c->o->rt.threads : rt_cpus())};
+  BackendOptions b = {.opt_level = 2, .profile = c->o->rt.profile != NULL};
+  b.threads = (uint32_t)(c->o->rt.threads > 0 ? c->o->rt.threads : rt_cpus());
 #ifdef ROUTEC_SANITIZE
   b.sanitize = ROUTEC_SANITIZE;
 #endif
@@ -222,15 +223,6 @@ static int compile_object(Compilation *c) {
   if (fd_ir >= 0) close(fd_ir), unlink(ir);
   if (fd_asm >= 0) close(fd_asm), unlink(assembly);
   return ok ? RT_OK : driver_fail(c->o, RT_RUN_FAILED, E0514, why ? why : "no reason was given", NULL);
-}
-
-/* The back end keeps partial sums behind the plan's part of the work slabs. */
-static void set_work_bytes(Compilation *c) {
-  if (c->plan->train.graph) c->job->train.fn.work_bytes = plan_work_bytes(&c->plan->train);
-  for (uint32_t i = 0; i < c->job->n_evals; i++) c->job->evals[i].fn.work_bytes = plan_work_bytes(&c->plan->evals[i]);
-  for (uint32_t i = 0; i < c->job->n_derived; i++)
-    c->job->derived[i].fn.work_bytes = plan_work_bytes(&c->plan->derived[i]);
-  if (c->plan->gradient.graph) c->job->gradient.fn.work_bytes = plan_work_bytes(&c->plan->gradient);
 }
 
 int driver_compile(Compilation *c, const char *path, Stage last, bool *stopped) {
@@ -332,6 +324,7 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
   if (stage_done(c, STAGE_PLAN, last)) return column_end(c, stopped);
 
   c->job = plan_bind(c->arena, c->plan);
+  if (c->o->rt.profile) plan_bind_profile(c->arena, c->job, c->plan);
   if (c->proof) plan_bind_audit(c->arena, c->job, c->proof);
   if (stage_done(c, STAGE_BIND, last)) return column_end(c, stopped);
   c->job->compiler = arena_printf(c->arena, "%s, %s", c->job->compiler, c->host.llvm);
@@ -339,7 +332,6 @@ int driver_compile_source(Compilation *c, Stage last, bool *stopped) {
 
   const int failed = compile_object(c);
   if (failed) return failed;
-  set_work_bytes(c);
   stage_done(c, STAGE_LLVM, last);
   if (stage_done(c, STAGE_ASM, last) || o->last == STAGE_LLVM) return column_end(c, stopped);
 

@@ -60,7 +60,7 @@ typedef struct Options {
   const char *target, *output, *sweep;
   const char *plugin_path;      /* folders, `:` between them, or NULL */
   bool no_fuse, blas, in_place, no_cache;
-  bool measure;                 /* `routec plan --measure` */
+  bool measure, memory;         /* `routec plan --measure`, `--memory` */
   bool prove;                   /* the proof is asked for */
   const char *region, *svg; bool strictly; /* `routec prove` */
   GradOptions grad;
@@ -112,8 +112,12 @@ int driver_fail_near(const Options *o, int exit_code, const char *word, const ch
 void driver_print_times(const Compilation *c, FILE *f);
 
 /* driver_report.c: what `plan` prints. */
-void driver_report_text(const Compilation *c, FILE *f);
-void driver_report_json(const Compilation *c, FILE *f);
+void driver_report_text(const Compilation *c, const RtMemory *m, FILE *f);
+void driver_report_json(const Compilation *c, const RtMemory *m, FILE *f);
+
+/* driver_memory.c: what a run of the job maps. */
+void driver_memory_text(const RtMemory *m, FILE *f);
+struct json_t *driver_memory_json(const RtMemory *m);
 
 /* driver_group.c: work that masks make unnecessary. */
 void driver_groups_text(const Compilation *c, FILE *f);

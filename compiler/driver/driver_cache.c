@@ -146,7 +146,7 @@ CacheKey cache_key(const Compilation *c, const BackendOptions *b) {
   driver_identity(id);
   fwrite(id, sizeof id, 1, f);
   fwrite(&c->target, sizeof c->target, 1, f);
-  fprintf(f, "%d %d\n", (int)b->opt_level, (int)b->sanitize);
+  fprintf(f, "%d %d %d\n", (int)b->opt_level, (int)b->sanitize, b->profile);
   plan_print(c->plan, f);
   put_graph(&c->plan->train, f);
   for (uint32_t i = 0; i < c->program->n_evals; i++) put_graph(&c->plan->evals[i], f);

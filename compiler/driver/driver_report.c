@@ -209,7 +209,7 @@ static void print_function(const Compilation *c, const PlanFn *fn, const char *t
   print_gemms(c, fn, f);
 }
 
-void driver_report_text(const Compilation *c, FILE *f) {
+void driver_report_text(const Compilation *c, const RtMemory *m, FILE *f) {
   const Program *p = c->program;
   fprintf(f, "%s for %s (%d floats a vector)\n", p->title, c->plan->target.cpu, c->plan->target.vector_floats);
   print_settings(c, f);
@@ -225,6 +225,7 @@ void driver_report_text(const Compilation *c, FILE *f) {
     print_function(c, &c->plan->evals[i], arena_printf(c->arena, "evaluation %s", p->evals[i].name), f);
   for (uint32_t i = 0; i < p->n_derived; i++)
     print_function(c, &c->plan->derived[i], arena_printf(c->arena, "column %s", p->derived[i].name), f);
+  driver_memory_text(m, f);
 }
 
 /* ---- the same as JSON ------------------------------------------------------------------------------------------------ */
@@ -277,7 +278,7 @@ static json_t *json_function(const Compilation *c, const PlanFn *fn, const char 
                    "work_bytes_without_reuse", (json_int_t)(fn->work_unshared + plan_scratch_bytes(fn)), "flop", flops, "gemms", gemms);
 }
 
-void driver_report_json(const Compilation *c, FILE *f) {
+void driver_report_json(const Compilation *c, const RtMemory *m, FILE *f) {
   const Program *p = c->program;
   json_t *functions = json_array();
   if (c->plan->train.graph) json_array_append_new(functions, json_function(c, &c->plan->train, "train"));
@@ -289,10 +290,10 @@ void driver_report_json(const Compilation *c, FILE *f) {
   for (uint32_t i = 0; i < p->n_settings; i++)
     json_object_set_new(settings, p->settings[i].name, json_string(p->settings[i].value));
   json_t *diags = c->json_text ? json_loads(c->json_text, 0, NULL) : NULL;
-  json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "title", p->title, "target", c->plan->target.cpu,
+  json_t *root = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o, s:o}", "title", p->title, "target", c->plan->target.cpu,
                            "diagnostics", diags ? diags : json_array(), "params", settings, "parameters", json_params(p), "routes", json_routes(c), "masked_work", driver_groups_json(c), "branches",
                            driver_packing_json(c), "store_bytes",
-                           (json_int_t)c->plan->store_bytes, "functions", functions);
+                           (json_int_t)c->plan->store_bytes, "functions", functions, "memory", driver_memory_json(m));
   json_dumpf(root, f, JSON_INDENT(2));
   fputc('\n', f);
   json_decref(root);

@@ -44,11 +44,13 @@ int driver_command_plan(const Options *o) {
   Compilation c;
   bool stopped;
   driver_open(&c, o);
+  RtMemory memory;
   int code = driver_compile(&c, o->argument, STAGE_PLAN, &stopped);
   if (code == RT_OK && !stopped && o->measure) code = driver_measure(&c);
   else if (code == RT_OK && !stopped && !o->dump) {
-    if (o->rt.json) driver_report_json(&c, stdout);
-    else driver_report_text(&c, stdout);
+    code = rt_memory(plan_bind(c.arena, c.plan), &o->rt, o->memory, &memory);
+    if (code == RT_OK && o->rt.json) driver_report_json(&c, &memory, stdout);
+    else if (code == RT_OK) driver_report_text(&c, &memory, stdout);
   }
   if (o->rt.verbose) driver_print_times(&c, stderr);
   driver_close(&c);

@@ -50,10 +50,11 @@ typedef enum OptionKey {
   OPT_STOP_AFTER, OPT_NO_FUSE, OPT_NO_CACHE, OPT_BLAS, OPT_TARGET, OPT_STEPS, OPT_VERSION, OPT_CLASS, OPT_LOSS,
   OPT_ROWS, OPT_BATCH_INDEX, OPT_NO_ROUTES, OPT_ORACLE,
   OPT_REGION, OPT_SVG, OPT_STRICTLY, OPT_AUDIT, OPT_PLUGIN_PATH,
-  OPT_MEASURE,
+  OPT_MEASURE, OPT_PROFILE, OPT_MEMORY,
   OPT_OP, OPT_ASAN, OPT_KIND, OPT_ABILITY
 } OptionKey;
 
+/* value: what follows the name; in [] it may be left out. */
 typedef struct OptionRow { const char *name, *value; int key, on; const char *doc; } OptionRow;
 
 static const OptionRow options[] = {
@@ -63,11 +64,12 @@ static const OptionRow options[] = {
     {"threads", "N", OPT_THREADS, ON_EXECUTE | ON_PLAN | ON_BUILD,
      "threads; the results do not depend on it (default: all CPUs); plan, build: whose measured kernels are taken"},
     {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL | ON_GRAD, "initial parameters from a safetensors file, by path"},
-    {"data", "DIR", OPT_DATA, ON_EXECUTE, "what $ROUTEC_DATA stands for in specs"},
+    {"data", "DIR", OPT_DATA, ON_EXECUTE | ON_PLAN, "what $ROUTEC_DATA stands for in specs"},
     {"run-dir", "DIR", OPT_RUN_DIR, ON_RUN | ON_EVAL, "folder for the results (default: runs/TITLE-sSEED)"},
     {"checkpoint", "FILE", OPT_CHECKPOINT, ON_EVAL | ON_GRAD, "the checkpoint whose parameters are used"},
     {"sweep", "NAME", OPT_SWEEP, ON_RUN, "run once for each value of a sweep, then print means and intervals"},
     {"audit", "N", OPT_AUDIT, ON_RUN | ON_RESUME, "repeat each Nth step with every class's data exchanged: the proof, tried"},
+    {"profile", "[=FILE]", OPT_PROFILE, ON_RUN | ON_RESUME, "time, FLOP and bytes of each plan step; a trace to FILE (default: in the run folder)"},
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
     {"class", "NAME", OPT_CLASS, ON_GRAD | ON_PROVE, "only data of this class (default: all)"},
     {"region", "NAME", OPT_REGION, ON_PROVE, "only this region or parameter (default: all)"},
@@ -86,6 +88,7 @@ static const OptionRow options[] = {
     {"output", "FILE", OPT_OUTPUT, ON_BUILD | ON_GRAD, "-o: the trainer (default: the spec's name); grad: a safetensors file"},
     {"in-place", NULL, OPT_IN_PLACE, ON_FMT, "-i: write the formatted text back to the file"},
     {"plugin-path", "DIRS", OPT_PLUGIN_PATH, ON_COMPILE | ON_PLUGIN, "folders with plugins, `:` between them; before $ROUTEC_PLUGIN_PATH"},
+    {"memory", NULL, OPT_MEMORY, ON_PLAN, "read the data, and tell all that a run maps"},
     {"target", "CPU", OPT_TARGET, ON_COMPILE | ON_DOCTOR, "native, x86-64-v2 (no FMA: products by the BLAS), x86-64-v3 or x86-64-v4"},
     {"blas", NULL, OPT_BLAS, ON_COMPILE, "use the BLAS for every matrix product"},
     {"no-fuse", NULL, OPT_NO_FUSE, ON_COMPILE, "store every value: slower, for looking at the plan"},
@@ -106,7 +109,7 @@ static void print_options(FILE *f, int on) {
   for (size_t i = 0; i < N_OPTIONS; i++) {
     const OptionRow *r = &options[i];
     if (!(r->on & on)) continue;
-    snprintf(left, sizeof left, "--%s%s%s", r->name, r->value ? " " : "", r->value ? r->value : "");
+    snprintf(left, sizeof left, "--%s%s%s", r->name, r->value && *r->value != '[' ? " " : "", r->value ? r->value : "");
     fprintf(f, "  %-20s  %s\n", left, r->doc);
   }
 }
@@ -221,6 +224,7 @@ static int parse_option(Options *o, int key, char *value) {
     if (!parse_count(value, (uint64_t)INT64_MAX, &n) || !n) return driver_fail(o, RT_USAGE, E0507, "--audit", value);
     o->rt.audit = (int64_t)n;
     return RT_OK;
+  case OPT_PROFILE: o->rt.profile = value ? value : ""; return RT_OK;
   case OPT_INIT: o->rt.init_weights = value; return RT_OK;
   case OPT_DATA: o->rt.data_dir = value; return RT_OK;
   case OPT_RUN_DIR: o->rt.run_dir = value; return RT_OK;
@@ -238,6 +242,7 @@ static int parse_option(Options *o, int key, char *value) {
   case OPT_ABILITY: o->plugin.ability = value; return RT_OK;
   case OPT_TARGET: o->target = strcmp(value, "native") == 0 ? NULL : value; return RT_OK;
   case OPT_PLUGIN_PATH: o->plugin_path = value; return RT_OK;
+  case OPT_MEMORY: o->memory = true; return RT_OK;
   case OPT_BLAS: o->blas = true; return RT_OK;
   case OPT_NO_CACHE: o->no_cache = true; return RT_OK;
   case OPT_NO_FUSE: o->no_fuse = true; return RT_OK;
@@ -285,7 +290,7 @@ static int take_argument(Options *o, const Command *c, char *word) {
 static int parse_command_line(Options *o, const Command *c, int argc, char **argv) {
   struct option longs[N_OPTIONS + 1] = {0};
   for (size_t i = 0; i < N_OPTIONS; i++)
-    longs[i] = (struct option){options[i].name, options[i].value ? required_argument : no_argument, NULL, options[i].key};
+    longs[i] = (struct option){options[i].name, !options[i].value ? no_argument : *options[i].value == '[' ? optional_argument : required_argument, NULL, options[i].key};
   opterr = 0;
   optind = 1;
   char shorts[sizeof short_options + 1];

@@ -10,6 +10,7 @@ typedef enum Sanitizer { SANITIZE_NONE, SANITIZE_ADDRESS, SANITIZE_THREAD } Sani
 typedef struct BackendOptions {
   const char *dump_ir_before, *dump_ir_after, *dump_asm; /* paths, or NULL */
   Sanitizer sanitize; /* that emitted code reports its accesses to */
+  bool profile;       /* JobFrame.mark around every plan step */
   int32_t opt_level;
   uint32_t threads; /* at most so many make objects at once; 0: one */
 } BackendOptions;

@@ -16,6 +16,7 @@ typedef struct Function {
   const PlanFn *pf;
   LLVMValueRef fn, frame, tid, nt, store, work, scalars, columns;
   LLVMValueRef rows, step_no, order, sets; /* of the step at hand */
+  LLVMValueRef index;                      /* of that step in the block */
   LLVMBasicBlockRef leave;
   bool checked; /* the losses, in this wave */
   LLVMValueRef at; /* addresses for the calls of plugins */
@@ -223,6 +224,41 @@ static void call_barrier(Function *f) {
   LLVMBuildCall2(e->b, type, FIELD(f, barrier, e->ptr), (LLVMValueRef[]){f->frame, f->tid}, 2, "");
 }
 
+/* ---- profiles ---- */
+
+/* Rows of the batch, or of a row set of it. */
+static LLVMValueRef rows_of_set(Function *f, int64_t set) {
+  Emit *e = &f->be->e;
+  if (!set) return f->rows;
+  if (f->pf->packed >> set & 1) return packed_count(f, &(Leaf){.index = (uint32_t)set});
+  return LLVMBuildLoad2(e->b, e->i64, em_gep(e, e->i64, f->sets, em_i64(e, 2 * set + 1)), "set_rows");
+}
+
+static LLVMValueRef times_extent(Function *f, LLVMValueRef n, Extent x) {
+  Emit *e = &f->be->e;
+  n = LLVMBuildNSWMul(e->b, n, em_i64(e, x.n), "");
+  return x.rows ? LLVMBuildNSWMul(e->b, n, rows_of_set(f, x.rows - 1), "products") : n;
+}
+
+/* The operations of the product that a GEMM is called for, by the extents it is called with. */
+static LLVMValueRef step_products(Function *f, const Step *s) {
+  if (s->kind != STEP_GEMM) return em_i64(&f->be->e, 0);
+  const GemmGeom *g = &s->geom;
+  LLVMValueRef n = times_extent(f, times_extent(f, times_extent(f, em_i64(&f->be->e, 2), g->m), g->n), g->k);
+  for (uint32_t i = 0; i < g->n_batch; i++) n = times_extent(f, n, g->batch[i]);
+  return n;
+}
+
+/* A look at the clock, where the code is for a profile. */
+static void call_mark(Function *f, int64_t plan_step, bool met, LLVMValueRef products) {
+  Emit *e = &f->be->e;
+  if (!f->be->options->profile) return;
+  LLVMTypeRef p[6] = {e->ptr, e->i64, e->i64, e->i64, e->i64, e->i64};
+  LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 6, 0);
+  LLVMValueRef args[6] = {f->frame, f->tid, f->index, em_i64(e, plan_step), em_i64(e, met), products ? products : em_i64(e, 0)};
+  LLVMBuildCall2(e->b, type, FIELD(f, mark, e->ptr), args, 6, "");
+}
+
 /* `after_step(frame, tid, i, met)`: the runtime's look at the results of plan step i where that was switched
  * on; met: all threads have just met. One function for all steps, since a plan has hundreds. */
 static LLVMValueRef look_function(Function *f) {
@@ -324,7 +360,8 @@ static void leave_if_bad(Function *f) {
 /* Behind plan step i: the barrier it asked for, and the look. */
 static void after_step(Function *f, const Step *step, uint32_t i) {
   Emit *e = &f->be->e;
-  if (step->barrier) call_barrier(f);
+  if (f->be->options->profile) call_mark(f, i, false, step_products(f, step));
+  if (step->barrier) call_barrier(f), call_mark(f, i, true, NULL);
   if (step->barrier && f->checked) leave_if_bad(f);
   LLVMValueRef fn = look_function(f);
   LLVMValueRef args[4] = {f->frame, f->tid, em_i64(e, i), LLVMConstInt(e->i1, step->barrier, 0)};
@@ -366,12 +403,8 @@ static uint32_t most_addresses(const PlanFn *pf) {
 
 /* Rows of the batch, or of the row set that the first input is of. */
 static LLVMValueRef call_rows(Function *f, const Step *s) {
-  Emit *e = &f->be->e;
   const Shape *x = &f->pf->graph->v[f->pf->graph->v[s->outs[0].value].args[0]].shape;
-  const int64_t set = x->rank && dim_is_rows(x->d[0]) ? dim_set(x->d[0]) : 0;
-  if (!set) return f->rows;
-  if (f->pf->packed >> set & 1) return packed_count(f, &(Leaf){.index = (uint32_t)set});
-  return LLVMBuildLoad2(e->b, e->i64, em_gep(e, e->i64, f->sets, em_i64(e, 2 * set + 1)), "set_rows");
+  return rows_of_set(f, x->rank && dim_is_rows(x->d[0]) ? dim_set(x->d[0]) : 0);
 }
 
 static void call_frame(Function *f, uint32_t call_step, LLVMValueRef rows, LLVMValueRef *at, uint32_t n) {
@@ -464,6 +497,7 @@ static void step_begin(Function *f, LLVMValueRef s) {
   LLVMValueRef past = LLVMBuildLoad2(e->b, e->i64, em_gep(e, e->i64, at, em_i64(e, 1)), "past");
   f->rows = LLVMBuildNSWSub(e->b, past, first, "rows");
   f->order = em_gep(e, e->i32, FIELD(f, order, e->ptr), first);
+  f->index = s;
   f->step_no = LLVMBuildNSWAdd(e->b, FIELD(f, step, e->i64), s, "step");
   LLVMValueRef skip = LLVMBuildNSWMul(e->b, s, em_i64(e, 2 * (int64_t)f->pf->n_sets), "");
   f->sets = f->pf->n_sets ? em_gep(e, e->i64, FIELD(f, sets, e->ptr), skip) : LLVMConstNull(e->ptr);
@@ -482,6 +516,7 @@ void function_emit(Backend *be, const PlanFn *pf) {
   function_begin(&f);
   EmLoop l = em_loop_begin(e, "s", em_i64(e, 0), FIELD(&f, n_steps, e->i64), 1);
   step_begin(&f, l.i);
+  call_mark(&f, -1, true, NULL);
   int64_t scratch = plan_counts_bytes(pf);
   bool met = false; /* whether all threads met behind the last step */
   for (uint32_t i = 0; i < pf->n_steps; i++) {
@@ -494,7 +529,7 @@ void function_emit(Backend *be, const PlanFn *pf) {
     after_step(&f, s, i);
     met = s->barrier;
   }
-  if (!met) call_barrier(&f); /* the next step overwrites what others may still read */
+  if (!met && pf->n_steps) call_barrier(&f), call_mark(&f, pf->n_steps - 1, true, NULL); /* the next step overwrites what others may still read */
   em_loop_end(e, &l);
   LLVMBuildBr(e->b, f.leave);
   LLVMPositionBuilderAtEnd(e->b, f.leave);

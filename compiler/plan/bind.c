@@ -29,12 +29,14 @@ typedef struct Bind {
   const Program *p;
 } Bind;
 
-static JobSpan job_span(const Bind *b, Span s) {
-  const Sources *src = b->p->sources;
+JobSpan bind_span(const Program *p, Span s) {
+  const Sources *src = p->sources;
   if (!src || !s.file || s.file >= src->n || !src->files[s.file]) return (JobSpan){NULL, 0, 0};
   LineCol at = source_line_col(src->files[s.file], s.start);
   return (JobSpan){src->files[s.file]->path, at.line, at.col};
 }
+
+static JobSpan job_span(const Bind *b, Span s) { return bind_span(b->p, s); }
 
 static JobAmount job_amount(Amount x) { return (JobAmount){x.n, (JobUnit)x.unit}; }
 
@@ -69,7 +71,7 @@ static JobProbe job_probe(const Bind *b, const PlanFn *f, const Step *s) {
 
 static JobFunction job_function(const Bind *b, const PlanFn *f) {
   JobFunction j = {
-      .symbol = f->symbol, .work_bytes = f->work_bytes, .max_rows = f->max_rows, .n_probes = f->n_steps};
+      .symbol = f->symbol, .work_bytes = plan_work_bytes(f), .max_rows = f->max_rows, .n_probes = f->n_steps};
   JobProbe *probes = ARENA_NEWS(b->a, JobProbe, f->n_steps);
   for (uint32_t i = 0; i < f->n_steps; i++) probes[i] = job_probe(b, f, &f->steps[i]);
   j.probes = probes;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * finish.c -- scheduled nodes as the plan's steps: loop orders, GEMM kernels, operation counts, reasons.
+ * finish.c -- scheduled nodes as the plan's steps: loop orders, GEMM kernels, reasons.
  * requires: offsets   changes: the function's steps */
 #include "plan_work.h"
 #include "fault.h"
@@ -39,61 +39,6 @@ static void step_order(const Work *w, const Node *n, Step *s) {
   if (n->kind == STEP_REDUCE) b = main_buffer(w, w->g->v[n->outs[0].value].args[0], &n->space, &budget);
   if (n->kind == STEP_SCATTER || n->kind == STEP_PACK || !b) return;
   plan_loop_order(&s->space, w->fn->buffers[b].strides, s->order);
-}
-
-/* ---- operation counts ------------------------------------------------------------------------------- */
-
-static void add_count(const PlanFn *f, Step *s, const Shape *shape, double each) {
-  double n = each;
-  int rows = 0;
-  for (int i = 0; i < shape->rank; i++) {
-    if (!dim_is_rows(shape->d[i])) {
-      n *= (double)shape->d[i];
-      continue;
-    }
-    if (f->set_share) n *= f->set_share[dim_set(shape->d[i])];
-    if (rows++) n *= (double)f->max_rows;
-  }
-  if (rows) s->flops_per_row += n;
-  else s->flops_fixed += n;
-}
-
-static void count_gemm(const PlanFn *f, Step *s) {
-  Shape all = {.rank = 0};
-  const GemmGeom *g = &s->geom;
-  Extent e[3 + PLAN_MAX_GEMM_BATCH] = {g->m, g->n, g->k};
-  for (uint32_t i = 0; i < g->n_batch; i++) e[3 + i] = g->batch[i];
-  double each = 2;
-  for (uint32_t i = 0; i < 3 + g->n_batch; i++) {
-    each *= (double)e[i].n;
-    if (e[i].rows) all.d[all.rank++] = dim_of_set(e[i].rows - 1);
-  }
-  add_count(f, s, &all, each);
-}
-
-/* One for each element of every value computed here. */
-static void count_step(Work *w, const Node *n, Step *s) {
-  uint32_t top = 0;
-  w->now++;
-  if (n->kind == STEP_GEMM) count_gemm(w->fn, s);
-  for (uint32_t i = 0; i < n->n_outs; i++) {
-    w->stamp[n->outs[i].value] = w->now;
-    w->stack[top++] = n->outs[i].value;
-  }
-  while (top) {
-    ValueId v = w->stack[--top];
-    const Value *u = &w->g->v[v];
-    if (v == n->dot) continue;
-    if (op_class(u->op) == OPC_ELT && !op_is_identity(u->op)) add_count(w->fn, s, &u->shape, 1);
-    if (op_class(u->op) == OPC_RED || u->op == OP_SCATTER || u->op == OP_FOLD)
-      add_count(w->fn, s, &w->g->v[u->args[0]].shape, 1);
-    for (uint32_t i = 0; i < u->n_args; i++) {
-      ValueId a = u->args[i];
-      if (w->stamp[a] == w->now || w->fn->buffer_of[a]) continue;
-      w->stamp[a] = w->now;
-      w->stack[top++] = a;
-    }
-  }
 }
 
 /* ---- reasons ---------------------------------------------------------------------------------------- */
@@ -149,6 +94,6 @@ void plan_finish(Work *w) {
     else if (n->kind == STEP_GEMM) finish_gemm(w, s, n);
     else s->reason = reason_of(w, n);
     if (fault("gemm-short") && s->kind == STEP_GEMM && !s->geom.k.rows && s->geom.k.n > 1) s->geom.k.n--;
-    count_step(w, n, s);
+    plan_cost(w, n, s);
   }
 }

@@ -66,6 +66,12 @@ typedef enum StepKind {
   STEP_CHECK   /* leave the block unless all losses are finite; add them up */
 } StepKind;
 
+/* `flops` and `bytes` for each product of the rows of some row sets; n 0: whatever the rows are. */
+typedef struct CostTerm {
+  double flops, products, bytes; /* products: those of `flops` that are 2*m*n*k of a GEMM */
+  uint32_t n; uint8_t sets[IR_MAX_RANK]; /* ascending */
+} CostTerm;
+
 typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
 
 /* Contract with the emitter:
@@ -96,6 +102,7 @@ typedef struct Step {
   bool follows;                /* it reads something that its own wave stored */
   double flops_per_row, flops_fixed; /* counted as 2*m*n*k for GEMM, 1 per element and op otherwise; a row of a row set
                                         counts as the set's expected share */
+  CostTerm *cost; uint32_t n_cost; /* the same by true rows, and the bytes of the values that are loaded and stored, each once */
   View *args; uint32_t n_args; /* CALL: of the values' arguments. Rows of inputs collapse, units have stride 1 */
   struct Step *calls; uint32_t n_calls; /* MAP: CALLs, each a gradient in SPACE_TILE, computed a tile before the map goes over it */
   int tile_position; int64_t tile_chunk; /* n_calls != 0: of axis order[tile_position] so many, of those before it one, of those behind it all */
@@ -224,6 +231,8 @@ bool plan_call_rows(const View *v, int lead, int64_t *ld);
 
 /* The constant data of a run. Function entries are NULL until a back end sets them. plan/bind.c */
 Job *plan_bind(Arena *a, const Plan *p);
+/* Gives its functions what a profile counts by. plan/bind_profile.c */
+void plan_bind_profile(Arena *a, Job *j, const Plan *p);
 /* Gives it what was proved, for audits. plan/bind_audit.c */
 void plan_bind_audit(Arena *a, Job *j, const Proof *f);
 #endif

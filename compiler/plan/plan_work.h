@@ -71,6 +71,7 @@ typedef struct Work {
   ValueId lists[IR_MAX_SETS]; /* [packed row set] its ROWLIST */
   Node *nodes; uint32_t n_nodes;
   uint32_t *stack, *stamp, now; /* for walks: 2 * values each */
+  struct CostReads *cost_room; /* cost.c */
   uint32_t *schedule, *wave; uint32_t n_order; /* nodes in order of execution; wave of each */
   bool *follows;                               /* whether it reads something that its wave stored */
 } Work;
@@ -151,6 +152,10 @@ void plan_order(Work *w);
 void plan_memory(Work *w);
 void plan_finish(Work *w);
 Step plan_step_of_node(const Work *w, const Node *n); /* finish.c; without what depends on its place */
+void plan_cost(Work *w, const Node *n, Step *s); /* cost.c: operations and bytes */
+
+/* ---- bind.c ---- */
+JobSpan bind_span(const Program *p, Span s);
 
 /* Our own broken invariant: message naming the value, abort. */
 _Noreturn void plan_broken(const Graph *g, ValueId v, const char *what);

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# `run --profile`: the run's bits are those of a run without; every plan step has time, operations, bytes and a line; the products
+# counted by the extents that they were called with are those that the plan counts for the same rows; the trace is one.
+. "$(dirname "$0")/../lib/cli.sh"
+tiny spec.route
+check() { # check FILE.json TRACE.json THREADS: the profile event of a run's JSON lines, and the trace
+  "$python" - "$@" <<'PY' || fail "profile of $*"
+import json, sys
+lines = [json.loads(l) for l in open(sys.argv[1]) if l.strip()]
+p = next(l for l in lines if l.get('event') == 'profile')
+threads = int(sys.argv[3])
+assert p['peak_flops'] > 1e9 and p['copy_bytes'] > 1e8, p
+train = p['functions'][0]
+assert train['function'] == 'train' and train['steps'] > 5
+for f in p['functions']:
+    steps = f['plan_steps']
+    assert abs(sum(s['ms'] + s['wait_ms'] for s in steps) - f['ms']) < 1e-6 * f['ms'] + 1e-9
+    assert [s['ms'] for s in steps] == sorted((s['ms'] for s in steps), reverse=True)
+    assert abs(sum(f['thread_wait_ms']) / f['threads'] - f['wait_ms']) < 1e-6 * f['ms']
+    assert len(f['thread_wait_ms']) == threads
+    assert f['products_counted'] > 0, f['function']
+    for s in steps:
+        assert abs(s['products'] - s['products_counted']) <= 1e-9 * s['products'], s
+        assert s['what'].startswith('check') or s['bytes'] > 0, s
+        assert s['what'].startswith(('check', 'call', 'scatter', 'pack')) or ':' in s['at'], s
+assert {s['phase'] for s in train['plan_steps']} == {'forward', 'backward', 'update'}
+t = json.load(open(sys.argv[2]))['traceEvents']
+spans = [e for e in t if e['ph'] == 'X']
+assert len({e['tid'] for e in spans}) == threads and len(spans) < threads * 140000
+for tid in range(threads):
+    last = -1
+    for e in sorted((e for e in spans if e['tid'] == tid and 'step' in e['args']), key=lambda e: e['ts']):
+        assert e['ts'] >= last - 2e-3 and e['dur'] >= 0, e
+        last = e['ts'] + e['dur']
+traced = {e['args']['step'] for e in spans if 'step' in e['args']}
+assert 1 <= len(traced) <= 20, traced
+print(f"{train['function']}: {train['products_counted']:.0f} FLOP counted a step, {train['products_expected']:.0f} expected")
+PY
+  pass
+}
+expect 0 run spec.route --run-dir plain --threads 1
+for threads in 1 2; do
+  expect 0 run spec.route --run-dir "on$threads" --threads $threads --profile --json
+  cp .out "on$threads.json"
+  check "on$threads.json" "on$threads/trace.json" $threads
+  same_tensors "$(weights_of plain)" "$(weights_of "on$threads")"
+  cmp -s plain/metrics.jsonl "on$threads/metrics.jsonl" || fail "metrics differ with a profile"
+done
+expect 0 run spec.route --run-dir text --profile=here.json
+says "profile of training"
+says "profile of evaluation quality"
+says "GFLOP/s"
+says "spec.route:"
+is_json here.json
+[ ! -e text/trace.json ] || fail "the trace is in the run folder too"
+# no looks at the clock in other code, and other code is not taken from the cache for a profile
+expect 0 run spec.route --run-dir off --dump=llvm
+says "after_step"
+marks() { grep -c 'call void %mark' .out || true; }
+[ "$(marks)" = 0 ] || fail "marks in code that is for no profile"
+expect 0 run spec.route --run-dir with --profile --dump=llvm
+[ "$(marks)" -gt 10 ] || fail "no marks in code for a profile"
+# grouped rows: a class whose region is a sixteenth of each layer; packed rows: eight branches of which each datum takes one. What
+# is counted there follows the row sets that there are, and where the shares are not the expected ones neither are the operations.
+counted() { # counted NAME TOLERANCE arguments...
+  local name=$1 tolerance=$2
+  shift 2
+  expect 0 run "$@" --run-dir "$name" --threads 1 --profile --json
+  cp .out "$name.json"
+  "$python" - "$name.json" "$tolerance" <<'PY' || fail "products of $name"
+import json, sys
+p = next(l for l in map(json.loads, open(sys.argv[1])) if l.get('event') == 'profile')
+t = p['functions'][0]
+assert t['row_sets'], 'no row sets'
+assert abs(t['products'] - t['products_counted']) <= 1e-9 * t['products'], t
+off = abs(t['products_counted'] / t['products_expected'] - 1)
+shares = max(abs(s['share'] / s['expected'] - 1) for s in t['row_sets'])
+print(f"{sys.argv[1]}: counted {t['products_counted']:.0f} FLOP a step, expected {t['products_expected']:.0f}; shares are off by at most {shares:.3f}")
+assert off <= float(sys.argv[2]), off
+for s in t['plan_steps']:
+    assert abs(s['products'] - s['products_counted']) <= 1e-9 * s['products'], s
+PY
+  pass
+}
+if [ -e "$ROUTEC_ROOT/data/digits.csv.gz" ]; then
+  counted grouped 0.02 "$ROUTEC_ROOT/bench/routing/regions.route" --set width=64
+  counted packed 1e-9 "$ROUTEC_ROOT/bench/routing/experts_select.route" --set width=32 --steps 12
+else
+  echo "without data/digits.csv.gz: no grouped and packed rows"
+fi
+# stopped and resumed
+expect 0 run spec.route --run-dir part --steps 20 --profile
+expect 0 resume part --profile
+same_tensors "$(weights_of plain)" "$(weights_of part)"
+says "profile of training"
+expect 3 run spec.route --run-dir nowhere --profile=/nonexistent/trace.json
+says "E0720"
+expect 2 plan spec.route --profile
+says "has no effect on"
+echo "$n_checks checks"
