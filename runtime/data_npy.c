@@ -2,9 +2,9 @@
  * data_npy.c -- NPY (numpy/lib/format.py, versions 1 to 3) and NPZ, which is a zip archive of NPY files
  * (PKWARE APPNOTE: end record, central directory, local headers). */
 #include "array.h"
+#include <libdeflate.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 typedef struct NpyText {
   const char *p, *end;
@@ -195,14 +195,11 @@ static bool zip_find(const char *path, const Slab *f, const char *name, ZipEntry
   return true;
 }
 
+/* Exactly out->size bytes. */
 static bool zip_inflate(const uint8_t *packed, uint32_t n, Slab *out) {
-  z_stream z = {0};
-  if (inflateInit2(&z, -MAX_WBITS) != Z_OK) return false;
-  z.next_in = (Bytef *)(uintptr_t)packed, z.avail_in = n;
-  z.next_out = out->bytes, z.avail_out = (uInt)out->size;
-  int code = inflate(&z, Z_FINISH);
-  bool ok = code == Z_STREAM_END && z.avail_out == 0;
-  return inflateEnd(&z), ok;
+  struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+  const bool ok = d && libdeflate_deflate_decompress(d, packed, n, out->bytes, out->size, NULL) == LIBDEFLATE_SUCCESS;
+  return libdeflate_free_decompressor(d), ok;
 }
 
 bool npz_parse(const char *path, const Slab *f, const char *name, RawArray *out, bool *found, RtError *e) {
@@ -227,7 +224,7 @@ bool npz_parse(const char *path, const Slab *f, const char *name, RawArray *out,
   bool ok = true;
   if (z.method == 0) memcpy(file.bytes, f->bytes + start, z.unpacked);
   else ok = zip_inflate(f->bytes + start, z.packed, &file);
-  if (!ok || (uint32_t)crc32_z(crc32(0, NULL, 0), file.bytes, file.size) != z.crc)
+  if (!ok || libdeflate_crc32(0, file.bytes, file.size) != z.crc)
     return slab_free(&file), rt_fail(e, RT_E0703, path, "an array of it fails its checksum");
   return npy_parse(path, &file, out, e);
 }

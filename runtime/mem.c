@@ -3,6 +3,7 @@
 #include "mem.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <libdeflate.h>
 #include <malloc.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -120,17 +121,15 @@ static bool slab_grow(Slab *s, size_t used, RtError *e) {
   return true;
 }
 
-/* First guess at the unpacked size: the file's, or for gzip its last four bytes (size modulo 2^32), which are
- * only believed as far as deflate can compress (1032:1). */
-static int64_t file_guess_size(int fd, int64_t on_disk) {
-  uint8_t head[2], tail[4];
-  if (on_disk >= 18 && pread(fd, head, 2, 0) == 2 && head[0] == 0x1f && head[1] == 0x8b &&
-      pread(fd, tail, 4, on_disk - 4) == 4) {
-    int64_t said = (int64_t)tail[0] | (int64_t)tail[1] << 8 | (int64_t)tail[2] << 16 | (int64_t)tail[3] << 24;
-    if (said <= on_disk * 1032) return said;
-  }
-  return on_disk;
+/* First guess at the unpacked size of a gzip file: its last four bytes (size modulo 2^32), which are only believed as far as
+ * deflate can compress. */
+#define DEFLATE_MOST 1032
+static int64_t gz_guess_size(const uint8_t *bytes, int64_t n) {
+  const uint8_t *tail = bytes + n - 4;
+  const int64_t said = (int64_t)tail[0] | (int64_t)tail[1] << 8 | (int64_t)tail[2] << 16 | (int64_t)tail[3] << 24;
+  return said > 4096 && said <= n * DEFLATE_MOST ? said : n + 4096;
 }
+static bool gz_begins(const uint8_t *bytes, size_t n) { return n >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b; }
 
 static bool file_open(const char *path, int *fd, int64_t *size, RtError *e) {
   struct stat st;
@@ -142,6 +141,52 @@ static bool file_open(const char *path, int *fd, int64_t *size, RtError *e) {
   }
   *size = S_ISREG(st.st_mode) ? (int64_t)st.st_size : 65536;
   return true;
+}
+
+/* The rest of an open file. */
+static bool file_fill(int fd, const char *path, Slab *out, RtError *e) {
+  size_t used = 0;
+  for (;;) {
+    if (used == out->size && !slab_grow(out, used, e)) return false;
+    const ssize_t got = read(fd, out->bytes + used, out->size - used);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return rt_fail(e, RT_E0701, path, strerror(errno));
+    if (got == 0) return out->size = used, true;
+    used += (size_t)got;
+  }
+}
+
+bool mem_read_raw(const char *path, Slab *out, RtError *e) {
+  int fd;
+  int64_t on_disk;
+  *out = (Slab){0};
+  if (!file_open(path, &fd, &on_disk, e)) return false;
+  /* one byte more, so that the end of the file is seen without growing */
+  const bool ok = slab_alloc(out, on_disk + 1, path, e) && file_fill(fd, path, out, e);
+  close(fd);
+  if (!ok) slab_free(out);
+  return ok;
+}
+
+/* A gzip file in memory, all of its members. false: it is not sound; the stream decoder says in which way. */
+static bool gz_unpack(const Slab *packed, Slab *out, RtError *e) {
+  struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+  size_t at = 0, used = 0, in = 0, got = 0;
+  *out = (Slab){0};
+  bool ok = d && packed->size >= 18 && slab_alloc(out, gz_guess_size(packed->bytes, (int64_t)packed->size), "a file", e);
+  while (ok && at < packed->size) {
+    ok = gz_begins(packed->bytes + at, packed->size - at);
+    const enum libdeflate_result r =
+        ok ? libdeflate_gzip_decompress_ex(d, packed->bytes + at, packed->size - at, out->bytes + used, out->size - used, &in, &got)
+           : LIBDEFLATE_BAD_DATA;
+    if (r == LIBDEFLATE_INSUFFICIENT_SPACE && out->size / DEFLATE_MOST <= packed->size) ok = slab_grow(out, used, e);
+    else if (r != LIBDEFLATE_SUCCESS) ok = false;
+    else at += in, used += got;
+  }
+  libdeflate_free_decompressor(d);
+  if (ok) out->size = used;
+  else slab_free(out);
+  return ok;
 }
 
 static bool gz_fill(gzFile z, const char *path, Slab *out, RtError *e) {
@@ -166,40 +211,34 @@ static bool gz_fill(gzFile z, const char *path, Slab *out, RtError *e) {
   return true;
 }
 
-bool mem_read_file(const char *path, Slab *out, RtError *e) {
+/* As the stream decoder reads it: step by step, with its own words for what is wrong. */
+static bool gz_read(const char *path, Slab *out, RtError *e) {
   int fd;
   int64_t on_disk;
-  *out = (Slab){0};
   if (!file_open(path, &fd, &on_disk, e)) return false;
-  int64_t guess = file_guess_size(fd, on_disk);
   gzFile z = gzdopen(fd, "rb");
   if (!z) return close(fd), rt_fail(e, RT_E0719, 0LL, "zlib");
   gzbuffer(z, 1u << 18);
-  /* one byte more than the guess, so that the end of the file is seen without growing */
-  bool ok = slab_alloc(out, guess + 1, path, e) && gz_fill(z, path, out, e);
+  bool ok = slab_alloc(out, on_disk + 1, path, e) && gz_fill(z, path, out, e);
   gzclose(z);
   if (!ok) slab_free(out);
   return ok;
 }
 
-bool mem_read_raw(const char *path, Slab *out, RtError *e) {
-  int fd;
-  int64_t on_disk;
+bool mem_is_device(const char *path) {
+  struct stat s;
+  return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+}
+
+bool mem_read_file(const char *path, Slab *out, RtError *e) {
+  RtError ignored = {0};
+  Slab packed;
   *out = (Slab){0};
-  if (!file_open(path, &fd, &on_disk, e)) return false;
-  bool ok = slab_alloc(out, on_disk + 1, path, e);
-  size_t used = 0;
-  while (ok) {
-    if (used == out->size && !(ok = slab_grow(out, used, e))) break;
-    ssize_t got = read(fd, out->bytes + used, out->size - used);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) ok = rt_fail(e, RT_E0701, path, strerror(errno));
-    if (got <= 0) break;
-    used += (size_t)got;
-  }
-  close(fd);
-  if (ok) out->size = used;
-  else slab_free(out);
+  if (mem_is_device(path)) return gz_read(path, out, e); /* what can be read once only */
+  if (!mem_read_raw(path, &packed, e)) return false;
+  if (!gz_begins(packed.bytes, packed.size)) return *out = packed, true;
+  const bool ok = gz_unpack(&packed, out, &ignored) || gz_read(path, out, e);
+  slab_free(&packed);
   return ok;
 }
 
@@ -223,11 +262,6 @@ bool mem_sync_folder_of(const char *path) {
   if (fd < 0) return false;
   bool ok = fsync(fd) == 0 || errno == EINVAL; /* some file systems cannot sync folders */
   return close(fd), ok;
-}
-
-bool mem_is_device(const char *path) {
-  struct stat s;
-  return stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
 }
 
 bool mem_write_file(const char *path, const void *bytes, size_t size, RtError *e) {

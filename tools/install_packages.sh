@@ -3,7 +3,7 @@
 # Debian 12 packages that routec is built and tested with. Does nothing where all of them are installed.
 set -eu
 packages="build-essential cmake ninja-build pkg-config flex bison llvm-19-dev libopenblas-dev libjansson-dev uthash-dev
-libxxhash-dev zlib1g-dev libpng-dev libmd-dev"
+libxxhash-dev zlib1g-dev libdeflate-dev libpng-dev libmd-dev"
 tests="libcmocka-dev python3 python3-torch abigail-tools"
 missing=
 for p in $packages $tests; do

@@ -33,5 +33,5 @@ set(CPACK_DEBIAN_PACKAGE_SECTION math)
 set(CPACK_DEBIAN_PACKAGE_HOMEPAGE "https://arxiv.org/abs/2410.04332")
 # `routec build` links trainers with cc and these; plugins need a C compiler only
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
-    "gcc, libc6-dev, zlib1g-dev, libpng-dev, libjansson-dev, libxxhash-dev, libopenblas-dev, libmd-dev")
+    "gcc, libc6-dev, zlib1g-dev, libdeflate-dev, libpng-dev, libjansson-dev, libxxhash-dev, libopenblas-dev, libmd-dev")
 include(CPack)

@@ -5,6 +5,7 @@
 #include "data_read.h"
 #include "rt_toy.h"
 #include <zlib.h>
+#include <sys/wait.h>
 
 static void write_bytes(const char *path, const void *bytes, size_t n) {
   FILE *f = fopen(path, "wb");
@@ -142,6 +143,45 @@ static void test_gzip_refused(void **state) {
   write_bytes("f.gz", gz, n);
   case_fails(&c, RT_E0703, "`f.gz` is damaged");
   free(gz);
+}
+
+/* Members one behind the other are one file, whatever the last one says of the size; what follows the last is not read. A pipe can
+ * be read once only. */
+static void test_gzip_members(void **state) {
+  (void)state;
+  enum { MANY = 300000 };
+  Case c;
+  size_t n[2] = {0};
+  uint8_t *big = calloc(1, 8 + MANY), *file = malloc(4 * MANY);
+  assert_true(big && file);
+  const uint8_t head[8] = {0, 0, 8, 1, MANY >> 24, MANY >> 16 & 255, MANY >> 8 & 255, MANY & 255};
+  memcpy(big, head, 8);
+  for (int i = 0; i < MANY; i += 977) big[8 + i] = (uint8_t)(i % 251);
+  for (size_t first = 4; first <= 8 + MANY; first += (8 + MANY - 4) / 2) {
+    write_gz("one", big, first), write_gz("two", big + first, 8 + MANY - first);
+    char *one = toy_read("one", &n[0]), *two = toy_read("two", &n[1]);
+    memcpy(file, one, n[0]), memcpy(file + n[0], two, n[1]), memcpy(file + n[0] + n[1], "beyond", 6);
+    free(one), free(two);
+    for (size_t beyond = 0; beyond <= 6; beyond += 6) {
+      write_bytes("members", file, n[0] + n[1] + beyond);
+      case_make(&c, "idx", "x", "members", JOB_U8, 0, 0, 0);
+      const DataPart *p = case_open(&c, "train");
+      assert_true(p && p->rows == MANY);
+      assert_memory_equal(p->columns[0], big + 8, MANY);
+      data_close(&c.data);
+    }
+    file[n[0] + n[1] - 6] ^= 1; /* the last member's checksum */
+    write_bytes("members", file, n[0] + n[1]);
+    case_fails(&c, RT_E0703, "`members` is damaged");
+  }
+  assert_int_equal(mkfifo("pipe", 0600), 0);
+  const pid_t child = fork();
+  if (child == 0) write_gz("pipe", big, 8 + MANY), _exit(0);
+  case_make(&c, "idx", "x", "pipe", JOB_U8, 0, 0, 0);
+  assert_non_null(case_open(&c, "train"));
+  data_close(&c.data);
+  assert_int_equal(waitpid(child, NULL, 0), child);
+  free(big), free(file);
 }
 
 /* ---- NPY, NPZ
@@ -506,7 +546,7 @@ int main(void) {
   if (kept) setenv("ROUTEC_TEST_DATA", kept, 1);
   free(kept);
   const struct CMUnitTest tests[] = {
-      T(test_idx),   T(test_idx_refused),   T(test_gzip_refused), T(test_npy),     T(test_npz),
+      T(test_idx),   T(test_idx_refused),   T(test_gzip_refused), T(test_gzip_members), T(test_npy),     T(test_npz),
       T(test_csv),   T(test_csv_refused),   T(test_range),        T(test_holdout), T(test_sources),
       T(test_paths), T(test_mnist_refused), T(test_mnist)};
   return cmocka_run_group_tests(tests, NULL, NULL);
