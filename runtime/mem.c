@@ -110,6 +110,12 @@ void slab_free(Slab *s) {
 }
 #endif
 
+void slab_touch(const Slab *s, int64_t share, int64_t n_shares) {
+  const size_t page = 4096, pages = (s->size + page - 1) / page, n = (size_t)n_shares;
+  volatile uint8_t *bytes = s->bytes;
+  for (size_t i = pages * (size_t)share / n; i < pages * ((size_t)share + 1) / n; i++) bytes[i * page] = bytes[i * page];
+}
+
 /* Doubles a slab's room, keeping its first `used` bytes. */
 static bool slab_grow(Slab *s, size_t used, RtError *e) {
   Slab bigger;

@@ -21,6 +21,8 @@ int64_t slab_mapped(int64_t bytes); /* what a slab of so many bytes takes */
 void *mem_table(size_t bytes);
 void mem_table_free(void *table);
 bool slab_alloc(Slab *s, int64_t bytes, const char *what, RtError *e);
+/* Has this share of the slab's pages there before somebody needs them in a hurry; threads may do their shares side by side. */
+void slab_touch(const Slab *s, int64_t share, int64_t n_shares);
 void slab_free(Slab *s);
 
 /* *out = a * b; false on overflow or a negative factor. */

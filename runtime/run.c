@@ -259,6 +259,13 @@ bool run_open(Run *r, Job *job, const RtOptions *o) {
 
 bool run_has_data(const Run *r) { return strcmp(r->job->sources[r->job->train.source].reader, "none") != 0; }
 
+/* Every thread: no page of the step's memory is new in a step, not even where a row set grows beyond what it was so far. */
+static void touch_entry(JobFrame *f, int64_t tid) {
+  const Run *r = f->host;
+  slab_touch(&r->store, tid, f->n_threads);
+  slab_touch(&r->work, tid, f->n_threads);
+}
+
 bool run_load(Run *r) {
   double t = mem_now();
   char feature[64];
@@ -276,7 +283,9 @@ bool run_load(Run *r) {
   if (!params_alloc(r->job, &r->store, &r->error)) return false;
   if (train->present && !slab_alloc(&r->work, train->fn.work_bytes, "activations", &r->error)) return false;
   r->pool = pool_create(r->o->threads, &r->error);
-  return r->pool && run_calls(r) && derive_columns(r) && eval_alloc(r);
+  if (!r->pool) return false;
+  if (train->present) pool_run(r->pool, touch_entry, &(JobFrame){.host = r});
+  return run_calls(r) && derive_columns(r) && eval_alloc(r);
 }
 
 void run_close(Run *r) {

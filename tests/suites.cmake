@@ -41,6 +41,18 @@ routec_script_test(random.torch 600 /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}
 routec_script_test(random.build 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/random/build.sh 4)
 set_property(TEST random.programs random.torch APPEND PROPERTY ENVIRONMENT "RANDOM_STEP=$<TARGET_FILE:random_step>")
 
+# The loop: no page fault, no allocation. Sanitizers have an allocator of their own.
+if(NOT ROUTEC_SANITIZE)
+  file(GLOB LOOP_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/loop/*.c ${PROJECT_SOURCE_DIR}/compiler/driver/driver*.c)
+  add_executable(quiet_loop ${LOOP_SOURCES})
+  target_include_directories(quiet_loop PRIVATE ${PROJECT_SOURCE_DIR}/compiler/driver ${PROJECT_SOURCE_DIR}/compiler/front ${PROJECT_SOURCE_DIR}/compiler/llvm)
+  target_link_libraries(quiet_loop PRIVATE routec_compiler routec_dsl routec_rt routec_template)
+  add_dependencies(quiet_loop routec_backend)
+  target_compile_definitions(quiet_loop PRIVATE ROUTEC_LIBDIR="${CMAKE_INSTALL_LIBDIR}" ROUTEC_LLVM_LIBRARY="")
+  routec_script_test(loop.quiet 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/loop/quiet.sh)
+  set_property(TEST loop.quiet APPEND PROPERTY ENVIRONMENT "QUIET_LOOP=$<TARGET_FILE:quiet_loop>")
+endif()
+
 # The proof against the interpreter.
 add_executable(prove_exchange ${CMAKE_CURRENT_SOURCE_DIR}/prove/exchange.c)
 target_link_libraries(prove_exchange PRIVATE routec_compiler routec_dsl)
