@@ -14,6 +14,7 @@
 #include "gemm_micro.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef LLVMValueRef V;
 
@@ -23,11 +24,13 @@ typedef struct Nest {
   int32_t mr, nv, nr, mt; /* mt: rows of one call, a few strips of mr */
   int64_t kc, mc;
   bool a_cols, pack_a, pack_b, pad_b, one_block; /* one_block: K is known to fit kc */
-  int64_t n_static;                              /* columns, -1 if known only at run time */
+  bool flip;
+  int64_t n_static; /* columns, -1 if known only at run time */
   int32_t split;
   V a, b, c;                 /* of this batch index */
   V m, n, k, m0, m1, n0, n1; /* extents and this thread's share */
   V tile, block_a, panel_b;  /* stack: finished tile, packed operands */
+  V turned, sums, sums_ld;   /* stack, of flip: the tile's transpose; sums between blocks of K, of mc rows */
   V batch[4];
   V pc, kb, last, ic, ic_end, jc, width, ir, rows;
   GemmEpilogue epilogue;
@@ -71,6 +74,10 @@ static void if_end(Nest *x, If f) {
 /* What the strips of this call prefetch: the next panel of B, and where the next call accumulates. */
 static void tile_ahead(Nest *x, MicroArgs *m, bool in_panel) {
   const GemmGeom *g = x->g;
+  if (x->flip) {
+    m->c_next = m->c, m->ahead = m->b, m->s_ahead = num(x, 0);
+    return;
+  }
   V below = add(x, x->ir, num(x, x->mt)), inside = less(x, below, x->ic_end),
     right = add(x, x->jc, num(x, x->nr));
   V c_row = sel(x, inside, below, x->ic), c_col = sel(x, inside, x->jc, right);
@@ -108,6 +115,8 @@ static void tile_call(Nest *x, int32_t nv, V off, V lanes, bool narrow) {
   }
   V in_tile = floats_at(x, x->tile, off);
   m.c = floats_at(x, x->c, add(x, mul(x, x->ir, num(x, g->cm)), col)), m.s_c = num(x, g->cm);
+  if (x->flip)
+    m.c = floats_at(x, x->sums, add(x, mul(x, sub(x, x->ir, x->ic), x->sums_ld), col)), m.s_c = x->sums_ld;
   m.k = x->kb, m.rows = x->rows, m.lanes = lanes;
   m.first =
       x->one_block ? num(x, 1) : as_i64(x, LLVMBuildICmp(x->e->b, LLVMIntEQ, x->pc, num(x, 0), "first"));
@@ -116,7 +125,7 @@ static void tile_call(Nest *x, int32_t nv, V off, V lanes, bool narrow) {
   } else if (x->one_block) {
     m.out = in_tile, m.s_out = num(x, x->nr), m.wide = num(x, 1);
   } else {
-    m.out = sel(x, x->last, in_tile, m.c), m.s_out = sel(x, x->last, num(x, x->nr), num(x, g->cm));
+    m.out = sel(x, x->last, in_tile, m.c), m.s_out = sel(x, x->last, num(x, x->nr), m.s_c);
     m.wide = as_i64(x, x->last);
   }
   tile_ahead(x, &m, in_panel);
@@ -137,37 +146,60 @@ static void tile_call_narrow(Nest *x) {
 
 /* ---- the finished tile
  * ------------------------------------------------------------------------------------- */
-static void finish_vector(Nest *x, V r, V off, V mask) {
-  V from = floats_at(x, x->tile, add(x, mul(x, r, num(x, x->nr)), off));
+/* A finished tile as the epilogue sees it: where it begins in C, its size, and what is known of C's columns.
+ */
+typedef struct Finished {
+  V buffer, ld, row0, col0, rows, width;
+  int64_t n_static;
+} Finished;
+
+static void finish_vector(Nest *x, const Finished *f, V r, V off, V mask) {
+  V from = floats_at(x, f->buffer, add(x, mul(x, r, f->ld), off));
   V acc = em_load16(x->e, x->e->f32, from, NULL); /* the tile has room for all lanes */
-  x->epilogue(x->e, x->user, x->batch, add(x, x->ir, r), add(x, x->jc, off), acc, mask);
+  x->epilogue(x->e, x->user, x->batch, add(x, f->row0, r), add(x, f->col0, off), acc, mask);
 }
 
-static void finish_tile(Nest *x) {
+static void finish_rows(Nest *x, const Finished *f) {
   Emit *e = x->e;
-  V lanes = LLVMBuildAnd(e->b, x->width, num(x, EMIT_LANES - 1), "lanes"), whole = sub(x, x->width, lanes);
-  bool may_mask = x->n_static < 0 || x->n_static % EMIT_LANES != 0,
-       may_whole = x->n_static < 0 || x->n_static >= EMIT_LANES;
-  EmLoop row = em_loop_begin(e, "row", num(x, 0), x->rows, 1);
+  V lanes = LLVMBuildAnd(e->b, f->width, num(x, EMIT_LANES - 1), "lanes"), whole = sub(x, f->width, lanes);
+  bool may_mask = f->n_static < 0 || f->n_static % EMIT_LANES != 0,
+       may_whole = f->n_static < 0 || f->n_static >= EMIT_LANES;
+  EmLoop row = em_loop_begin(e, "row", num(x, 0), f->rows, 1);
   if (may_whole) {
     EmLoop vec = em_loop_begin(e, "vec", num(x, 0), whole, EMIT_LANES);
-    finish_vector(x, row.i, vec.i, NULL);
+    finish_vector(x, f, row.i, vec.i, NULL);
     em_loop_end(e, &vec);
   }
   if (may_mask) {
-    If f = if_begin(x, LLVMBuildICmp(e->b, LLVMIntNE, lanes, num(x, 0), ""));
-    V known = x->n_static >= 0 ? num(x, x->n_static % EMIT_LANES) : lanes; /* shares end at whole panels */
-    finish_vector(x, row.i, whole, em_tail_mask(e, known));
-    if_else(x, f);
-    if_end(x, f);
+    If some = if_begin(x, LLVMBuildICmp(e->b, LLVMIntNE, lanes, num(x, 0), ""));
+    V known = f->n_static >= 0 ? num(x, f->n_static % EMIT_LANES) : lanes; /* shares end at whole vectors */
+    finish_vector(x, f, row.i, whole, em_tail_mask(e, known));
+    if_else(x, some);
+    if_end(x, some);
   }
   em_loop_end(e, &row);
+}
+
+static void finish_tile(Nest *x) {
+  Finished f = {x->tile, num(x, x->nr), x->ir, x->jc, x->rows, x->width, x->n_static};
+  if (x->flip) {
+    f = (Finished){x->turned, num(x, x->mt), x->jc, x->ir, x->width, x->rows, x->g->m.rows ? -1 : x->g->m.n};
+    gemm_transpose_call(x->e, x->tile, num(x, x->nr), x->rows, x->width, x->turned, f.ld);
+  }
+  finish_rows(x, &f);
+}
+
+static void store_plain(Emit *e, void *user, const V *batch, V row, V col, V acc, V mask) {
+  Nest *x = user;
+  (void)batch;
+  em_store16(e, acc, floats_at(x, x->c, add(x, mul(x, row, num(x, x->g->cm)), col)), mask);
 }
 
 /* ---- the loops
  * --------------------------------------------------------------------------------------------- */
 static void nest_tile(Nest *x) {
-  bool always_full = x->n_static >= 0 && x->n_static % x->nr == 0;
+  bool always_full =
+      x->flip || (x->n_static >= 0 && x->n_static % x->nr == 0); /* a packed panel has all columns */
   bool never_full = x->n_static >= 0 && x->n_static < x->nr;
   x->rows = min(x, num(x, x->mt), sub(x, x->ic_end, x->ir));
   if (always_full) {
@@ -284,6 +316,7 @@ static bool is_one(Extent x) { return !x.rows && x.n == 1; }
 static void nest_check(const GemmGeom *g, const GemmTile *t) {
   bool a_ok = g->ak == 1 || g->am == 1 || is_one(g->m) || is_one(g->k);
   bool b_ok = g->bn == 1 || g->bk == 1 || is_one(g->n) || is_one(g->k);
+  if (t->flip && (g->ak != 1 || g->bn == 1 || is_one(g->n))) b_ok = false; /* its panels must be packed */
   if (a_ok && b_ok && t->mr > 0 && t->nv > 0 && t->kc > 0 && g->n_batch <= 4) return;
   fprintf(stderr,
           "routec: internal error: gemm strides a %lld,%lld b %lld,%lld tile %dx%d kc %d batch axes %u\n",
@@ -314,37 +347,68 @@ static void nest_shape(Nest *x, const GemmTile *t) {
   x->pad_b = t->pad_b && !x->pack_b && (!n_known || g->n.n % EMIT_LANES != 0);
   x->mc = t->mc > 0 ? round_up(t->mc, x->mr) : 0;
   if (x->pack_a && !x->mc) x->mc = round_up(64, x->mr);
-  x->split = t->split;
+  x->split = t->flip && t->split < 2 ? 1 - t->split : t->split;
   x->mt = x->mr *
           (x->nv == 1 ? 8 : 4); /* the finished rows stay in L1, and short sums pay the call once for all */
+  x->flip = t->flip;
+  if (!x->flip) return;
+  if (x->mt % EMIT_LANES) x->mt = x->mr * EMIT_LANES;
+  x->mc = round_up(x->mc ? x->mc : x->mt, x->mt);
 }
 
 int64_t gemm_rows_at_once(const GemmGeom *g, const GemmTile *t) {
   Nest x = {.g = g};
+  if (t->flip) return 0;
   nest_shape(&x, t);
   return x.mt;
 }
 
-static V stack_floats(Nest *x, int64_t n) {
-  V p = LLVMBuildArrayAlloca(x->e->b, x->e->f32, num(x, n), "scratch");
+/* C' = B' A' lies across C. */
+static GemmGeom flip_geometry(const GemmGeom *g) {
+  GemmGeom f = *g;
+  f.m = g->n, f.n = g->m;
+  f.am = g->bn, f.ak = g->bk, f.bk = g->ak, f.bn = g->am;
+  memcpy(f.a_batch, g->b_batch, sizeof f.a_batch), memcpy(f.b_batch, g->a_batch, sizeof f.b_batch);
+  return f;
+}
+
+static V stack_floats(Nest *x, V n) {
+  V p = LLVMBuildArrayAlloca(x->e->b, x->e->f32, n, "scratch");
   LLVMSetAlignment(p, 64);
   return p;
 }
 
+/* What a kernel keeps on the stack. */
+static void nest_stack(Nest *x) {
+  int64_t deep = x->one_block && !x->g->k.rows ? x->g->k.n : x->kc;
+  x->tile = stack_floats(x, num(x, x->epilogue ? (int64_t)x->mt * x->nr : 1));
+  if (x->pack_a) x->block_a = stack_floats(x, num(x, x->mc * deep + EMIT_LANES));
+  if (x->pack_b || x->pad_b)
+    x->panel_b = stack_floats(x, num(x, round_up(deep, EMIT_LANES) * x->nr + EMIT_LANES));
+  if (!x->flip) return;
+  V panels = LLVMBuildSDiv(x->e->b, add(x, x->n, num(x, 2 * x->nr - 1)), num(x, x->nr),
+                           "panels"); /* one more: shares begin anywhere */
+  x->turned = stack_floats(x, num(x, (int64_t)x->mt * x->nr));
+  x->sums_ld = mul(x, panels, num(x, x->nr));
+  x->sums = stack_floats(x, x->one_block ? num(x, 1) : mul(x, num(x, x->mc), x->sums_ld));
+}
+
 void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, V a, V b, V c, const V *rows, V tid,
                V n_threads, GemmEpilogue epilogue, void *user) {
-  Nest x = {.e = e, .g = g, .epilogue = epilogue, .user = user};
-  nest_check(g, t);
+  GemmGeom flipped = flip_geometry(g);
+  Nest x = {.e = e, .g = t->flip ? &flipped : g, .epilogue = epilogue, .user = user};
+  if (t->flip && !epilogue) x.epilogue = store_plain, x.user = &x;
+  nest_check(x.g, t);
   nest_shape(&x, t);
   V mark = em_intrinsic(e, "llvm.stacksave", e->ptr, NULL, 0);
-  int64_t deep = x.one_block && !g->k.rows ? g->k.n : x.kc;
-  x.tile = stack_floats(&x, epilogue ? (int64_t)x.mt * x.nr : 1);
-  if (x.pack_a) x.block_a = stack_floats(&x, x.mc * deep + EMIT_LANES);
-  if (x.pack_b || x.pad_b) x.panel_b = stack_floats(&x, round_up(deep, EMIT_LANES) * x.nr + EMIT_LANES);
-  x.m = em_extent(e, g->m, rows), x.n = em_extent(e, g->n, rows), x.k = em_extent(e, g->k, rows);
+  x.m = em_extent(e, x.g->m, rows), x.n = em_extent(e, x.g->n, rows), x.k = em_extent(e, x.g->k, rows);
+  nest_stack(&x);
   x.m0 = num(&x, 0), x.m1 = x.m, x.n0 = num(&x, 0), x.n1 = x.n;
-  if (x.split == 0) em_share(e, x.m, t->grain ? t->grain : x.mr, tid, n_threads, &x.m0, &x.m1);
-  if (x.split == 1) em_share(e, x.n, x.nr, tid, n_threads, &x.n0, &x.n1);
-  nest_batches(&x, a, b, c, rows, tid, n_threads);
+  int64_t by_rows = t->grain ? t->grain
+                    : x.flip ? x.nr
+                             : x.mr; /* of C, which steps of all kinds share alike */
+  if (x.split == 0) em_share(e, x.m, x.flip ? x.mt : by_rows, tid, n_threads, &x.m0, &x.m1);
+  if (x.split == 1) em_share(e, x.n, x.flip ? by_rows : x.nr, tid, n_threads, &x.n0, &x.n1);
+  nest_batches(&x, t->flip ? b : a, t->flip ? a : b, c, rows, tid, n_threads);
   em_intrinsic(e, "llvm.stackrestore", e->ptr, &mark, 1);
 }

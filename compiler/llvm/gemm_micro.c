@@ -448,3 +448,34 @@ void gemm_pad_b_call(Emit *e, int32_t nr, V src, V bk, V n, V k, V dst) {
   }
   LLVMBuildCall2(e->b, type, fn, args, K_COUNT + 1, "");
 }
+
+enum { T_SRC, T_LD, T_ROWS, T_COLS, T_DST, T_DST_LD, T_COUNT };
+static void transpose_emit(Emit *e, V fn) {
+  Detour d = detour_begin(e, fn);
+  V v[16];
+  EmLoop rows = em_loop_begin(e, "rows", em_i64(e, 0), LLVMGetParam(fn, T_ROWS), EMIT_LANES);
+  EmLoop cols = em_loop_begin(e, "cols", em_i64(e, 0), LLVMGetParam(fn, T_COLS), EMIT_LANES);
+  for (int i = 0; i < 16; i++) {
+    V row = i64_mul(e, i64_add(e, rows.i, em_i64(e, i)), LLVMGetParam(fn, T_LD));
+    v[i] = em_load16(e, e->f32, floats_at(e, LLVMGetParam(fn, T_SRC), i64_add(e, row, cols.i)), NULL);
+  }
+  for (unsigned half = 8; half; half /= 2) transpose_stage(e, v, half);
+  for (int i = 0; i < 16; i++) {
+    V row = i64_mul(e, i64_add(e, cols.i, em_i64(e, i)), LLVMGetParam(fn, T_DST_LD));
+    em_store16(e, v[i], floats_at(e, LLVMGetParam(fn, T_DST), i64_add(e, row, rows.i)), NULL);
+  }
+  em_loop_end(e, &cols);
+  em_loop_end(e, &rows);
+  detour_end(e, d);
+}
+
+void gemm_transpose_call(Emit *e, V src, V ld, V rows, V cols, V dst, V dst_ld) {
+  V args[T_COUNT] = {src, ld, rows, cols, dst, dst_ld};
+  LLVMTypeRef type = function_type(e, "piiipi");
+  V fn = LLVMGetNamedFunction(e->mod, "gemm_transpose");
+  if (!fn) {
+    fn = LLVMAddFunction(e->mod, "gemm_transpose", type);
+    transpose_emit(e, fn);
+  }
+  LLVMBuildCall2(e->b, type, fn, args, T_COUNT, "");
+}

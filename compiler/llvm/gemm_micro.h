@@ -31,7 +31,6 @@ typedef struct MicroArgs {
 } MicroArgs;
 void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *args);
 
-
 /* dst[strip][k][mr] = A[strip * mr + r][k] for A with am == 1: rows < m, columns ak apart; missing rows of
  * the last strip are 0. dst needs (strips * k * mr + 16) floats. */
 void gemm_pack_a_call(Emit *e, int32_t mr, LLVMValueRef src, LLVMValueRef ak, LLVMValueRef m, LLVMValueRef k,
@@ -46,4 +45,8 @@ void gemm_pack_b_call(Emit *e, int32_t nr, LLVMValueRef src, LLVMValueRef bn, LL
  * 1, k >= 0. */
 void gemm_pad_b_call(Emit *e, int32_t nr, LLVMValueRef src, LLVMValueRef bk, LLVMValueRef n, LLVMValueRef k,
                      LLVMValueRef dst);
+
+/* dst[c][r] = src[r][c] in blocks of 16 by 16: rows and cols are rounded up to that on both sides. */
+void gemm_transpose_call(Emit *e, LLVMValueRef src, LLVMValueRef ld, LLVMValueRef rows, LLVMValueRef cols,
+                         LLVMValueRef dst, LLVMValueRef dst_ld);
 #endif

@@ -204,8 +204,8 @@ static void put_gemm(Sig *s) {
   put_ints(
       s, 'T',
       (int64_t[]){x->mr, x->nv, x->kc, x->mc, x->nc, x->pack_a, x->pack_b, x->pad_b, x->split, t->impl, t->swapped, x->whole,
-                  x->grain},
-      13);
+                  x->grain, x->flip},
+      14);
   put_ints(s, 'd', dot->ints, dot->n_ints);
   put_shape(s, &dot->shape);
   put_int(s, 'k', s->k->g->v[dot->args[0]].shape.rank);

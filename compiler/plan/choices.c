@@ -47,8 +47,8 @@ static const char *line_text(Arena *a, const GemmChoice *c) {
   for (uint32_t i = 0; i < g->n_batch; i++)
     s = arena_printf(a, "%s %" PRId64 " %u %" PRId64 " %" PRId64 " %" PRId64, s, g->batch[i].n,
                      g->batch[i].rows, g->a_batch[i], g->b_batch[i], g->c_batch[i]);
-  return arena_printf(a, "%s %d %d %d %d %d %d %d %d %d %.4g %.4g\n", s, c->impl, t->mr, t->nv, t->kc, t->mc,
-                      t->pack_a, t->pack_b, t->pad_b, t->split, c->ms, c->rule_ms);
+  return arena_printf(a, "%s %d %d %d %d %d %d %d %d %d %d %.4g %.4g\n", s, t->flip, c->impl, t->mr, t->nv,
+                      t->kc, t->mc, t->pack_a, t->pack_b, t->pad_b, t->split, c->ms, c->rule_ms);
 }
 
 const char *plan_choices_text(Arena *a, const GemmChoices *c) {
@@ -86,6 +86,7 @@ static Extent read_extent(Reader *r) {
 
 static void read_tile(Reader *r, GemmChoice *c) {
   GemmTile *t = &c->tile;
+  t->flip = read_int(r, 0, 1) != 0;
   c->impl = (GemmImpl)read_int(r, GEMM_EMITTED, GEMM_BLAS);
   t->mr = (int32_t)read_int(r, 1, MAX_MR), t->nv = (int32_t)read_int(r, 1, MAX_NV);
   t->kc = (int32_t)read_int(r, LANES, MAX_KC), t->mc = (int32_t)read_int(r, 1, MAX_MC + MAX_MR);

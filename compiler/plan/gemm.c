@@ -9,9 +9,12 @@
 
 enum {
   LANES = 16,
-  MAX_KC = 512,      /* longer panels of B crowd A and C out of L2: 0.88 of the peak, at 1024 0.84 */
-  PACKED_MC = 1024,  /* rows that share one packed panel of B: +3 % over 256 */
-  PACK_A_MIN_N = 128 /* narrower products do not earn back the packing of A: at N = 32 0.77 against 0.92 */
+  MAX_KC = 512,        /* longer panels of B crowd A and C out of L2: 0.88 of the peak, at 1024 0.84 */
+  PACKED_MC = 1024,    /* rows that share one packed panel of B: +3 % over 256 */
+  MAX_FLIPPED_M = 256, /* rows of C that a kernel of the transpose can have: its sums lie on the stack */
+  MOST_FLIPPED_M = 96, /* and has by the rule: with more they crowd L2 */
+  FLIPPED_MC = 256,    /* columns of C, for which A is packed again */
+  PACK_A_MIN_N = 128   /* narrower products do not earn back the packing of A: at N = 32 0.77 against 0.92 */
 };
 
 typedef struct Sizes {
@@ -100,6 +103,37 @@ static void choose_tile(const GemmGeom *g, const Sizes *s, const TargetInfo *t, 
   tile->grain = rows_grain(g, s, tile->split);
 }
 
+/* B lies across its rows and C has few: packing all of B costs as much as a good part of the arithmetic, A is
+ * small. */
+static bool may_flip(const GemmGeom *g, const Sizes *s) {
+  return g->ak == 1 && g->bk == 1 && g->bn != 1 && g->am != 1 && s->m > 1 && s->n > 1 &&
+         s->m <= MAX_FLIPPED_M;
+}
+
+/* In cycles of a core for each element of B, by which all is divided: arithmetic on its row of C's side,
+ * packing (from beyond L2 a cycle; of A, and turning C, less), lanes without a column. Measured, one thread,
+ * flipped against not: 64x512x2048 0.94 of the peak against 0.80, 64x2048x784 0.85 against 0.80, 96x1024x1024
+ * 0.87 against 0.83; but 128x1024x1024 0.79 against 0.84, 17x300x300 0.48 against 0.55, 64x128x256 the same,
+ * and with AVX2's narrow panels none gains. */
+static bool flip_pays(const Sizes *s, const TargetInfo *t) {
+  const double m = (double)s->m, n = (double)s->n, k = (double)s->k;
+  const double packing = n * k * 4 <= (double)t->l2 ? 0.4 : 1, again = (double)units(s->n, FLIPPED_MC);
+  const double plain = m / LANES + packing,
+               flipped = (double)units(s->m, LANES) + 0.4 * m * (again / n + 1.5 / k);
+  return t->vector_floats >= 16 && s->m <= MOST_FLIPPED_M && flipped < 0.97 * plain;
+}
+
+static void choose_flipped(const GemmGeom *g, const Sizes *s, const TargetInfo *t, GemmTile *tile) {
+  GemmGeom f = *g;
+  Sizes fs = {s->n, s->m, s->k, s->batch};
+  f.m = g->n, f.n = g->m, f.am = g->bn, f.ak = g->bk, f.bk = g->ak, f.bn = g->am;
+  choose_tile(&f, &fs, t, tile);
+  tile->flip = true;
+  tile->mc = FLIPPED_MC;
+  if (tile->split < 2) tile->split = 1 - tile->split;
+  tile->grain = rows_grain(g, s, tile->split);
+}
+
 static const char *describe(const Sizes *s, Arena *arena) {
   if (s->batch == 1)
     return arena_printf(arena, "%lldx%lldx%lld", (long long)s->m, (long long)s->n, (long long)s->k);
@@ -123,8 +157,10 @@ static const char *measured_text(Arena *a, const GemmChoice *c) {
 }
 
 /* Where sums are one block by the rule, others count on it. */
-static GemmTile measured_tile(const GemmGeom *g, const Sizes *s, const GemmTile *rule, const GemmTile *measured) {
+static GemmTile measured_tile(const GemmGeom *g, const Sizes *s, const GemmTile *rule,
+                              const GemmTile *measured) {
   GemmTile t = *measured;
+  if (!may_flip(g, s)) t.flip = false;
   if (rule->whole && t.kc < rule->kc) t.kc = rule->kc;
   t.whole = s->k <= t.kc, t.grain = rows_grain(g, s, t.split);
   return t;
@@ -145,7 +181,8 @@ void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, 
     *reason = arena_printf(arena, "%s by the BLAS: %s", what, why);
     return;
   }
-  choose_tile(g, &s, t, tile);
+  if (may_flip(g, &s) && flip_pays(&s, t)) choose_flipped(g, &s, t, tile);
+  else choose_tile(g, &s, t, tile);
   if (c) *impl = c->impl, *tile = measured_tile(g, &s, tile, &c->tile);
   *reason = arena_printf(arena, "%s by %s%s", what, plan_gemm_way(arena, *impl, tile),
                          c ? measured_text(arena, c) : "");
@@ -158,7 +195,8 @@ const char *plan_gemm_way(Arena *a, GemmImpl impl, const GemmTile *t) {
     return arena_printf(a, "the BLAS, threads share %s", t->split == 1 ? "columns" : "rows");
   return arena_printf(a, "emitted kernel %dx%d: k by %d, rows by %d%s%s, threads share %s", t->mr,
                       t->nv * LANES, t->kc, t->mc, t->pack_a ? ", A packed (read across its rows)" : "",
-                      t->pack_b  ? ", B packed (read across its rows)"
+                      t->pack_b  ? t->flip ? ", A packed (read across its rows)"
+                                           : ", B packed (read across its rows)"
                       : t->pad_b ? ", B's last columns copied"
                                  : "",
                       by);
@@ -175,7 +213,7 @@ typedef struct Ways {
 
 static bool tile_same(const GemmTile *x, const GemmTile *y) {
   return x->mr == y->mr && x->nv == y->nv && x->kc == y->kc && x->mc == y->mc && x->pack_a == y->pack_a &&
-         x->split == y->split;
+         x->split == y->split && x->flip == y->flip;
 }
 
 static void add_way(Ways *w, GemmImpl impl, GemmTile t) {
@@ -197,21 +235,27 @@ static void add_neighbours(Ways *w, GemmTile t, bool threads) {
   const int32_t shape[][2] = {{8, 3}, {8, 2}, {12, 2}, {6, 4}, {14, 1}},
                 narrow[][2] = {{6, 1}, {4, 1}, {3, 2}};
   const bool wide = w->t->vector_floats >= 16;
-  const int64_t widest = units(at_least(w->s.n, 1), LANES);
+  const int64_t cols = t.flip ? w->s.m : w->s.n, tile_rows_most = t.flip ? w->s.n : w->s.m,
+                widest = units(at_least(cols, 1), LANES);
   for (int i = 0; i < (wide ? 5 : 3); i++) {
     GemmTile u = t;
     u.mr = (wide ? shape : narrow)[i][0], u.nv = (wide ? shape : narrow)[i][1];
-    if (u.nv <= widest && u.mr <= w->s.m) add_way(w, GEMM_EMITTED, u);
+    if (u.nv <= widest && u.mr <= tile_rows_most) add_way(w, GEMM_EMITTED, u);
   }
-  GemmTile u = t;
-  u.pack_a = !u.pack_a;
+  GemmTile u = {0};
+  if (may_flip(w->g, &w->s)) {
+    if (t.flip) choose_tile(w->g, &w->s, w->t, &u);
+    else choose_flipped(w->g, &w->s, w->t, &u);
+    add_way(w, GEMM_EMITTED, u);
+  }
+  u = t, u.pack_a = !u.pack_a;
   if (w->g->ak != 1 && w->s.k > 1) add_way(w, GEMM_EMITTED, u);
   u = t, u.kc = (int32_t)(units(t.kc / 2, LANES) * LANES);
   if (!t.whole && u.kc >= 64) add_way(w, GEMM_EMITTED, u);
   u = t, u.mc = t.mc / 2;
-  if (w->s.m > u.mc) add_way(w, GEMM_EMITTED, u);
+  if (tile_rows_most > u.mc) add_way(w, GEMM_EMITTED, u);
   u = t, u.mc = (int32_t)at_most(2 * (int64_t)t.mc, PACKED_MC);
-  if (w->s.m > t.mc) add_way(w, GEMM_EMITTED, u);
+  if (tile_rows_most > t.mc) add_way(w, GEMM_EMITTED, u);
   for (int32_t split = 0; threads && split < (w->s.batch > 1 ? 3 : 2); split++)
     u = t, u.split = split, add_way(w, GEMM_EMITTED, u);
 }

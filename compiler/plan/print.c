@@ -87,9 +87,9 @@ static void print_gemm(const PlanFn *fn, const Step *s, FILE *f) {
           first_row_text(b, sizeof b, &s->b), g->bk, g->bn, g->cm);
   if (s->impl == GEMM_BLAS) fputs("  blas\n", f);
   else
-    fprintf(f, "  tile %dx%d kc=%d mc=%d nc=%d%s%s split %s\n", s->tile.mr, s->tile.nv, s->tile.kc,
+    fprintf(f, "  tile %dx%d kc=%d mc=%d nc=%d%s%s%s split %s\n", s->tile.mr, s->tile.nv, s->tile.kc,
             s->tile.mc, s->tile.nc, s->tile.pack_a ? " pack a" : "", s->tile.pack_b ? " pack b" : s->tile.pad_b ? " pad b" : "",
-            s->tile.split ? "n" : "m");
+            s->tile.flip ? " flipped" : "", s->tile.split ? "n" : "m");
   fputs("        dot ", f), print_value(fn, s->dot, f);
   fputc('\n', f);
 }

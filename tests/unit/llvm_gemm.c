@@ -106,7 +106,11 @@ static Case draw_case(int number) {
     g->a_batch[i] = c.a_floats, g->b_batch[i] = shared ? 0 : c.b_floats, g->c_batch[i] = c.c_floats;
     c.a_floats *= extent, c.b_floats *= shared ? 1 : extent, c.c_floats *= extent, c.batch *= extent;
   }
-  for (int t = 0; t < N_TILES; t++) c.tile[t] = draw_tile();
+  bool may_flip = !ta && tb && (g->m.rows || c.m != 1);
+  for (int t = 0; t < N_TILES; t++) {
+    c.tile[t] = draw_tile(), c.tile[t].flip = may_flip && draw(0, 1);
+    if (g->m.rows) c.tile[t].grain = draw(0, 1) ? 0 : (int32_t)draw(1, 20);
+  }
   return c;
 }
 
@@ -236,10 +240,10 @@ static void describe(char *text, size_t n, const Case *c, const GemmTile *t, con
                      int64_t threads) {
   snprintf(text, n,
            "%s m%lld n%lld k%lld batch %lld rows %lld (run-time %d%d%d) a(%lld,%lld) b(%lld,%lld) tile %dx%d "
-           "kc %d mc %d pack %d%d split %d, %lld threads",
+           "kc %d mc %d pack %d%d split %d flip %d, %lld threads",
            cpu, (long long)c->m, (long long)c->n, (long long)c->k, (long long)c->batch, (long long)c->rows,
            c->g.m.rows, c->g.n.rows, c->g.k.rows, (long long)c->g.am, (long long)c->g.ak, (long long)c->g.bk,
-           (long long)c->g.bn, t->mr, t->nv, t->kc, t->mc, t->pack_a, t->pack_b, t->split,
+           (long long)c->g.bn, t->mr, t->nv, t->kc, t->mc, t->pack_a, t->pack_b, t->split, t->flip,
            (long long)threads);
 }
 
