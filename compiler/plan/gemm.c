@@ -193,13 +193,13 @@ const char *plan_gemm_way(Arena *a, GemmImpl impl, const GemmTile *t) {
   const char *by = shared[t->split];
   if (impl == GEMM_BLAS)
     return arena_printf(a, "the BLAS, threads share %s", t->split == 1 ? "columns" : "rows");
-  return arena_printf(a, "emitted kernel %dx%d: k by %d, rows by %d%s%s, threads share %s", t->mr,
-                      t->nv * LANES, t->kc, t->mc, t->pack_a ? ", A packed (read across its rows)" : "",
-                      t->pack_b  ? t->flip ? ", A packed (read across its rows)"
-                                           : ", B packed (read across its rows)"
-                      : t->pad_b ? ", B's last columns copied"
-                                 : "",
-                      by);
+  const char *packed = t->flip && t->pack_b ? ", A packed"
+                       : t->pack_b          ? ", B packed (read across its rows)"
+                       : t->pad_b           ? ", B's last columns copied"
+                                            : "";
+  return arena_printf(a, "emitted kernel %dx%d%s: k by %d, %s by %d%s%s, threads share %s", t->mr,
+                      t->nv * LANES, t->flip ? " of the transpose" : "", t->kc, t->flip ? "columns" : "rows",
+                      t->mc, t->pack_a ? ", A packed (read across its rows)" : "", packed, by);
 }
 
 /* ---- alternatives ------------------------------------------------------------------------------------- */
