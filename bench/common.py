@@ -65,9 +65,7 @@ def tuned_environment(threads):
         flags = next((line for line in f if line.startswith('flags')), '')
     env.setdefault('ATEN_CPU_CAPABILITY', 'avx512' if 'avx512f' in flags else 'avx2')
     env.update(MALLOC_MMAP_THRESHOLD_='4000000000', MALLOC_TRIM_THRESHOLD_='8000000000', MALLOC_TOP_PAD_='268435456')
-    openmp = '/usr/lib/x86_64-linux-gnu/openblas-openmp'
-    if os.path.isdir(openmp):
-        env['LD_LIBRARY_PATH'] = openmp
+    env['LD_LIBRARY_PATH'] = '/usr/lib/x86_64-linux-gnu/openblas-openmp'
     env['OMP_NUM_THREADS'] = env['OPENBLAS_NUM_THREADS'] = str(threads)
     return env
 

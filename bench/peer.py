@@ -21,6 +21,10 @@ try:
     import torch
 except ImportError:
     sys.exit('peer.py: PyTorch is not installed for %s (Debian: python3-torch)' % sys.executable)
+torch.ones(8, 8) @ torch.ones(8, 8)  # the BLAS is there now
+with open('/proc/self/maps') as maps:
+    if 'openblas-openmp' not in maps.read():
+        sys.exit("peer.py: PyTorch runs without OpenMP's OpenBLAS, and is slower for it (Debian: libopenblas0-openmp)")
 CHECK_STEPS = 6
 F, relu = torch.nn.functional, torch.relu
 
