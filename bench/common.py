@@ -2,6 +2,7 @@
 """What the benches share: runs of routec and their step times, the PyTorch process beside them, the FMA probe, files of
 samples, tables, and their places in the documentation."""
 import array
+import collections
 import json
 import os
 import random
@@ -71,6 +72,9 @@ def tuned_environment(threads):
 
 
 # ---- routec ---------------------------------------------------------------------------------------------------------------
+Ran = collections.namedtuple('Ran', 'events resident mapped')
+
+
 class Model:
     """A specification with settings. Its losses are logged each `every`, a param that all specifications here have."""
 
@@ -94,7 +98,16 @@ class Model:
         return next(f for f in self.plan()['functions'] if f['name'] == 'train')
 
     def planned_bytes(self):
-        return self.plan()['store_bytes'] + self.train()['work_bytes']
+        """What a run maps at most, as planned."""
+        done = subprocess.run(self.command('plan', '--json', '--memory'), stdout=subprocess.PIPE, text=True, check=True)
+        return json.loads(done.stdout)['memory']['peak']
+
+    def profile(self, threads, steps, coretype):
+        """What `run --profile` says."""
+        with tempfile.TemporaryDirectory() as folder:
+            command = self.command('run', '--profile', '-q', '--seed', str(self.seed), '--steps', str(steps), '--threads', str(threads),
+                                   '--run-dir', os.path.join(folder, 'run'))
+            return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment(coretype)).stdout
 
     def product_flop(self):
         """2 m n k of every product of a step, from the printed shapes, of a model without row sets: what the FMA peak bounds."""
@@ -118,8 +131,8 @@ class Model:
         safetensors.save(path, tensors)
 
     def run(self, threads, steps, every, coretype='unset', more=(), cache=None):
-        """The JSON lines of a run, each with the time since the process was started ('at'), and the most that was resident, in
-        bytes. (What wait4 tells of that includes what this process had before it became the other.)"""
+        """One run. Events have the time since the process was started ('at'); memory is the most that was resident as the kernel
+        saw it (what wait4 tells includes what this process had before it became the other), and mapped as the run counted."""
         with tempfile.TemporaryDirectory() as folder:
             command = self.command('run', '--json', '--seed', str(self.seed), '--steps', str(steps), '--set', 'every=%d steps' % every,
                                    '--run-dir', os.path.join(folder, 'run'), *(['--threads', str(threads)] if threads else []), *more)
@@ -135,21 +148,23 @@ class Model:
                 errors.seek(0)
                 if code:
                     raise SystemExit('%s: exit code %d\n%s' % (shlex.join(command), code, errors.read()[-3000:]))
-            return [dict(json.loads(line), at=at) for at, line in lines], memory
+            with open(os.path.join(folder, 'run', 'manifest.json')) as f:
+                mapped = json.load(f)['memory']['mapped_peak']
+            return Ran([dict(json.loads(line), at=at) for at, line in lines], memory, mapped)
 
     def losses(self, threads, steps, coretype='unset', more=()):
-        found = [e['total'] for e in self.run(threads, steps, 1, coretype, more)[0] if e['event'] == 'progress']
+        found = [e['total'] for e in self.run(threads, steps, 1, coretype, more).events if e['event'] == 'progress']
         if len(found) != steps:
             raise SystemExit('%s: %d losses of %d steps were logged' % (self.spec, len(found), steps))
         return found
 
     def sample(self, threads, steps, coretype='unset', more=()):
         """Seconds a step over at least `steps` of them, from the run's own clock between two logged losses; a quarter as many
-        steps before are not counted, so neither start-up nor cold caches are in it. And the largest memory."""
+        steps before are not counted, so neither start-up nor cold caches are in it. And the run."""
         every = max(1, (steps + 3) // 4)
-        events, memory = self.run(threads, 5 * every, every, coretype, more)
-        age = {e['step']: e['step'] / e['steps_per_second'] for e in events if e['event'] == 'progress'}
-        return (age[5 * every] - age[every]) / (4 * every), memory
+        run = self.run(threads, 5 * every, every, coretype, more)
+        age = {e['step']: e['step'] / e['steps_per_second'] for e in run.events if e['event'] == 'progress'}
+        return (age[5 * every] - age[every]) / (4 * every), run
 
     def steps_for(self, threads, seconds, coretype='unset'):
         """How many steps take about so long."""

@@ -56,7 +56,7 @@ class Line:
 class Bench:
     def __init__(self, a):
         self.a, self.samples = a, common.Samples(a, 'goals.jsonl')
-        self.lines, self.times, self.shapes, self.notes, self.warnings = [], [], [], [], []
+        self.lines, self.times, self.shapes, self.notes, self.warnings, self.profiles = [], [], [], [], [], []
         self.cores = ['set', 'unset'] if a.coretype == 'both' else [a.coretype]
 
     def turns(self, contestants):
@@ -159,6 +159,7 @@ def training(b, key):
             b.samples.add(row=key, threads=threads, steps=n, seconds_a_step={k: v for k, v in got.items() if k != 'probe'},
                           peak_gflops=got['probe'])
             training_lines(b, name, threads, model.product_flop() * 1e-9, got, ratio_goals, share_goals)
+            b.profiles.append((name, threads, b.cores[-1], model.profile(threads, 5 * n // 4 + 1, b.cores[-1])))
 
 
 def training_lines(b, name, threads, gflop, got, ratio_goals, share_goals):
@@ -237,7 +238,7 @@ STARTS = {  # kind of starts.KINDS: (what it is, goals in seconds)
 def start_once(model, threads, core, kind, cache):
     """Seconds until the first step began, by our own clock: when it was reported, less what it took."""
     starts.cache_for(kind, cache)
-    event = next(e for e in model.run(threads, 1, 1, core, cache=cache)[0] if e['event'] == 'first_step')
+    event = next(e for e in model.run(threads, 1, 1, core, cache=cache).events if e['event'] == 'first_step')
     return event['at'] - event['seconds']
 
 
@@ -277,13 +278,24 @@ def tables(b):
     return '\n'.join(out) + '\n'
 
 
+def profiles(b):
+    """Where the time of training steps goes that do not reach their target."""
+    out = []
+    for name, threads, core, text in b.profiles:
+        lines = [line for line in b.lines if (line.row, line.threads, line.core) == (name, threads, core)]
+        if any(line.goals[1] and line.reached() in ('below', 'must') for line in lines):
+            said = '%s, %d thread%s, with %s, as `run --profile` sees it:' % (name, threads, 's' * (threads > 1), CORE[core])
+            out += ['', said, '', '```', text.strip('\n'), '```']
+    return '\n'.join(out) + '\n' if out else ''
+
+
 def shape_table(b):
     rows = [[CORE[c], str(t), s, '%.1f' % ours, '%.1f' % share, '%.2f' % ratio] for c, t, s, ours, share, ratio in b.shapes]
     return '\n' + markdown(['', 'threads', 'm x n x k', 'GFLOP/s a thread', '% of the FMA peak', 'times OpenBLAS'], rows) + '\n' if rows else ''
 
 
 def show(b):
-    text = tables(b)
+    text = tables(b) + profiles(b)
     with open(os.path.join(b.a.out, 'goals.md'), 'w') as f:
         f.write(text + shape_table(b))
     picture = os.path.join(b.a.out, 'goals.svg')

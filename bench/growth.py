@@ -74,21 +74,21 @@ def measure(a, samples, point):
     """Of one point: {threads: (ms a step, ms at the FMA peak)}, planned and resident bytes, bytes that must move."""
     model = model_of(a, point)
     gflop, peaks = model.product_flop() * 1e-9, {t: common.probe(a, t, 0.05) for t in a.threads}
-    losses = [e['total'] for e in model.run(1, 4, 1)[0] if e['event'] == 'progress']  # its code is in the cache now
+    losses = [e['total'] for e in model.run(1, 4, 1).events if e['event'] == 'progress']  # its code is in the cache now
     steps = {t: max(4, int(a.seconds * peaks[t] / (1.5 * gflop)) // 4 * 4) for t in a.threads}
     contestants = {('probe', t): lambda t=t: common.probe(a, t, 0.05) for t in a.threads}
     contestants.update({t: lambda t=t: model.sample(t, steps[t]) for t in a.threads})
     got = common.turns(contestants, a.rounds)
     if not losses or not all(math.isfinite(x) for x in losses):
         raise SystemExit('%s: losses that are no numbers: %s' % (point, losses))
-    memory = max(m for t in a.threads for _, m in got[t])
+    resident, mapped = (max(getattr(run, what) for t in a.threads for _, run in got[t]) for what in ('resident', 'mapped'))
     planned = model.planned_bytes()
     samples.add(point=point, steps=steps, gflop=gflop, seconds_a_step={t: [s for s, _ in got[t]] for t in a.threads},
-                resident=memory, planned=planned, peak_gflops={t: got['probe', t] for t in a.threads}, losses=losses)
+                resident=resident, mapped=mapped, planned=planned, peak_gflops={t: got['probe', t] for t in a.threads}, losses=losses)
     times = {t: (1e3 * statistics.median(s for s, _ in got[t]), 1e3 * gflop / statistics.median(got['probe', t])) for t in a.threads}
     said = ', '.join('%.3g ms with %d thread(s), %.3g at the peak' % (times[t][0], t, times[t][1]) for t in a.threads)
-    print('%s: %s; %.0f MB resident, %.0f planned' % (point, said, memory / 1e6, planned / 1e6), flush=True)
-    return dict(times=times, resident=memory, planned=planned, moved=2 * (model.plan()['store_bytes'] + model.train()['work_bytes']))
+    print('%s: %s; %.1f MB planned, %.1f mapped, %.1f resident' % (point, said, planned / 1e6, mapped / 1e6, resident / 1e6), flush=True)
+    return dict(times=times, resident=resident, mapped=mapped, planned=planned, moved=2 * (model.plan()['store_bytes'] + model.train()['work_bytes']))
 
 
 def draw(a, axis, found, triad):
@@ -103,6 +103,7 @@ def draw(a, axis, found, triad):
     times.append(('memory, %d thread%s' % (most, 's' * (most > 1)),
                   [(x, 1e3 * f['moved'] / (triad[most] * 1e9)) for x, f in found], False, len(a.threads)))
     memory = [('resident at most', [(x, f['resident'] / 1e6) for x, f in found], True, 0),
+              ('mapped at most', [(x, f['mapped'] / 1e6) for x, f in found], True, 2),
               ('planned', [(x, f['planned'] / 1e6) for x, f in found], False, 1)]
     names = ['growth_time_%s.svg' % axis, 'growth_memory_%s.svg' % axis]
     plot.curves(os.path.join(a.pictures, names[0]), 'time of a step', label, 'milliseconds', times)
@@ -112,13 +113,13 @@ def draw(a, axis, found, triad):
 
 def show(a, results, worst, triad):
     counts = ['%d thread%s' % (t, 's' * (t > 1)) for t in a.threads]
-    head = ['', *[c + ', ms' for c in counts], *['% of the FMA peak'] * len(counts), 'resident, MB', 'planned, MB']
+    head = ['', *[c + ', ms' for c in counts], *['% of the FMA peak'] * len(counts), 'planned, MB', 'mapped, MB', 'resident, MB']
     rows, pictures = [], []
     for axis, found in results.items():
         for x, f in found:
             times = [f['times'][t] for t in a.threads]
             rows.append(['%s %d' % (axis, x), *['%.3g' % ms for ms, _ in times], *['%.0f' % (100 * bound / ms) for ms, bound in times],
-                         '%.0f' % (f['resident'] / 1e6), '%.0f' % (f['planned'] / 1e6)])
+                         *['%.1f' % (f[what] / 1e6) for what in ('planned', 'mapped', 'resident')]])
         pictures += ['![%s](pictures/%s)' % (name[:-4].replace('_', ' '), name) for name in draw(a, axis, found, triad)]
     beside = 'of runs beside each other' if a.no_peer else 'beside PyTorch'
     text = '\n'.join([

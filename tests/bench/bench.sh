@@ -47,6 +47,7 @@ for threads in (1, 2):
 page = open(sys.argv[2]).read()
 assert page.startswith('before\n<!-- goals: begin -->\n') and page.endswith('<!-- goals: end -->\nafter\n') and 'old' not in page
 assert page.count('share of the FMA peak') >= 8, page
+assert page.count('profile of training') == page.count('```') / 2, page
 assert "16 x 32 x 24" in open(os.path.join(sys.argv[1], "goals.md")).read()
 tree.parse(os.path.join(sys.argv[1], 'goals.svg'))
 PY
@@ -97,7 +98,7 @@ points = [s for s in samples if 'point' in s]
 assert [p['point']['width'] for p in points] == [64, 256] and points[1]['gflop'] > 4 * points[0]['gflop']
 for p in points:
     assert len(p['losses']) == 4 and len(p['seconds_a_step']['2']) == 1 and p['seconds_a_step']['2'][0] > 0, p
-    assert 0 < p['planned'] <= p['resident'] < 2**31, p
+    assert 0 < p['planned'] < p['resident'] < 2**31 and abs(p['mapped'] - p['planned']) < 0.02 * p['planned'], p
 assert len([s for s in samples if s.get('what') == 'answers']) == 3
 page = open(sys.argv[2]).read()
 assert '| width 64 |' in page and '| width 256 |' in page, page
