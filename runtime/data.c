@@ -43,6 +43,7 @@ static void part_free(DataPart *p, uint32_t n_columns) {
 
 uint64_t data_hash(const Data *d) {
   uint64_t hash = 0;
+  if (d->hash) return d->hash;
   for (uint32_t k = 0; k < d->n_parts; k++) {
     const DataPart *p = &d->parts[k];
     hash = XXH64(&p->rows, sizeof p->rows, XXH64(p->name, strlen(p->name), hash));

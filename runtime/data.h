@@ -18,6 +18,7 @@ typedef struct Data {
   DataPart *parts;
   uint32_t n_parts;
   int64_t bytes;
+  uint64_t hash; /* data_hash(), once it is known; 0: not yet */
 } Data;
 
 /* Reads each part that training or an evaluation names. data_dir: what $ROUTEC_DATA stands for (NULL: the

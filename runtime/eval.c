@@ -287,7 +287,7 @@ int rt_eval(Job *job, const RtOptions *o) {
   signals_catch();
   int code = RT_RUN_FAILED;
   bool ok = run_open(&r, job, o) && run_load(&r) &&
-            (from ? checkpoint_load_params(&r, from) : (params_init(job, r.seed, r.store.bytes), true));
+            (from ? checkpoint_load_params(&r, from) : (run_initial_values(&r), true));
   run_scalars(&r);
   ok = ok && run_calls(&r);
   if (ok && o->run_dir) r.dir = mem_printf("%s", o->run_dir); /* pictures only */

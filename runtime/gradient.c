@@ -151,7 +151,7 @@ static bool grad_begin(Run *r) {
   } else if (r->init_path) {
     if (!params_load(r->job, r->init_path, r->store.bytes, extra, sizeof extra, &r->error)) return false;
     if (*extra) run_warn(r, RT_W0754, r->init_path, extra);
-  } else params_init(r->job, r->seed, r->store.bytes);
+  } else run_initial_values(r);
   run_scalars(r);
   return run_calls(r) && frame_begin(r);
 }

@@ -62,7 +62,7 @@ static void memory_of_data(RtMemory *m, const Job *job, const Data *d, int64_t c
   int64_t order = 0;
   for (uint32_t i = 0; i < job->n_evals; i++) order += 4 * (data_part(d, job->evals[i].source, job->evals[i].part)->rows + 16);
   part_add(m, "order of evaluations", NULL, order, RT_MEMORY_TRAINING);
-  m->reading = reading;
+  m->reading = reading + (job->train.present ? slab_mapped(job->store_bytes) : 0); /* initial values are drawn meanwhile */
 }
 
 static void memory_sum(RtMemory *m) {

@@ -280,7 +280,7 @@ bool run_load(Run *r) {
   if (then && strtoull(then, NULL, 16) != data_hash(&r->data)) return rt_fail(&r->error, RT_E0738, r->dir);
   const JobTrain *train = &r->job->train;
   run_scalars(r);
-  if (!params_alloc(r->job, &r->store, &r->error)) return false;
+  if (!r->store.bytes && !params_alloc(r->job, &r->store, &r->error)) return false;
   if (train->present && !slab_alloc(&r->work, train->fn.work_bytes, "activations", &r->error)) return false;
   r->pool = pool_create(r->o->threads, &r->error);
   if (!r->pool) return false;

@@ -55,6 +55,8 @@ typedef struct Run {
   Data data;
   double data_seconds;
   Slab store, work, gradient_work;
+  bool drawn; /* the store holds the initial values of drawn_seed, and nothing else was written there */
+  uint64_t drawn_seed;
   Order order; /* of training */
   RowGroups groups;
   Slab *eval_work; /* [eval] */
@@ -98,9 +100,11 @@ void signals_catch(void);              /* SIGINT, SIGTERM, SIGHUP: once a note, 
 void signals_release(void);
 int signals_seen(void);
 
-/* Data of rt_prefetch. false: there is none for this run. *ok false: it failed, r->error says why. prefetch.c
- */
+/* ---- prefetch.c ---- */
+/* Data of rt_prefetch, and the store if it holds initial values. false: there is none for this run. *ok false: it failed, r->error
+ * says why. */
 bool prefetch_take(Run *r, bool *ok);
+void run_initial_values(Run *r); /* into the store, unless they are there */
 
 /* ---- train.c ---- */
 int train_run(Run *r); /* the whole of rt_train after run_open */

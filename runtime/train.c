@@ -302,7 +302,7 @@ static bool train_begin(Run *r) {
     progress_note(r, "resuming %s at step %lld", r->dir, (long long)r->state.step);
     return metrics_open(r, r->state.metrics_bytes);
   }
-  params_init(r->job, r->seed, r->store.bytes);
+  run_initial_values(r);
   if (r->init_path) {
     if (!params_load(r->job, r->init_path, r->store.bytes, extra, sizeof extra, &r->error)) return false;
     if (*extra) run_warn(r, RT_W0754, r->init_path, extra);

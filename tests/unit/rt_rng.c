@@ -5,6 +5,7 @@
 #include "data.h"
 #include "rng.h"
 #include "rt_toy.h"
+#include <pthread.h>
 
 static void test_known_answers(void **state) {
   (void)state;
@@ -98,6 +99,53 @@ static void test_init_is_logical(void **state) {
   for (int k = 0; k < 35; k++) assert_true(dense[0][k] >= -2 && dense[0][k] < 3);
 }
 
+static void *draw_main(void *d) {
+  draw_help(d);
+  return NULL;
+}
+
+/* Drawn by one thread or three, in rows of one element or of all: element i is the same. */
+static void test_drawn_by_many(void **state) {
+  (void)state;
+  enum { N = 300007, ROWS = 7, ROW = 42858 };
+  const JobParam p[] = {
+      {.path = "flat", .rank = 1, .dims = {N}, .strides = {1}, .floats = N, .init = JOB_INIT_UNIFORM, .a = -1, .b = 1, .stream = 5},
+      {.path = "rows", .rank = 2, .dims = {ROWS, ROW}, .strides = {ROW + 6, 1}, .offset = 4 * N + 4, .floats = ROWS * (ROW + 6),
+       .init = JOB_INIT_UNIFORM, .a = -1, .b = 1, .stream = 5},
+      {.path = "columns", .rank = 2, .dims = {ROWS, ROW}, .strides = {1, ROWS + 9}, .offset = 8 * N + 400, .floats = ROW * (ROWS + 9),
+       .init = JOB_INIT_UNIFORM, .a = -1, .b = 1, .stream = 5},
+      {.path = "thin", .rank = 2, .dims = {N, 1}, .strides = {2, 1}, .offset = 8 * N + 448 + 64 * ROW, .floats = 2 * N, .init = JOB_INIT_UNIFORM,
+       .a = -1, .b = 1, .stream = 5},
+      {.path = "none", .rank = 2, .dims = {0, 3}, .strides = {3, 1}, .init = JOB_INIT_UNIFORM, .a = -1, .b = 1, .stream = 5},
+      {.path = "one", .offset = 16 * N + 512 + 64 * ROW, .floats = 1, .init = JOB_INIT_CONSTANT, .a = 2}};
+  Job job = {.params = p, .n_params = sizeof p / sizeof *p, .store_bytes = 16 * N + 576 + 64 * ROW};
+  Slab alone, many;
+  RtError e = {0};
+  assert_true(params_alloc(&job, &alone, &e) && params_alloc(&job, &many, &e));
+  params_init(&job, 7, alone.bytes);
+  ParamDraw d;
+  pthread_t t[3];
+  draw_begin(&d, &job, 7, many.bytes);
+  for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&t[i], NULL, draw_main, &d), 0);
+  for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
+  assert_memory_equal(alone.bytes, many.bytes, (size_t)job.store_bytes);
+  float *flat = malloc(4 * N), *other = malloc(4 * ROWS * ROW);
+  assert_true(flat && other);
+  param_read(&p[0], param_base(&p[0], alone.bytes, -1), flat);
+  for (uint32_t i = 1; i < 4; i++) {
+    param_read(&p[i], param_base(&p[i], alone.bytes, -1), other);
+    assert_memory_equal(flat, other, 4 * (size_t)(ROWS * ROW < N ? ROWS * ROW : N));
+  }
+  const uint32_t key[2] = {7, 0};
+  for (uint32_t i = 0; i < N; i++) {
+    uint32_t w[4];
+    rng_philox((uint32_t[]){i / 4, 0, 0, 5}, key, w);
+    assert_true(flat[i] == (float)(-1 + 2 * ((double)(w[i % 4] >> 8) * 0x1p-24)));
+  }
+  assert_true(*param_base(&p[5], alone.bytes, -1) == 2);
+  free(flat), free(other), slab_free(&alone), slab_free(&many);
+}
+
 static void test_normal(void **state) {
   (void)state;
   enum { N = 40001 };
@@ -159,7 +207,7 @@ static void test_write_read(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_known_answers),   cmocka_unit_test(test_shuffle),
-      cmocka_unit_test(test_init_is_logical), cmocka_unit_test(test_normal),
+      cmocka_unit_test(test_init_is_logical), cmocka_unit_test(test_drawn_by_many), cmocka_unit_test(test_normal),
       cmocka_unit_test(test_streams_differ),  cmocka_unit_test(test_write_read)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
