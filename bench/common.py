@@ -166,6 +166,12 @@ class Model:
         age = {e['step']: e['step'] / e['steps_per_second'] for e in run.events if e['event'] == 'progress'}
         return (age[5 * every] - age[every]) / (4 * every), run
 
+    def products(self, steps=12):
+        """FLOP of the products of a step: as the plan expects them, and counted by the extents that each was called with."""
+        event = next(e for e in self.run(1, steps, steps, more=('--profile',))[0] if e['event'] == 'profile')
+        train = event['functions'][0]
+        return train['products_expected'], train['products_counted']
+
     def steps_for(self, threads, seconds, coretype='unset'):
         """How many steps take about so long."""
         once = self.sample(threads, 4, coretype)[0]

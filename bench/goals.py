@@ -210,19 +210,20 @@ def routing(b):
     models = [Model(b.a, os.path.join('routing', spec), settings + ['width=%d' % b.a.width]) for spec, settings, *_ in ROUTED]
     with tempfile.TemporaryDirectory() as folder:
         routing_answers(b, models, folder)
-    flop = [m.train()['flop'] for m in models]
+    flop, products = [m.train()['flop'] for m in models], [m.products() for m in models]
     for threads in b.a.threads:
         n = models[0].steps_for(threads, b.a.seconds / 2, b.cores[0])
         got = b.turns({(core, k): lambda m=m, core=core: m.sample(threads, n, core)[0] for core in b.cores for k, m in enumerate(models)})
         b.samples.add(row='routing', threads=threads, steps=n, width=b.a.width, cases=[what or 'without routes' for _, _, _, what, _ in ROUTED],
-                      seconds_a_step={'%s %d' % (core, k): v for (core, k), v in got.items()}, flop=flop)
+                      seconds_a_step={'%s %d' % (core, k): v for (core, k), v in got.items()}, flop=flop, products=products)
         for core in b.cores:
             for k, (_, _, _, what, goals) in enumerate(ROUTED):
                 if goals is None:
                     continue
                 ratios = [r / base for r, base in zip(got[core, k], got[core, 0])]
                 line = Line('routed beside un-routed', threads, core, what, ratios, goals, '%.3f', higher=False,
-                            note='; operations counted: %.3f' % (flop[k] / flop[0]))
+                            note='; operations by the plan: %.3f, its products: %.3f, counted as they ran: %.3f'
+                            % (flop[k] / flop[0], products[k][0] / products[0][0], products[k][1] / products[0][1]))
                 b.lines.append(line)
                 b.say('%s, %d threads, %s: %s%s' % (what, threads, CORE[core], spread(ratios, '%.3f'), line.note))
 

@@ -41,10 +41,11 @@ def main():
     n = models[0].steps_for(a.threads, 0.3 if a.quick else 1.5)
     got = common.turns({k: lambda m=m: m.sample(a.threads, n)[0] for k, m in enumerate(models)}, a.rounds)
     samples.add(row='select', threads=a.threads, width=a.width, steps=n, cases=[c[0] for c in CASES], seconds_a_step=[got[k] for k in range(len(CASES))])
-    flop = [m.train()['flop'] for m in models]
+    flop, products = [m.train()['flop'] for m in models], [m.products() for m in models]
     print('eight experts of width %d, one a datum, batch 440, %d thread(s), %d rounds; time of a step beside mix' % (a.width, a.threads, a.rounds))
-    print(markdown(['', 'operations counted', 'time, median (least to most)'],
-                   [[CASES[k][0], '%.3f' % (flop[k] / flop[0]), spread([x / y for x, y in zip(got[k], got[0])], '%.3f')] for k in range(1, len(CASES))]))
+    print(markdown(['', 'operations by the plan', 'products counted as they ran', 'time, median (least to most)'],
+                   [[CASES[k][0], '%.3f' % (flop[k] / flop[0]), '%.3f' % (products[k][1] / products[0][1]),
+                     spread([x / y for x, y in zip(got[k], got[0])], '%.3f')] for k in range(1, len(CASES))]))
     print('samples: ' + samples.path)
 
 

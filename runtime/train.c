@@ -250,7 +250,6 @@ static LoopEnd train_loop(Run *r) {
   int64_t longest = 1;
   bool interrupted = false;
   ThreadChoice threads = {.adapt = r->o->threads < 1 && pool_threads(r->pool) > 1 && r->job->train.thread_exact};
-  if (!profile_open(r)) return LOOP_FAILED;
   frame_setup(r, &r->frame, part, r->work.bytes);
   r->frame.profile = profile_of(r, &r->job->train.fn);
   progress_begin(r);
@@ -321,7 +320,7 @@ static const char *status_name(int code) {
 
 int train_run(Run *r) {
   if (r->o->resume && !run_folder_resume(r, r->o->resume)) return run_report(r, RT_RUN_FAILED);
-  if (!run_load(r) || !train_begin(r)) {
+  if (!run_load(r) || !train_begin(r) || !profile_open(r)) {
     if (r->manifest) run_manifest_write(r, "failed", RT_RUN_FAILED);
     return run_report(r, RT_RUN_FAILED);
   }

@@ -89,6 +89,11 @@ if [ -e "$ROUTEC_ROOT/data/digits.csv.gz" ]; then
 else
   echo "without data/digits.csv.gz: no grouped and packed rows"
 fi
+# a spec that only evaluates
+sed '/^loss /d; /^optimize/d; /^train/d; /^route/d; /^class/d' spec.route >only.route
+expect 0 run only.route --run-dir only --profile
+says "profile of evaluation quality"
+says_not "profile of training"
 # stopped and resumed
 expect 0 run spec.route --run-dir part --steps 20 --profile
 expect 0 resume part --profile
