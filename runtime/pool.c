@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
- * pool.c -- spin, then sleep, on Linux futexes. A wait first spins (a block's steps are microseconds apart),
- * then yields, then sleeps; with more threads than CPUs it yields almost at once. All threads compute with
- * the same rounding and denormal mode, whatever the host program has set. */
+ * pool.c -- spin, then sleep, on Linux futexes. A wait first spins (a block's steps are microseconds apart), then sleeps;
+ * with more threads than CPUs almost at once. Where other programs want the CPUs too, whom one waits for may be off its
+ * CPU for milliseconds, and who spins meanwhile loses its own for it: a wait at a barrier that no spin outlasts makes later
+ * spins shorter, one that ends while spinning longer again. Nobody calls sched_yield(): it sends a thread behind all others that
+ * want its CPU, where one that sleeps is preferred when it wakes. All threads compute with the same rounding and denormal
+ * mode, whatever the host program has set. */
 #include "pool.h"
 #include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -32,12 +35,16 @@ struct Pool {
   Gate start, meet, done;
   _Alignas(64) _Atomic uint32_t arrived;  /* at the barrier */
   _Alignas(64) _Atomic uint32_t finished; /* with the block */
-  int n, spins, yields;
+  int n;
+  _Alignas(64) _Atomic int32_t spins; /* a hint that threads need not agree on */
+  int32_t most_spins, least_spins;
   bool stop, alone;
   JobEntry entry;
   JobFrame *frame;
   Worker *workers; /* [1 .. n) */
 };
+
+enum { MOST_SPINS = 20000, SPIN_NANOSECONDS = 10 }; /* about */
 
 static void cpu_relax(void) {
 #if defined(__x86_64__)
@@ -50,23 +57,41 @@ static void gate_open(Gate *g) {
   if (atomic_load(&g->sleepers)) syscall(SYS_futex, &g->turn, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
 }
 
+static int64_t nanoseconds(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* How a wait ended: while spinning; asleep, where a longer spin would have seen it; or later than that. */
+typedef enum WaitEnd { WAIT_SPUN, WAIT_SHORT, WAIT_LONG } WaitEnd;
+
 /* Returns once g->turn is not `seen` any more. */
-static void gate_wait(const Pool *p, Gate *g, uint32_t seen) {
-  for (int i = 0; i < p->spins; i++) {
-    if (atomic_load_explicit(&g->turn, memory_order_acquire) != seen) return;
+static WaitEnd gate_wait(Pool *p, Gate *g, uint32_t seen) {
+  const int32_t spins = atomic_load_explicit(&p->spins, memory_order_relaxed);
+  for (int32_t i = 0; i < spins; i++) {
+    if (atomic_load_explicit(&g->turn, memory_order_acquire) != seen) return WAIT_SPUN;
     cpu_relax();
   }
-  for (int i = 0; i < p->yields; i++) {
-    if (atomic_load_explicit(&g->turn, memory_order_acquire) != seen) return;
-    sched_yield();
-  }
-  /* the sleeper counts itself before it looks again, the opener turns before it looks for sleepers: one sees
-   * the other */
+  /* the sleeper counts itself before it looks again, the opener turns before it looks for sleepers: in the one order of
+   * these four sequentially consistent operations one sees the other */
+  const int64_t asleep = nanoseconds();
   atomic_fetch_add(&g->sleepers, 1);
   while (atomic_load(&g->turn) == seen) syscall(SYS_futex, &g->turn, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
   atomic_fetch_sub(&g->sleepers, 1);
+  return nanoseconds() - asleep < MOST_SPINS * SPIN_NANOSECONDS ? WAIT_SHORT : WAIT_LONG;
 }
 
+static void spins_learn(Pool *p, WaitEnd end) {
+  if (end == WAIT_SHORT) return;
+  const int32_t now = atomic_load_explicit(&p->spins, memory_order_relaxed);
+  int32_t next = end == WAIT_SPUN ? now + now / 16 + 1 : now / 4;
+  next = next > p->most_spins ? p->most_spins : next < p->least_spins ? p->least_spins : next;
+  if (next != now) atomic_store_explicit(&p->spins, next, memory_order_relaxed);
+}
+
+/* Whoever passes has seen `turn` change behind the last arrival's store to `arrived`, so that the next barrier counts from 0;
+ * `turn` is read before arriving, since the last to arrive may open at once. */
 void pool_barrier(Pool *p) {
   if (p->n == 1 || p->alone) return;
   uint32_t turn = atomic_load(&p->meet.turn);
@@ -74,7 +99,7 @@ void pool_barrier(Pool *p) {
     atomic_store(&p->arrived, 0);
     gate_open(&p->meet);
   } else {
-    gate_wait(p, &p->meet, turn);
+    spins_learn(p, gate_wait(p, &p->meet, turn));
   }
 }
 
@@ -132,8 +157,9 @@ Pool *pool_create(int threads, RtError *e) {
   if (!p) return rt_fail(e, RT_E0719, (long long)sizeof *p, "threads"), NULL;
   memset(p, 0, sizeof *p);
   p->n = n;
-  p->spins = n > cpus ? 20 : 20000; /* 20000 pauses: about 0.2 ms */
-  p->yields = n > cpus ? 100 : 10;
+  p->most_spins = n > cpus ? 20 : MOST_SPINS;
+  p->least_spins = n > cpus ? 20 : 500;
+  atomic_init(&p->spins, p->most_spins);
   p->workers = calloc((size_t)n, sizeof *p->workers);
   if (!p->workers) return rt_fail(e, RT_E0719, (long long)n, "threads"), free(p), NULL;
   sigset_t all, old;

@@ -13,8 +13,7 @@ int pool_threads(const Pool *p);
 void pool_use_all(Pool *p, bool all);
 /* Every thread calls entry(f, tid); returns when all are done. Sets f->n_threads. */
 void pool_run(Pool *p, JobEntry entry, JobFrame *f);
-/* All threads of the pool meet. Spins briefly, gives way when there are more threads than CPUs, then sleeps.
- */
+/* All threads of the pool meet. Spins, for less long where that has been in vain, then sleeps. */
 void pool_barrier(Pool *p);
 int pool_cpus(void); /* CPUs this process may use (cpus.c) */
 /* CPUs' worth of time that control groups leave this process, or infinity; /proc and /sys are looked for under `root`. */

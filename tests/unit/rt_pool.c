@@ -144,6 +144,49 @@ static void test_more_threads_than_cpus(void **state) {
   }
 }
 
+/* Each thread comes late now and then, by a time that takes the others through spinning, giving way and sleeping; what is
+ * written before a barrier, by plain stores, is read behind it. A lost wake-up hangs: the test's time limit. */
+enum { LATE_ROUNDS = 40 };
+static int64_t written[16];
+
+static void come_late(uint64_t *state) {
+  *state = *state * 6364136223846793005u + 1442695040888963407u;
+  const unsigned kind = (unsigned)(*state >> 60), pauses = (unsigned)(*state >> 33) % 60000;
+  if (kind == 0) usleep(pauses / 40); /* up to 1.5 ms: the others sleep */
+  if (kind >= 1 && kind < 5) /* up to 0.6 ms: about when they stop spinning */
+    for (unsigned i = 0; i < pauses; i++) _mm_pause();
+}
+
+static void late_entry(JobFrame *f, int64_t tid) {
+  uint64_t state = (uint64_t)f->step * 977 + (uint64_t)tid * 0x9E3779B97F4A7C15u;
+  for (int64_t r = 0; r < LATE_ROUNDS; r++) {
+    come_late(&state);
+    written[tid] = f->step * LATE_ROUNDS + r;
+    pool_barrier(pool);
+    for (int64_t t = 0; t < f->n_threads; t++)
+      if (written[t] != f->step * LATE_ROUNDS + r) errors++;
+    pool_barrier(pool);
+  }
+}
+
+static void test_random_delays(void **state) {
+  (void)state;
+  RtError e = {0};
+  for (int n = 2; n <= 5; n++) {
+    JobFrame f = {0};
+    uint64_t host = (uint64_t)n;
+    pool = pool_create(n, &e);
+    errors = 0;
+    for (f.step = 0; f.step < 8; f.step++) {
+      pool_use_all(pool, f.step % 4 != 3);
+      pool_run(pool, late_entry, &f);
+      come_late(&host);
+    }
+    assert_int_equal(errors, 0);
+    pool_destroy(pool);
+  }
+}
+
 /* A tree of control groups, and what it leaves. */
 static double quota_in(const char *cgroup, const char *const (*files)[2]) {
   char root[] = "/tmp/rt-pool-XXXXXX", command[600];
@@ -209,7 +252,7 @@ static void test_slab(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_barrier), cmocka_unit_test(test_sleeps), cmocka_unit_test(test_alone),
-                                     cmocka_unit_test(test_more_threads_than_cpus), cmocka_unit_test(test_quota),
+                                     cmocka_unit_test(test_more_threads_than_cpus), cmocka_unit_test(test_random_delays), cmocka_unit_test(test_quota),
                                      cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_slab)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
