@@ -28,6 +28,16 @@ expect 0 run spec.route --run-dir e -v --target x86-64-v3
 expect 0 run spec.route --run-dir f -v --no-cache
 ! hit || fail "--no-cache"
 [ "$(entries)" = 3 ] || fail "$(entries) entries, not 3"
+# objects that one thread made and those that several made are the same code, and each may run the other's
+expect 0 run spec.route --run-dir t1 -v --no-cache --threads 1
+grep -q 'objects: 1)' .err || fail "one thread made several objects"
+rm -rf cache
+expect 0 run spec.route --run-dir t2 -v --threads 3
+! hit || fail "an empty cache had something"
+grep -q 'objects: [1-3])' .err || fail "how many objects were made is not told"
+expect 0 run spec.route --run-dir t3 -v --threads 1
+hit || fail "the number of threads is no part of the code"
+for t in t1 t2 t3; do same_tensors "$(weights_of a)" "$(weights_of "$t")"; done
 # damaged entries are taken away and made again
 rm -rf cache
 expect 0 run spec.route --run-dir g
