@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * gemm.c -- which implementation and register tile a matrix product gets: a pure function of geometry and
- * target. The numbers were set with bench/gemm.c (Zen 4, 1 MiB L2; one thread of a busy machine, fastest
- * runs; against OpenBLAS 0.3.21 with its AVX-512 kernels). The autoencoder's products with batches of 64 and
- * 2048 run at 1.0 to 1.5 times the BLAS: at 87 to 97 % of the FMA peak for K >= 256, at 75 to 93 % for K <=
- * 64 and for packed B with 64 rows. The BLAS is faster (1.2 to 1.5 times) only where N <= 16 and K <= 64:
- * products of microseconds whose epilogue would then need a pass of its own, so they are emitted too. */
+ * gemm.c -- which implementation and register tile a matrix product gets: a pure function of geometry, target
+ * and what was measured on this machine. The rule's numbers were set with bench/gemm.c (Zen 4, 1 MiB L2;
+ * processor time of one thread, beside OpenBLAS 0.3.21 and the FMA peak): docs/performance.md has the table.
+ * The BLAS was faster than AVX-512 code only at 128x10x64, a product of microseconds whose epilogue would
+ * then need a pass of its own, so the rule emits all. */
 #include "plan.h"
 
 enum {
