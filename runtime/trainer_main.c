@@ -242,7 +242,11 @@ static bool argument_parse(Trainer *t, int argc, char **argv) {
 
 static int trainer_start(Trainer *t) {
   if (t->command->bit == ON_EVAL) return rt_eval(t->job, &t->o);
-  if (!t->sweep) return rt_train(t->job, &t->o);
+  if (!t->sweep) {
+    rt_prefetch(t->job, &t->o); /* data and initial values at once */
+    const int code = rt_train(t->job, &t->o);
+    return rt_prefetch_end(), code;
+  }
   for (uint32_t i = 0; i < t->job->n_sweeps; i++)
     if (!strcmp(t->job->sweeps[i].name, t->sweep)) return rt_sweep(t->job, &t->o, &t->job->sweeps[i]);
   usage(t, "there is no sweep `%s`", t->sweep);
