@@ -23,7 +23,7 @@ static LLVMValueRef new_function(Backend *be, const char *symbol) {
   Emit *e = &be->e;
   LLVMTypeRef p[2] = {e->ptr, e->i64};
   LLVMValueRef f = LLVMAddFunction(e->mod, symbol, LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), p, 2, 0));
-  types_fn_attributes(e, f, false);
+  types_fn_attributes(e, f, SANITIZE_NONE);
   e->fn = f;
   LLVMPositionBuilderAtEnd(e->b, LLVMAppendBasicBlockInContext(e->ctx, f, "entry"));
   return f;
