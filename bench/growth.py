@@ -118,7 +118,7 @@ def show(a, results, worst, triad):
     for axis, found in results.items():
         for x, f in found:
             times = [f['times'][t] for t in a.threads]
-            rows.append(['%s %d' % (axis, x), *['%.3g' % ms for ms, _ in times], *['%.0f' % (100 * bound / ms) for ms, bound in times],
+            rows.append(['%s %d' % (axis, x), *[common.short(ms) for ms, _ in times], *['%.0f' % (100 * bound / ms) for ms, bound in times],
                          *['%.1f' % (f[what] / 1e6) for what in ('planned', 'mapped', 'resident')]])
         pictures += ['![%s](pictures/%s)' % (name[:-4].replace('_', ' '), name) for name in draw(a, axis, found, triad)]
     beside = 'of runs beside each other' if a.no_peer else 'beside PyTorch'
