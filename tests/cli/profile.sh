@@ -6,7 +6,7 @@
 tiny spec.route
 check() { # check FILE.json TRACE.json THREADS: the profile event of a run's JSON lines, and the trace
   "$python" - "$@" <<'PY' || fail "profile of $*"
-import json, sys
+import json, re, sys
 lines = [json.loads(l) for l in open(sys.argv[1]) if l.strip()]
 p = next(l for l in lines if l.get('event') == 'profile')
 threads = int(sys.argv[3])
@@ -24,6 +24,17 @@ for f in p['functions']:
         assert abs(s['products'] - s['products_counted']) <= 1e-9 * s['products'], s
         assert s['what'].startswith('check') or s['bytes'] > 0, s
         assert s['what'].startswith(('check', 'call', 'scatter', 'pack')) or ':' in s['at'], s
+exact = 0  # products with nothing in their epilogue: both operands and the result, once, in the mean batch
+for s in train['plan_steps']:
+    form = re.match(r'gemm (\d+|rows) x (\d+|rows) x (\d+|rows)\b(?! of)', s['what'])
+    if not form or s['flop'] != s['products'] or s['what'].count('rows') != 1:
+        continue
+    fixed = [int(w) for w in form.groups() if w != 'rows']
+    rows = s['products'] / (2 * fixed[0] * fixed[1])
+    m, n, k = (rows if w == 'rows' else int(w) for w in form.groups())
+    assert abs(s['bytes'] - 4 * (m * k + k * n + m * n)) < 1e-6 * s['bytes'], s
+    exact += 1
+assert exact, 'no product alone'
 assert {s['phase'] for s in train['plan_steps']} == {'forward', 'backward', 'update'}
 t = json.load(open(sys.argv[2]))['traceEvents']
 spans = [e for e in t if e['ph'] == 'X']
