@@ -152,7 +152,7 @@ typedef struct JobCallStep { /* one call of emitted code */
 } JobCallStep;
 /* Goes over tile number `tile`; gradients[k] is where element 0 of gradient k would lie. */
 typedef void (*JobTileMap)(void *ctx, int64_t tile, const float *const *gradients);
-#define JOB_TILE_FLOATS 1024 /* elements of a tile, at most. Its gradient and what is read beside it stay in the first cache */
+#define JOB_TILE_FLOATS 2048 /* elements of a tile, at most. Its gradient and what is read beside it stay in the first cache */
 #define JOB_TILE_CALLS 4     /* gradients at a time, at most */
 
 typedef enum JobUnit { JOB_STEPS, JOB_EPOCHS, JOB_SECONDS } JobUnit;

@@ -106,7 +106,7 @@ static void span_value(const JobFrame *f, int64_t tid, Site *s, int64_t rows, vo
 
 /* ---- sums over elements: the gradient ---- */
 typedef struct TileGrid { int64_t rows, cols, tile_rows, tile_cols, period, per_row, per_period, n; } TileGrid;
-typedef struct Tile { int64_t row, col, rows, cols; } Tile;
+typedef struct Tile { int64_t row, col, rows, cols, end; } Tile; /* end: of its period */
 
 static TileGrid tile_grid(const JobCallStep *x, int64_t rows) {
   TileGrid g = {.rows = rows, .cols = x->inputs[0].cols, .tile_rows = x->tile_rows, .tile_cols = x->tile_cols, .period = x->tile_period};
@@ -117,12 +117,23 @@ static TileGrid tile_grid(const JobCallStep *x, int64_t rows) {
   return g;
 }
 
+static void tile_extent(const TileGrid *g, Tile *x) {
+  x->rows = min64(g->tile_rows, x->end - x->row), x->cols = min64(g->tile_cols, g->cols - x->col);
+}
+
 static Tile tile_at(const TileGrid *g, int64_t t) {
-  Tile x = {.row = t / g->per_period * g->period, .col = 0};
-  const int64_t end = x.row + g->period, in = t % g->per_period;
-  x.row += in / g->per_row * g->tile_rows, x.col = in % g->per_row * g->tile_cols;
-  x.rows = min64(g->tile_rows, end - x.row), x.cols = min64(g->tile_cols, g->cols - x.col);
+  const int64_t first = t / g->per_period * g->period, in = t % g->per_period;
+  Tile x = {.row = first + in / g->per_row * g->tile_rows, .col = in % g->per_row * g->tile_cols, .end = first + g->period};
+  tile_extent(g, &x);
   return x;
+}
+
+/* The one behind it: thousands a step, so nothing is divided. */
+static void tile_next(const TileGrid *g, Tile *x) {
+  x->col += x->cols;
+  if (x->col == g->cols) x->col = 0, x->row += x->rows;
+  if (x->row == x->end) x->end += g->period;
+  tile_extent(g, x);
 }
 
 /* dx: of the tile, its rows dx_ld apart. What lies without gaps is one row for the plugin. */
@@ -131,6 +142,10 @@ static void tile_gradient(const Site *s, const Tile *t, const float *x, float sc
   RouteView v = {.size = sizeof v, .x = x + t->row * in->ld + t->col, .rows = (size_t)t->rows, .cols = (size_t)t->cols, .ld = (size_t)in->ld};
   size_t ldd = (size_t)in->dx_ld;
   if (v.ld == v.cols && ldd == v.cols) v.cols *= v.rows, v.rows = 1, ldd = v.ld = v.cols;
+  if (scale != 0 && ROUTE_HAS(s->span, RouteSpan, store)) {
+    s->span->store(s->state, &v, scale, dx, ldd);
+    return;
+  }
   zero_rows(dx, (int64_t)v.rows, (int64_t)v.cols, (int64_t)ldd);
   if (scale != 0) s->span->grad(s->state, &v, scale, dx, ldd);
 }
@@ -141,8 +156,8 @@ static void span_gradient(const JobFrame *f, int64_t tid, const Site *s, int64_t
   const float scale = *(const float *)at[2];
   int64_t lo, hi;
   share(f, tid, g.n, &lo, &hi);
-  for (int64_t t = lo; t < hi; t++) {
-    const Tile x = tile_at(&g, t);
+  Tile x = lo < hi ? tile_at(&g, lo) : (Tile){0};
+  for (int64_t t = lo; t < hi; t++, tile_next(&g, &x)) {
     tile_gradient(s, &x, at[0], scale, (float *)at[3] + x.row * s->step->inputs[0].dx_ld + x.col);
   }
 }
@@ -157,8 +172,8 @@ static void span_together(const JobFrame *f, int64_t tid, const Site *s, int64_t
   memcpy(&map, &at[3 * n], sizeof map);
   int64_t lo, hi;
   share(f, tid, g.n, &lo, &hi);
-  for (int64_t t = lo; t < hi; t++) {
-    const Tile x = tile_at(&g, t);
+  Tile x = lo < hi ? tile_at(&g, lo) : (Tile){0};
+  for (int64_t t = lo; t < hi; t++, tile_next(&g, &x)) {
     for (uint32_t i = 0; i < n; i++) {
       rt_plugin_running = s[i].op->name;
       tile_gradient(&s[i], &x, at[3 * i], *(const float *)at[3 * i + 2], mine[i]);

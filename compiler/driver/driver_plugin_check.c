@@ -40,6 +40,7 @@ static const Check checks[] = {
     {"empty", STEP_ABILITIES, 'e', "cfb", law_empty, "no rows"},
     {"nan", STEP_ABILITIES, 'n', "cfb", law_nan, "NaN, infinities, huge and tiny numbers"},
     {"adds", STEP_ABILITIES, 'd', "cfbip", law_adds, "gradients are added, never stored"},
+    {"store", TRIAL_SPAN, 'o', "cfbip", law_store, "gradients are stored as they would be added to zeros"},
     {"scale", STEP_ABILITIES, 's', "cfbip", law_scale, "gradients are linear in what scales them"},
     {"tiles", TRIAL_SPAN | TRIAL_REDUCE, 'l', "cfbip", law_tiles,
      "results do not depend on tiles or padding"},

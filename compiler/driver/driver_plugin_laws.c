@@ -362,6 +362,42 @@ bool law_adds(Trial *t) {
   return true;
 }
 
+/* What grad() adds to zeros, store() leaves in their place, whatever was there, and nowhere else. */
+static bool check_stored(Run *r, TrialCut cut, float scale) {
+  Trial *t = r->c.t;
+  TrialGrads added = trial_grads(&r->c, 2), stored = trial_grads(&r->c, 2);
+  const TrialMatrix *a = &added.dx[0], *s = &stored.dx[0];
+  trial_grad(&r->c, whole, &r->out, &r->dy, scale, &added);
+  const float bound = 1e-5f * largest(a);
+  for (size_t i = 0; i < s->rows * s->ld; i++)
+    if (i % s->ld < s->cols) s->x[i] = (float)(trial_normal(t) + 1e6);
+  trial_store(&r->c, cut, scale, &stored);
+  const char *damage = trial_matrix_damage(s);
+  if (damage) return trial_fail(t, "store() writes into dx %s (%s)", damage, trial_case_text(&r->c));
+  for (size_t i = 0; i < a->rows; i++)
+    for (size_t j = 0; j < a->cols; j++) {
+      const float want = a->x[i * a->ld + j], got = s->x[i * s->ld + j];
+      if (!(fabsf(got - want) <= bound) && !(isnan(got) && isnan(want)) && got != want)
+        return trial_fail(t, "dx[%zu][%zu] is %g from store(), and grad() adds %g (%s)", i, j, (double)got, (double)want, trial_case_text(&r->c));
+    }
+  trial_grads_free(&added), trial_grads_free(&stored);
+  return true;
+}
+
+bool law_store(Trial *t) {
+  static const TrialCut cuts[] = {{0, 0, MERGE_NONE}, {2, 3, MERGE_NONE}};
+  if (!ROUTE_HAS((const RouteSpan *)t->able, RouteSpan, store)) return true;
+  for (uint32_t i = 0; i < 2 * N_TRIAL_SHAPES; i++) {
+    TrialUse u;
+    Run r;
+    if (!trial_use(t, i % 3, &u) || !run_shape(t, &u, trial_shapes[i / 2], i % 2 ? FILL_SOME_NAN : FILL_NORMAL, &r)) return false;
+    for (int k = 0; k < 4; k++)
+      if (!check_stored(&r, cuts[k % 2], k < 2 ? 1 : -0.5f)) return false;
+    run_free(&r);
+  }
+  return true;
+}
+
 static bool check_scaled(Run *r, float scale) {
   Trial *t = r->c.t;
   TrialGrads g = trial_grads(&r->c, 1);

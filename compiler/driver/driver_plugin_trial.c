@@ -440,8 +440,8 @@ TrialMatrix trial_dy(TrialCase *c, size_t pad) {
   return m;
 }
 
-static void span_grad(TrialCase *c, TrialCut cut, float scale, TrialGrads *g) {
-  const RouteSpan *s = c->t->able;
+typedef void SpanGrad(const void *state, const RouteView *x, float scale, float *dx, size_t ldd);
+static void span_grad(TrialCase *c, TrialCut cut, SpanGrad *grad, float scale, TrialGrads *g) {
   const TrialMatrix *x = &c->in[0], *dx = &g->dx[0];
   size_t r = 0, k;
   do {
@@ -449,7 +449,7 @@ static void span_grad(TrialCase *c, TrialCut cut, float scale, TrialGrads *g) {
     for (size_t j = 0; j < x->cols; j += k) {
       k = tile(j, cut.cols, x->cols);
       const RouteView v = view_of(x, true, r, nr, j, k);
-      s->grad(c->u->state, &v, scale, dx->x + r * dx->ld + j, dx->ld);
+      grad(c->u->state, &v, scale, dx->x + r * dx->ld + j, dx->ld);
     }
     r += nr;
   } while (r < x->rows);
@@ -468,11 +468,16 @@ static void gate_grad(TrialCase *c, const TrialOut *out, const TrialMatrix *dy, 
   trial_buffer_free(&scaled.b);
 }
 
+void trial_store(TrialCase *c, TrialCut cut, float scale, TrialGrads *g) {
+  trial_at(c->t, "store (%s)", trial_case_text(c));
+  span_grad(c, cut, ((const RouteSpan *)c->t->able)->store, scale, g);
+}
+
 void trial_grad(TrialCase *c, TrialCut cut, const TrialOut *out, const TrialMatrix *dy, float scale,
                 TrialGrads *g) {
   trial_at(c->t, "grad (%s)", trial_case_text(c));
   if (c->t->ability == TRIAL_SPAN) {
-    span_grad(c, cut, scale, g);
+    span_grad(c, cut, ((const RouteSpan *)c->t->able)->grad, scale, g);
     return;
   }
   RouteView in[TRIAL_INPUTS];

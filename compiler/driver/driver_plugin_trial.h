@@ -133,6 +133,7 @@ bool trial_has_grad(const Trial *t);
 /* Adds scale * derivative; for gates, scale * dy . derivative. */
 void trial_grad(TrialCase *c, TrialCut cut, const TrialOut *out, const TrialMatrix *dy, float scale,
                 TrialGrads *g);
+void trial_store(TrialCase *c, TrialCut cut, float scale, TrialGrads *g); /* of a span that has store() */
 TrialMatrix trial_dy(TrialCase *c, size_t pad); /* drawn, for gates; else empty */
 
 typedef struct TrialShape {
@@ -143,7 +144,7 @@ enum { N_TRIAL_SHAPES = 6, N_TRIAL_USES = 4 };
 
 /* driver_plugin_laws.c */
 bool law_create(Trial *t), law_finite(Trial *t), law_bounds(Trial *t), law_inputs(Trial *t),
-    law_pure(Trial *t), law_threads(Trial *t), law_empty(Trial *t), law_nan(Trial *t), law_adds(Trial *t),
+    law_pure(Trial *t), law_threads(Trial *t), law_empty(Trial *t), law_nan(Trial *t), law_adds(Trial *t), law_store(Trial *t),
     law_scale(Trial *t);
 /* driver_plugin_cuts.c */
 bool law_tiles(Trial *t), law_rows(Trial *t), law_key(Trial *t);

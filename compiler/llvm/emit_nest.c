@@ -117,12 +117,14 @@ static void nest_tile(Nest *n) {
   Kernel *k = n->k;
   LLVMBuilderRef b = k->e->b;
   LLVMValueRef rest = k->tid;
-  for (int p = k->step->tile_position; p >= 0; p--) {
+  int outermost = 0;
+  while (n->space->d[n->axes[outermost]] == 1) outermost++;
+  for (int p = k->step->tile_position; p >= outermost; p--) {
     const uint8_t axis = n->axes[p];
     const int64_t d = n->space->d[axis], each = p == k->step->tile_position ? k->step->tile_chunk : 1, count = (d + each - 1) / each;
     if (d == 1) continue;
-    LLVMValueRef at = LLVMBuildURem(b, rest, em_i64(k->e, count), ""), past;
-    rest = LLVMBuildUDiv(b, rest, em_i64(k->e, count), "");
+    LLVMValueRef at = rest, past;
+    if (p > outermost) at = LLVMBuildURem(b, rest, em_i64(k->e, count), ""), rest = LLVMBuildUDiv(b, rest, em_i64(k->e, count), "");
     n->lo[axis] = LLVMBuildNSWMul(b, at, em_i64(k->e, each), "lo");
     past = LLVMBuildNSWAdd(b, n->lo[axis], em_i64(k->e, each), "hi");
     n->hi[axis] = d % each == 0 ? past : em_intrinsic(k->e, "llvm.smin", k->e->i64, (LLVMValueRef[]){past, em_i64(k->e, d)}, 2);

@@ -32,7 +32,7 @@ extern "C" {
 
 #define ROUTE_ABI_MAGIC 0x45545552u /* "RUTE" */
 #define ROUTE_ABI_MAJOR 1           /* must be equal */
-#define ROUTE_ABI_MINOR 0           /* the plugin's may be lower */
+#define ROUTE_ABI_MINOR 1           /* the plugin's may be lower */
 #define ROUTE_HAS(s, T, f) ((s)->size >= offsetof(T, f) + sizeof((s)->f) && (s)->f)
 
 typedef struct RouteAbi { /* no padding: compared before any function but route_plugin_v1() is called */
@@ -164,6 +164,8 @@ typedef struct RouteSpan {
   uint32_t reserved;
   double (*value)(const void *state, const RouteView *x);                                 /* [step] this tile's share */
   void (*grad)(const void *state, const RouteView *x, float scale, float *dx, size_t ldd); /* [step] dx += scale * d value / d x: adds, never stores */
+  /* Since minor version 1. dx = scale * d value / d x: stores every element of the tile. NULL: grad() is given zeros instead, which are written first. [step] */
+  void (*store)(const void *state, const RouteView *x, float scale, float *dx, size_t ldd);
 } RouteSpan;
 
 /* ---- route.reduce/1: regularizers over the batch, of one input or of several ------------------------------------------ */

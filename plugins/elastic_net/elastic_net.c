@@ -54,7 +54,7 @@ static void span_grad(const void *state, const RouteView *x, float scale, float 
       dx[r * ldd + c] += l1 * (float)((v > 0) - (v < 0)) + l2 * v;
     }
 }
-static const RouteSpan SPAN = {sizeof(RouteSpan), 0, span_value, span_grad};
+static const RouteSpan SPAN = {.size = sizeof(RouteSpan), .value = span_value, .grad = span_grad};
 
 static const void *mean_extension(const RouteOp *self, const char *id) {
   (void)self;

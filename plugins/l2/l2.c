@@ -40,7 +40,7 @@ static void span_grad(const void *state, const RouteView *x, float scale, float 
   for (size_t r = 0; r < x->rows; r++)
     for (size_t c = 0; c < x->cols; c++) dx[r * ldd + c] += twice * x->x[r * x->ld + c];
 }
-static const RouteSpan SPAN = {sizeof(RouteSpan), 0, span_value, span_grad};
+static const RouteSpan SPAN = {.size = sizeof(RouteSpan), .value = span_value, .grad = span_grad};
 
 static const void *mean_extension(const RouteOp *self, const char *id) {
   (void)self;

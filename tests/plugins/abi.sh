@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The contract may grow and nothing else: a plugin of today runs in a host whose structs have grown, and abidiff finds no
+# The contract may grow and nothing else: a plugin of today, and one of minor version 0, runs in a host whose structs have grown, and abidiff finds no
 # change against route_plugin-1.0.abi but fields at the end. BLESS=1 writes that file anew: for a new major version only.
 . "$(dirname "$0")/../lib/cli.sh"
 here=$ROUTEC_ROOT/tests/plugins header=$ROUTEC_ROOT/plugins/abi/route_plugin.h cc=${CC:-cc}
 grows="Host Param Input Op Plugin Expr Span Reduce Key Gate Clock Schedule"
 
+minor=$(sed -n 's/^#define ROUTE_ABI_MINOR \([0-9]*\) .*/\1/p' "$header") next=$((minor + 1))
 # grown/route_plugin.h: a field at the end of every struct that carries its size, and the next minor version
 mkdir grown
-sed 's/^#define ROUTE_ABI_MINOR 0 /#define ROUTE_ABI_MINOR 1 /' "$header" >grown/route_plugin.h
+sed "s/^#define ROUTE_ABI_MINOR $minor /#define ROUTE_ABI_MINOR $next /" "$header" >grown/route_plugin.h
 for t in $grows; do sed -i "s/^} Route$t;/  double appended[3];\n} Route$t;/" grown/route_plugin.h; done
 [ "$(grep -c 'double appended\[3\];' grown/route_plugin.h)" = "$(wc -w <<<"$grows")" ] || fail "not every struct could be grown"
-grep -q 'ROUTE_ABI_MINOR 1' grown/route_plugin.h || fail "the minor version could not be raised"
+grep -q "ROUTE_ABI_MINOR $next" grown/route_plugin.h || fail "the minor version could not be raised"
+# first/route_plugin.h: what was appended since minor version 0 is not there yet
+mkdir first
+sed "s/^#define ROUTE_ABI_MINOR $minor /#define ROUTE_ABI_MINOR 0 /; /^  \/\* Since minor version 1\. dx/d; /^  void (\*store)/d" "$header" >first/route_plugin.h
+grep -q 'ROUTE_ABI_MINOR 0' first/route_plugin.h && ! grep -q '(\*store)' first/route_plugin.h || fail "the first minor version could not be made"
 build_host() { # build_host FOLDER_OF_HEADER OUTPUT
   "$cc" -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -O1 -I"$1" -I"$ROUTEC_ROOT/runtime" "$here/abi_host.c" \
     "$ROUTEC_ROOT"/runtime/{plugin,plugin_verify,plugin_formula,error}.c -o "$2" -ljansson -lmd -ldl -lm -lpthread >log 2>&1 || { cat log; fail "the host does not compile"; }
@@ -23,13 +28,18 @@ build_host grown host_grown
 build_host "${header%/*}" host_today
 build_plugin "${header%/*}" today.so
 build_plugin grown grown.so
+build_plugin first first.so
 for host in host_today host_grown; do
-  ./$host ./today.so >.out 2>.err || fail "$host does not run the plugin of today"
-  pass
+  for so in today first; do
+    ./$host ./$so.so >.out 2>.err || fail "$host does not run the plugin \`$so\`"
+    pass
+  done
 done
-says "minor 0 of 1"
+says "minor 0 of $next"
+./host_grown ./today.so >.out 2>.err
+says "minor $minor of $next"
 ! ./host_today ./grown.so >.out 2>.err || fail "a host takes a plugin of a later minor version"
-says '`abi.minor` is 1, and this routec knows up to 0'
+says "\`abi.minor\` is $next, and this routec knows up to $minor"
 ./host_grown ./grown.so >.out 2>.err || fail "a later host does not run the plugin of its time"
 pass
 
@@ -66,6 +76,9 @@ PY
 types "$header" today
 [ -z "${BLESS:-}" ] || cp today.abi "$here/route_plugin-1.0.abi"
 same today || fail "the contract has changed; what was said is above"
+types first/route_plugin.h first
+abidiff --harmless --leaf-changes-only --no-default-suppression "$here/route_plugin-1.0.abi" first.abi >.out 2>.err || fail "minor version 0 is not what it was"
+pass
 types grown/route_plugin.h grown
 same grown || fail "appended fields are taken for a change"
 # changes that must be found

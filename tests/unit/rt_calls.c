@@ -134,6 +134,19 @@ static void tiles_add_up(void **state) {
 }
 
 /* A row of dy that is 0 gives 0, even beside NaN; a number that is 0 gives zeros. */
+/* What a plugin stores is what it adds to zeros. */
+static void stored_is_added(void **state) {
+  (void)state;
+  Bench *b = make(JOB_SPAN);
+  b->call.op = "absolute";
+  run(b, 2, 699);
+  for (int64_t i = 0; i < MAX_ROWS * LD; i++) {
+    if (i % LD < COLS && i / LD < 699) assert_true(b->dx[i] == 0.5f * b->dy[0] * (float)((b->x[i] > 0) - (b->x[i] < 0)));
+    else assert_true(b->dx[i] == (i % LD < COLS ? 3 : GAP));
+  }
+  free(b);
+}
+
 static void masked_is_zero(void **state) {
   (void)state;
   for (int ability = JOB_SPAN; ability <= JOB_GATE; ability++) {
@@ -196,6 +209,7 @@ static void gradients_for_a_map(void **state) {
   for (size_t k = 0; k < sizeof cuts / sizeof *cuts; k++)
     for (int threads = 1; threads <= 4; threads++) {
       Bench *want = make(JOB_SPAN), *got = make(JOB_SPAN);
+      if (threads > 2) want->call.op = got->call.op = "absolute"; /* has store() */
       run(want, 1, cuts[k].rows);
       RtError e = {0};
       JobCallStep steps[3] = {got->steps[0], got->steps[1], got->steps[1]};
@@ -240,7 +254,7 @@ static void refusals(void **state) {
 }
 
 int main(void) {
-  const struct CMUnitTest tests[] = {cmocka_unit_test(threads_share_no_bit), cmocka_unit_test(tiles_add_up), cmocka_unit_test(masked_is_zero),
+  const struct CMUnitTest tests[] = {cmocka_unit_test(threads_share_no_bit), cmocka_unit_test(tiles_add_up), cmocka_unit_test(masked_is_zero), cmocka_unit_test(stored_is_added),
                                      cmocka_unit_test(draws_follow_the_datum), cmocka_unit_test(gradients_for_a_map),
                                      cmocka_unit_test(refusals)};
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,7 @@ static void grad(const void *state, const RouteView *x, float scale, float *dx, 
   (void)state, (void)x, (void)ldd;
   dx[0] += scale;
 }
-static const RouteSpan span = {sizeof span, 0, value, grad};
+static const RouteSpan span = {.size = sizeof span, .value = value, .grad = grad};
 static void *create(const RouteOp *self, const RouteHost *host, const double *params) {
   (void)self, (void)params;
   host->fail(host->ctx, "it is not in the mood");

@@ -10,5 +10,5 @@ static void grad(const void *state, const RouteView *x, float scale, float *dx, 
   (void)state, (void)x, (void)ldd;
   dx[0] += scale;
 }
-static const RouteSpan span = {sizeof span, 0, value, grad};
+static const RouteSpan span = {.size = sizeof span, .value = value, .grad = grad};
 #include "skeleton.h"

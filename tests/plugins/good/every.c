@@ -39,7 +39,7 @@ static void span_grad(const void *state, const RouteView *x, float scale, float 
       dx[r * ldd + c] += scale * (float)(v > 0 ? d : v < 0 ? -d : 0);
     }
 }
-static const RouteSpan span = {sizeof span, 0, span_value, span_grad};
+static const RouteSpan span = {.size = sizeof span, .value = span_value, .grad = span_grad};
 
 /* weight * (sum of x)^2 */
 static size_t acc_size(const void *state, const size_t *cols, size_t max_rows) {
