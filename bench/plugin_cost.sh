@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What a plugin costs: steps with a formula of a plugin beside the same regularizer written out; with a function of a plugin on a
-# matrix of 1024 x 1024 parameters in a model, and on a vector alone, beside the same emitted by the compiler;
+# matrix of 1024 x 1024 parameters in a model, and on a vector alone, beside the same emitted by the compiler, on the vector also when it
+# offers no `store` (adds), and when it is compiled without the machine's own vectors (plain);
 # in interleaved pairs, after the answers were compared. The time of a step is the difference of a long and a short run, so neither compilation nor loading is in it. Prints a table of time ratios, plugin over
 # emitted: median, least and most; and how many calls the optimised module of the step makes.
-#   bench/plugin_cost.sh [--routec build/routec] [--pairs 9] [--threads 1] [--elements 1000000] [--steps 400]
+#   bench/plugin_cost.sh [--routec build/routec] [--pairs 9] [--kinds formula,span,alone,adds,plain] [--threads 1] [--elements 1000000] [--steps 400]
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-routec=$here/build/routec pairs=9 threads=1 elements=1000000 steps=400
+routec=$here/build/routec kinds=formula,span,alone,adds,plain pairs=9 threads=1 elements=1000000 steps=400
 while [ $# -gt 0 ]; do
   case $1 in
   --routec) routec=$2 ;;
   --pairs) pairs=$2 ;;
+  --kinds) kinds=$2 ;;
   --threads) threads=$2 ;;
   --elements) elements=$2 ;;
   --steps) steps=$2 ;;
@@ -25,6 +27,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OPENBLAS_CORETYPE=${OPENBLAS_CORETYPE:-Haswell}
 ${CC:-cc} -std=c11 -O3 -march=native -ffp-contract=off -shared -fPIC -I"$here/plugins/abi" "$here/tests/plugins/calls.c" -o "$work/calls.so" -lm
+mkdir "$work/adds" "$work/plain"
+${CC:-cc} -std=c11 -O3 -march=native -ffp-contract=off -DADDS_ONLY -shared -fPIC -I"$here/plugins/abi" "$here/tests/plugins/calls.c" -o "$work/adds/calls.so" -lm
+${CC:-cc} -std=c11 -O3 -shared -fPIC -I"$here/plugins/abi" "$here/tests/plugins/calls.c" -o "$work/plain/calls.so" -lm
 
 formula() { # formula REGULARIZER: wide codes, so that the penalty is much of the step
   cat <<ROUTE
@@ -79,16 +84,22 @@ matrix 'calls.absolute(mid.weight, k = 1e-6)' >"$work/span_plugin.route"
 matrix '1e-6 * sum(abs(mid.weight))' >"$work/span_hand.route"
 vector 'calls.absolute(v, k = 1e-3)' >"$work/alone_plugin.route"
 vector '1e-3 * sum(abs(v))' >"$work/alone_hand.route"
+for kind in adds plain; do
+  sed "s|calls.so|$kind/calls.so|" "$work/alone_plugin.route" >"$work/${kind}_plugin.route"
+  cp "$work/alone_hand.route" "$work/${kind}_hand.route"
+done
 
-run() { # run NAME STEPS: wall seconds
-  local t0=$EPOCHREALTIME
+run() { # run NAME STEPS: seconds; of one thread the processor's, which other programs disturb less
+  local TIMEFORMAT=%3R
+  [ "$threads" != 1 ] || TIMEFORMAT=%3U
   rm -rf "$work/run"
-  "$routec" run "$work/$1.route" --run-dir "$work/run" --steps "$2" --threads "$threads" -q >"$work/said" 2>&1 || { cat "$work/said" >&2; exit 1; }
-  awk "BEGIN { printf \"%.6f\\n\", $EPOCHREALTIME - $t0 }"
+  { time "$routec" run "$work/$1.route" --run-dir "$work/run" --steps "$2" --threads "$threads" -q >"$work/said" 2>&1; } 2>"$work/time" ||
+    { cat "$work/said" >&2; exit 1; }
+  cat "$work/time"
 }
 step_ms() { # milliseconds of one step of NAME
   local short long n=$steps
-  case $1 in alone*) n=$((10 * steps)) ;; esac # short ones
+  case $1 in alone* | adds* | plain*) n=$((10 * steps)) ;; esac # short ones
   short=$(run "$1" $((n / 10)))
   long=$(run "$1" "$n")
   awk "BEGIN { printf \"%.6f\\n\", 1000 * ($long - $short) / ($n - int($n / 10)) }"
@@ -112,7 +123,7 @@ PY
 export TOOLS=$here/tests/lib
 
 printf '%-8s  %8s  %8s  %10s  %10s  %s\n' plugin calls emitted 'plugin, ms' 'other, ms' 'ratio (least to most)'
-for kind in formula span alone; do
+for kind in ${kinds//,/ }; do
   a=$(loss_of ${kind}_plugin) b=$(loss_of ${kind}_hand)
   awk "BEGIN { d = $a - $b; if (d < 0) d = -d; exit !(d <= 1e-5 * $b) }" || { echo "plugin_cost: $kind: $a and $b differ" >&2; exit 1; }
   : >"$work/samples"

@@ -142,6 +142,10 @@ static void check_plugin(Model *m, PluginDecl *p) {
   const Ast *block = ast_kid(p->decl->ast, 0), *at_version, *at_hash, *at_path;
   if (block && !block_check_keys(m, block, arena_printf(m->a, "plugin %s", p->decl->name), keys, 3)) return;
   const uint32_t before = m->diags->n_errors;
+  if (builtin_find(p->decl->name) && p->decl->file->is_spec) {
+    Diag *g = err(m, W0210, name_span(p->decl->ast), p->decl->name);
+    diag_help(m->diags, g, "`use` a file that declares it: then `FILE.%s(...)` is the plugin's and `%s(...)` the built-in one", p->decl->name, p->decl->name);
+  }
   const char *version = text_setting(m, block, "version", &at_version, "a text such as `\"^1.2\"`");
   const char *hash = text_setting(m, block, "sha256", &at_hash, "a text of 64 hex digits");
   const char *path = text_setting(m, block, "path", &at_path, "a text, the path of a shared object");
