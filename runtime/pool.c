@@ -119,14 +119,17 @@ static void *worker_main(void *arg) {
   Worker *w = arg;
   Pool *p = w->pool;
   static _Thread_local uint8_t fault_stack[1 << 15];
-  sigaltstack(&(stack_t){.ss_sp = fault_stack, .ss_size = sizeof fault_stack}, NULL);
+  stack_t before;
+  sigaltstack(&(stack_t){.ss_sp = fault_stack, .ss_size = sizeof fault_stack}, &before);
   float_mode_set(FLOAT_MODE);
   for (uint32_t turn = 0;; turn++) {
     gate_wait(p, &p->start, turn);
-    if (p->stop) return NULL;
+    if (p->stop) break;
     p->entry(p->frame, w->tid);
     if (atomic_fetch_add(&p->finished, 1) + 1 == (uint32_t)p->n - 1) gate_open(&p->done);
   }
+  sigaltstack(&before, NULL); /* a sanitizer's own stack, which it takes back itself */
+  return NULL;
 }
 
 void pool_run(Pool *p, JobEntry entry, JobFrame *f) {
