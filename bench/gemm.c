@@ -313,7 +313,6 @@ int main(int argc, char **argv) {
   }
   LLVMInitializeX86TargetInfo();
   jig_target(&target, o.cpu);
-  rt_gemm_setup();
   crew.n = o.threads;
   for (int i = 1; i < o.threads; i++) pthread_create(&thread[i], NULL, crew_main, (void *)(intptr_t)i);
   printf("emitted for %s, BLAS kernels %s, %d threads; GFLOP/s a thread, %% of the FMA peak, times the BLAS, "

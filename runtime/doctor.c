@@ -5,7 +5,6 @@
 #include "pool.h"
 #include "mem.h"
 #include "rt.h"
-#include <cblas.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +63,7 @@ static char *blas_mark(void) {
   char cpu[256];
   if ((!cache || *cache != '/') && (!home || *home != '/')) return NULL;
   doctor_cpu_model(cpu, sizeof cpu);
-  char *key = mem_printf("%s\n%s\n%s", rt_gemm_core(), openblas_get_config(), cpu);
+  char *key = mem_printf("%s\n%s\n%s", rt_gemm_core(), rt_gemm_config(), cpu);
   char *folder =
       cache && *cache == '/' ? mem_printf("%s/routec", cache) : mem_printf("%s/.cache/routec", home);
   char *mark = mem_printf("%s/blas-%016llx", folder, (unsigned long long)XXH64(key, strlen(key), 0));
@@ -76,7 +75,6 @@ static char *blas_mark(void) {
 
 bool doctor_blas_once(void) {
   RtGemmReport report;
-  rt_gemm_setup();
   char *mark = blas_mark();
   bool good = mark && access(mark, F_OK) == 0;
   if (!good && (good = rt_gemm_check(rt_sgemm, 64, &report)) && mark) {

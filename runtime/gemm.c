@@ -3,13 +3,56 @@
 #include "gemm.h"
 #include "rng.h"
 #include <cblas.h>
+#include <dlfcn.h>
 #include <float.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
-void rt_gemm_setup(void) { openblas_set_num_threads(1); }
-const char *rt_gemm_core(void) { return openblas_get_corename(); }
-const char *rt_gemm_config(void) { return openblas_get_config(); }
+/* ---- the library: opened when a product first needs it, since its constructor starts threads, which takes longer than
+ * all else at a start with code from the cache ---- */
+static struct {
+  __typeof__(&cblas_sgemm) sgemm;
+  __typeof__(&openblas_set_num_threads) set_num_threads;
+  __typeof__(&openblas_get_corename) get_corename;
+  __typeof__(&openblas_get_config) get_config;
+  char why[512]; /* it is not there; empty: it is */
+} blas;
+static pthread_once_t blas_opened = PTHREAD_ONCE_INIT;
+
+static bool blas_symbol(void *library, const char *name, void *out, size_t size) {
+  void *symbol = dlsym(library, name);
+  if (!symbol) snprintf(blas.why, sizeof blas.why, "%s", dlerror());
+  memcpy(out, &symbol, size);
+  return symbol != NULL;
+}
+
+static void blas_open(void) {
+  void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    snprintf(blas.why, sizeof blas.why, "%s", dlerror());
+    return;
+  }
+#define SYMBOL(member, name) blas_symbol(library, #name, &blas.member, sizeof blas.member)
+  if (SYMBOL(sgemm, cblas_sgemm) && SYMBOL(set_num_threads, openblas_set_num_threads) &&
+      SYMBOL(get_corename, openblas_get_corename) && SYMBOL(get_config, openblas_get_config))
+    blas.set_num_threads(1);
+#undef SYMBOL
+}
+
+bool rt_gemm_open(RtError *e) {
+  pthread_once(&blas_opened, blas_open);
+  return *blas.why ? rt_fail(e, RT_E0795, blas.why) : true;
+}
+const char *rt_gemm_core(void) {
+  pthread_once(&blas_opened, blas_open);
+  return *blas.why ? "none" : blas.get_corename();
+}
+const char *rt_gemm_config(void) {
+  pthread_once(&blas_opened, blas_open);
+  return *blas.why ? "none" : blas.get_config();
+}
 
 static void clear_rows(float *c, int64_t ldc, int64_t m, int64_t n) {
   for (int64_t i = 0; i < m; i++)
@@ -31,7 +74,12 @@ void rt_sgemm(int64_t trans_a, int64_t trans_b, int64_t m, int64_t n, int64_t k,
     if (beta == 0) clear_rows(c, ldc, m, n);
     return;
   }
-  cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
+  RtError e = {0};
+  if (!rt_gemm_open(&e)) { /* who runs a job with such products has asked before */
+    fprintf(stderr, "routec: internal error: a product for a BLAS that is not there: %s\n", blas.why);
+    abort();
+  }
+  blas.sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans,
               to_blas(m), to_blas(n), to_blas(k), 1, a, to_blas(lda), b, to_blas(ldb), (float)beta, c,
               to_blas(ldc));
 }
@@ -135,9 +183,10 @@ bool rt_gemm_check(RtSgemm sgemm, int cases, RtGemmReport *report) {
 
 bool rt_gemm_doctor(FILE *f, bool verbose) {
   RtGemmReport r;
-  rt_gemm_setup();
+  RtError e = {0};
+  if (!rt_gemm_open(&e)) return fprintf(f, "BLAS: not there: %s\n", blas.why), false;
   bool good = rt_gemm_check(rt_sgemm, verbose ? 1500 : 128, &r);
-  fprintf(f, "BLAS: %s, kernels for %s: %d random products, %s\n", openblas_get_config(), rt_gemm_core(),
+  fprintf(f, "BLAS: %s, kernels for %s: %d random products, %s\n", rt_gemm_config(), rt_gemm_core(),
           r.cases, good ? "all right" : "WRONG RESULTS");
   if (!good)
     fprintf(f,

@@ -4,6 +4,7 @@
  */
 #ifndef ROUTEC_RT_GEMM_H
 #define ROUTEC_RT_GEMM_H
+#include "error.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -19,10 +20,11 @@ void rt_sgemm_naive(int64_t trans_a, int64_t trans_b, int64_t m, int64_t n, int6
 typedef void (*RtSgemm)(int64_t trans_a, int64_t trans_b, int64_t m, int64_t n, int64_t k, const float *a,
                         int64_t lda, const float *b, int64_t ldb, float *c, int64_t ldc, double beta);
 
-/* Makes the BLAS single-threaded. Before the first rt_sgemm, from one thread; may be repeated. */
-void rt_gemm_setup(void);
-const char *rt_gemm_core(void); /* kernels the BLAS picked for this CPU, e.g. "Haswell" */
-const char *rt_gemm_config(void); /* version and build options of the BLAS */
+/* Opens the BLAS and makes it single-threaded, the first time; what follows here and rt_sgemm do so too. Any thread.
+ * false: it cannot be opened (E0795). */
+bool rt_gemm_open(RtError *e);
+const char *rt_gemm_core(void); /* kernels the BLAS picked for this CPU, e.g. "Haswell"; "none" without a BLAS */
+const char *rt_gemm_config(void); /* version and build options of the BLAS; likewise */
 
 /* What a check found: the first case out of bounds, if any. */
 typedef struct RtGemmReport {

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOB_ABI 6
+#define JOB_ABI 7
 #define JOB_MAX_RANK 8
 #define JOB_MAX_STATES 4 /* optimizer states of one parameter */
 
@@ -100,6 +100,7 @@ typedef struct JobFunction {
   JobEntry entry;           /* set by the loader (JIT) or the linker (build) */
   int64_t work_bytes;
   int64_t max_rows;         /* batch that the work slab was planned for */
+  bool blas;                /* some product is computed by the BLAS: its bits depend on the number of threads */
   const JobProbe *probes; uint32_t n_probes; /* [plan step] */
   const JobStep *steps;     /* [plan step] of code that was compiled for a profile; NULL: of other code */
   uint32_t n_sets; uint64_t packed; int64_t counts_at; /* then: row sets, those that a step packs, and where their counts lie in `work`; */
@@ -174,7 +175,6 @@ typedef struct JobTrain {
   JobAmount length, checkpoint_every, log_every, evaluate_every;
   int64_t checkpoint_keep; bool shuffle, drop_last;
   JobGroups groups;
-  bool thread_exact;          /* no BLAS in it: the bits do not depend on the number of threads */
   JobFunction fn;
 } JobTrain;
 

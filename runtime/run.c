@@ -140,6 +140,13 @@ static void path_set(json_t *o, const char *key, const char *path) {
   free(absolute);
 }
 
+static bool uses_blas(const Job *job) {
+  bool any = job->train.fn.blas || job->gradient.fn.blas;
+  for (uint32_t i = 0; i < job->n_evals; i++) any = any || job->evals[i].fn.blas;
+  for (uint32_t i = 0; i < job->n_derived; i++) any = any || job->derived[i].fn.blas;
+  return any;
+}
+
 static json_t *manifest_make(const Run *r) {
   const Job *job = r->job;
   char cpu[256], hash[20], when[40];
@@ -157,8 +164,10 @@ static json_t *manifest_make(const Run *r) {
   text_set(o, "compiler", job->compiler);
   text_set(o, "target_cpu", job->target_cpu);
   text_set(o, "cpu", cpu);
-  text_set(o, "blas_core", rt_gemm_core());
-  text_set(o, "blas", rt_gemm_config());
+  if (uses_blas(job)) {
+    text_set(o, "blas_core", rt_gemm_core());
+    text_set(o, "blas", rt_gemm_config());
+  }
   json_object_set_new(o, "threads", json_integer(pool_threads(r->pool)));
   text_set(o, "plan_hash", hash);
   json_object_set_new(o, "data_hash", json_sprintf("%016llx", (unsigned long long)data_hash(&r->data)));
@@ -271,7 +280,10 @@ bool run_load(Run *r) {
   char feature[64];
   if (doctor_missing_feature(r->job->target_features, feature, sizeof feature))
     return rt_fail(&r->error, RT_E0735, r->job->target_cpu, feature);
-  if (!doctor_blas_once()) run_warn(r, RT_W0756, rt_gemm_core());
+  if (uses_blas(r->job)) {
+    if (!rt_gemm_open(&r->error)) return false;
+    if (!doctor_blas_once()) run_warn(r, RT_W0756, rt_gemm_core());
+  }
   bool ok = true;
   if (!prefetch_take(r, &ok)) ok = data_open(&r->data, r->job, r->data_dir, r->spec_path, &r->error);
   if (!ok) return false;

@@ -249,7 +249,7 @@ static LoopEnd train_loop(Run *r) {
   TimeMarks marks = {before, before, before};
   int64_t longest = 1;
   bool interrupted = false;
-  ThreadChoice threads = {.adapt = r->o->threads < 1 && pool_threads(r->pool) > 1 && r->job->train.thread_exact};
+  ThreadChoice threads = {.adapt = r->o->threads < 1 && pool_threads(r->pool) > 1 && !r->job->train.fn.blas};
   frame_setup(r, &r->frame, part, r->work.bytes);
   r->frame.profile = profile_of(r, &r->job->train.fn);
   progress_begin(r);

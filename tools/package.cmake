@@ -29,9 +29,10 @@ set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_DEPENDS libopenblas0) # opened when a product needs it
 set(CPACK_DEBIAN_PACKAGE_SECTION math)
 set(CPACK_DEBIAN_PACKAGE_HOMEPAGE "https://arxiv.org/abs/2410.04332")
 # `routec build` links trainers with cc and these; plugins need a C compiler only
 set(CPACK_DEBIAN_PACKAGE_RECOMMENDS
-    "gcc, libc6-dev, zlib1g-dev, libdeflate-dev, libpng-dev, libjansson-dev, libxxhash-dev, libopenblas-dev, libmd-dev")
+    "gcc, libc6-dev, zlib1g-dev, libdeflate-dev, libpng-dev, libjansson-dev, libxxhash-dev, libmd-dev")
 include(CPack)

@@ -71,7 +71,7 @@ static int link_trainer(Compilation *c, const char *folder, const char *output) 
   ADD("%s", output);
   ADD("%s/libroutec_rt.a", lib);
   ADD("%s/libroutec_plugins.a", lib);
-  static const char *const libraries[] = {"-lz", "-ldeflate", "-lpng", "-ljansson", "-lxxhash", "-lopenblas", "-lmd", "-lpthread", "-ldl", "-lm"};
+  static const char *const libraries[] = {"-lz", "-ldeflate", "-lpng", "-ljansson", "-lxxhash", "-lmd", "-lpthread", "-ldl", "-lm"};
   for (uint32_t i = 0; i < sizeof libraries / sizeof *libraries; i++) ADD("%s", libraries[i]);
 #undef ADD
   argv[n] = NULL;

@@ -222,6 +222,7 @@ static void print_function(FILE *f, const char *prefix, const JobFunction *fn) {
   if (fn->symbol) fprintf(f, ".entry = %s, ", fn->symbol);
   print_int_field(f, "work_bytes", fn->work_bytes);
   print_int_field(f, "max_rows", fn->max_rows);
+  fprintf(f, ".blas = %d, ", fn->blas);
   print_table_field(f, "probes", "n_probes", name, fn->n_probes);
   fputs("}, ", f);
 }
@@ -553,7 +554,7 @@ static void print_train(FILE *f, const JobTrain *t) {
   print_amount(f, "log_every", t->log_every);
   print_amount(f, "evaluate_every", t->evaluate_every);
   print_int_field(f, "checkpoint_keep", t->checkpoint_keep);
-  fprintf(f, ".shuffle = %d, .drop_last = %d, .thread_exact = %d, ", t->shuffle, t->drop_last, t->thread_exact);
+  fprintf(f, ".shuffle = %d, .drop_last = %d, ", t->shuffle, t->drop_last);
   print_groups(f, &t->groups);
   print_function(f, "train", &t->fn);
   fputs("},\n", f);

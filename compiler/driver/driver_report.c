@@ -45,7 +45,7 @@ static double function_flops(const PlanFn *f, Phase phase, bool gemm) {
   for (uint32_t i = 0; i < f->n_steps; i++) {
     const Step *s = &f->steps[i];
     if ((s->kind == STEP_GEMM) != gemm || !s->n_outs) continue;
-    if (f->graph->v[s->outs[0].value].phase == phase) sum += step_flops(s, f->max_rows);
+    if (plan_step_phase(f, s) == phase) sum += step_flops(s, f->max_rows);
   }
   return sum;
 }

@@ -73,7 +73,10 @@ static JobFunction job_function(const Bind *b, const PlanFn *f) {
   JobFunction j = {
       .symbol = f->symbol, .work_bytes = plan_work_bytes(f), .max_rows = f->max_rows, .n_probes = f->n_steps};
   JobProbe *probes = ARENA_NEWS(b->a, JobProbe, f->n_steps);
-  for (uint32_t i = 0; i < f->n_steps; i++) probes[i] = job_probe(b, f, &f->steps[i]);
+  for (uint32_t i = 0; i < f->n_steps; i++) {
+    probes[i] = job_probe(b, f, &f->steps[i]);
+    j.blas = j.blas || (f->steps[i].kind == STEP_GEMM && f->steps[i].impl == GEMM_BLAS);
+  }
   j.probes = probes;
   return j;
 }
@@ -213,11 +216,8 @@ static void bind_train(const Bind *b, Job *j) {
                         .evaluate_every = job_amount(t->evaluate_every),
                         .checkpoint_keep = t->checkpoint_keep,
                         .shuffle = t->shuffle,
-                        .drop_last = t->drop_last,
-                        .thread_exact = true};
+                        .drop_last = t->drop_last};
   const PlanFn *fn = &b->plan->train;
-  for (uint32_t i = 0; i < fn->n_steps; i++)
-    if (fn->steps[i].kind == STEP_GEMM && fn->steps[i].impl == GEMM_BLAS) j->train.thread_exact = false;
   if (fn->graph) j->train.fn = job_function(b, fn);
 }
 

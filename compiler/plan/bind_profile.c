@@ -52,12 +52,6 @@ static const char *kernel_text(Arena *a, const Step *s) {
                       s->tile.pack_b ? ", B packed" : "");
 }
 
-/* Of a product with an update in its epilogue, that of the product. */
-static JobPhase step_phase(const PlanFn *f, const Step *s) {
-  if (!s->n_outs) return JOB_FORWARD;
-  return (JobPhase)f->graph->v[s->kind == STEP_GEMM ? s->dot : s->outs[0].value].phase;
-}
-
 static JobStep job_step(Arena *a, const Program *p, const PlanFn *f, const Step *s) {
   JobCost *costs = ARENA_NEWS(a, JobCost, s->n_cost);
   for (uint32_t i = 0; i < s->n_cost; i++) {
@@ -67,7 +61,7 @@ static JobStep job_step(Arena *a, const Program *p, const PlanFn *f, const Step 
   }
   return (JobStep){.what = step_text(a, f, s),
                    .kernel = kernel_text(a, s),
-                   .phase = step_phase(f, s),
+                   .phase = (JobPhase)plan_step_phase(f, s),
                    .costs = costs,
                    .n_costs = s->n_cost,
                    .span = bind_span(p, s->span)};

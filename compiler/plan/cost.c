@@ -171,3 +171,8 @@ void plan_cost(Work *w, const Node *n, Step *s) {
     else s->flops_per_row += t->flops * expected_rows(w->fn, t, (double)w->fn->max_rows) / (double)w->fn->max_rows;
   }
 }
+
+Phase plan_step_phase(const PlanFn *f, const Step *s) {
+  if (!s->n_outs) return PHASE_FORWARD;
+  return f->graph->v[s->kind == STEP_GEMM ? s->dot : s->outs[0].value].phase;
+}

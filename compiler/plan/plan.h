@@ -196,6 +196,9 @@ void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, 
 /* Sums of up to so many terms are one block of K on this target, whatever the other extents. */
 int64_t plan_gemm_whole_depth(const TargetInfo *t);
 
+/* Of a product with an update in its epilogue, that of the product. cost.c */
+Phase plan_step_phase(const PlanFn *f, const Step *s);
+
 /* ---- share.c: which thread computes what ---- */
 typedef enum ShareKind { SHARE_ALONE = -1, /* thread 0 computes all */ SHARE_OTHERWISE = -2 } ShareKind;
 /* Threads share `axis` of a step's space in multiples of `grain` (em_share); or a ShareKind. */

@@ -65,6 +65,17 @@ expect 3 run nan.route --run-dir n
 says "step"
 says "nan.route:"
 
+# the BLAS is opened where a product needs it, and only there
+mkdir blas && : >blas/libopenblas.so.0
+LD_LIBRARY_PATH=$PWD/blas expect 0 run spec.route --run-dir without
+grep -q '"blas' without/manifest.json && fail "a manifest names a BLAS that was not used"
+LD_LIBRARY_PATH=$PWD/blas expect 3 run spec.route --run-dir with --blas
+says "E0795"
+LD_LIBRARY_PATH=$PWD/blas expect 3 doctor
+rm -rf with
+expect 0 run spec.route --run-dir with --blas
+grep -q '"blas_core"' with/manifest.json || fail "a manifest without the BLAS's kernels"
+
 # --init of another model
 expect 3 run spec.route --run-dir w --set width=6 --init "$(weights_of a)"
 says "encoder.fc1"

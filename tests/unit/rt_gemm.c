@@ -10,7 +10,6 @@
 static void test_blas_is_right(void **state) {
   (void)state;
   RtGemmReport r;
-  rt_gemm_setup();
   if (!rt_gemm_check(rt_sgemm, 128, &r))
     fail_msg("m %d n %d k %d: error %g, bound %g", (int)r.m, (int)r.n, (int)r.k, r.error, r.bound);
   assert_true(rt_gemm_check(rt_sgemm_naive, 128, &r));
