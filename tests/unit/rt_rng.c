@@ -129,7 +129,7 @@ static void test_drawn_by_many(void **state) {
   for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&t[i], NULL, draw_main, &d), 0);
   for (int i = 0; i < 3; i++) pthread_join(t[i], NULL);
   assert_memory_equal(alone.bytes, many.bytes, (size_t)job.store_bytes);
-  float *flat = malloc(4 * N), *other = malloc(4 * ROWS * ROW);
+  float *flat = malloc(4 * N), *other = malloc(4 * (size_t)(ROWS * ROW > N ? ROWS * ROW : N));
   assert_true(flat && other);
   param_read(&p[0], param_base(&p[0], alone.bytes, -1), flat);
   for (uint32_t i = 1; i < 4; i++) {
