@@ -25,36 +25,49 @@ void doctor_cpu_model(char *out, size_t cap) {
   if (f) fclose(f);
 }
 
-typedef struct Feature {
-  const char *name;
-  int present;
-} Feature;
-
-/* The instruction sets that the emitter tells apart; the rest of a feature list follows from them. */
-static uint32_t features_here(Feature *f) {
+/* The instruction sets that emitted code can contain; the rest of a feature list follows from them. */
+static uint32_t features_here(CpuFeature *f) {
   uint32_t n = 0;
 #if defined(__x86_64__)
   __builtin_cpu_init();
 #define HAS(name)                                                                                            \
-  f[n++] = (Feature) { name, __builtin_cpu_supports(name) }
-  HAS("sse4.1"), HAS("sse4.2"), HAS("avx"), HAS("avx2"), HAS("fma"), HAS("bmi"), HAS("bmi2"), HAS("popcnt");
-  HAS("avx512f"), HAS("avx512vl"), HAS("avx512bw"), HAS("avx512dq"), HAS("avx512cd");
+  f[n++] = (CpuFeature) { name, __builtin_cpu_supports(name) }
+  HAS("sse4.1"), HAS("sse4.2"), HAS("popcnt"), HAS("avx"), HAS("avx2"), HAS("fma"), HAS("bmi"), HAS("bmi2");
+  HAS("avx512f"), HAS("avx512vl"), HAS("avx512bw"), HAS("avx512dq"), HAS("avx512cd"), HAS("avx512ifma"), HAS("avx512vbmi");
+  HAS("avx512vbmi2"), HAS("avx512vnni"), HAS("avx512bitalg"), HAS("avx512vpopcntdq");
 #undef HAS
 #endif
   return n;
 }
 
-bool doctor_missing_feature(const char *features, char *out, size_t cap) {
-  Feature here[32];
-  uint32_t n = features_here(here);
-  for (const char *p = features ? features : ""; *p;) {
+/* What each level of x86-64 (the psABI's) adds to the one before, as far as features_here() asks. */
+static const char *const levels[] = {"+sse4.1,+sse4.2,+popcnt", "+avx,+avx2,+fma,+bmi,+bmi2",
+                                     "+avx512f,+avx512vl,+avx512bw,+avx512dq,+avx512cd"};
+enum { N_LEVELS = sizeof levels / sizeof *levels };
+
+static bool list_missing(const CpuFeature *has, uint32_t n, const char *list, char *out, size_t cap) {
+  for (const char *p = list; *p;) {
     size_t length = strcspn(p, ",");
     for (uint32_t i = 0; i < n && *p == '+'; i++)
-      if (strlen(here[i].name) == length - 1 && !memcmp(here[i].name, p + 1, length - 1) && !here[i].present)
-        return snprintf(out, cap, "%s", here[i].name), true;
+      if (strlen(has[i].name) == length - 1 && !memcmp(has[i].name, p + 1, length - 1) && !has[i].present)
+        return snprintf(out, cap, "%s", has[i].name), true;
     p += length + (p[length] == ',');
   }
   return false;
+}
+
+bool doctor_missing_of(const CpuFeature *has, uint32_t n, const char *cpu, const char *features, char *out, size_t cap) {
+  int level = 1;
+  if (cpu) sscanf(cpu, "x86-64-v%d", &level);
+  for (int i = 0; i < N_LEVELS && i + 2 <= level; i++)
+    if (list_missing(has, n, levels[i], out, cap)) return true;
+  return features && list_missing(has, n, features, out, cap);
+}
+
+bool doctor_missing_feature(const char *cpu, const char *features, char *out, size_t cap) {
+  CpuFeature here[32];
+  const uint32_t n = features_here(here);
+  return doctor_missing_of(here, n, cpu, features, out, cap);
 }
 
 /* "$XDG_CACHE_HOME/routec/blas-<hash of core, build and CPU>"; caller frees. NULL without a home. */
@@ -88,7 +101,7 @@ bool doctor_blas_once(void) {
 
 bool rt_doctor(FILE *f, bool verbose) {
   char cpu[256];
-  Feature here[32];
+  CpuFeature here[32];
   uint32_t n = features_here(here);
   doctor_cpu_model(cpu, sizeof cpu);
   fprintf(f, "CPU: %s, %d usable, %ld online\n", cpu, pool_cpus(), sysconf(_SC_NPROCESSORS_ONLN));

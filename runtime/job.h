@@ -104,7 +104,7 @@ typedef struct JobFunction {
   const JobProbe *probes; uint32_t n_probes; /* [plan step] */
   const JobStep *steps;     /* [plan step] of code that was compiled for a profile; NULL: of other code */
   uint32_t n_sets; uint64_t packed; int64_t counts_at; /* then: row sets, those that a step packs, and where their counts lie in `work`; */
-  const double *set_share;  /* [set] expected share of a batch's rows; NULL: 1 */
+  const double *set_share;  /* [set], 0: all rows: expected share of a batch's rows; NULL: 1 */
   double products;          /* and the FLOP of its products at max_rows with the row sets' expected shares */
 } JobFunction;
 

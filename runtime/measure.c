@@ -167,7 +167,7 @@ int rt_product_measure(const RtProduct *p, const RtWay *ways, int n, int threads
   int rounds = 0;
   char feature[64];
   if (n < 1 || n > 64) fprintf(stderr, "routec: internal error: %d ways to compute a product\n", n), abort();
-  if (doctor_missing_feature(p->features, feature, sizeof feature)) rt_fail(&e, RT_E0735, p->cpu, feature);
+  if (doctor_missing_feature(p->cpu, p->features, feature, sizeof feature)) rt_fail(&e, RT_E0735, p->cpu, feature);
   else if (rt_gemm_open(&e)) m.pool = pool_create(threads, &e);
   if (m.pool && measure_alloc(&m, &e)) rounds = measure_rounds(&m, ways, n, ms);
   else rt_error_print(&e, stderr, false, false);

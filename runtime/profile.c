@@ -118,10 +118,16 @@ static double mark_seconds(ProfileFn *p) {
   return best;
 }
 
+bool profile_compiled(const Job *job) {
+  bool all = !job->train.present || job->train.fn.steps;
+  for (uint32_t i = 0; i < job->n_evals; i++) all = all && job->evals[i].fn.steps;
+  return all;
+}
+
 bool profile_open(Run *r) {
   const Job *job = r->job;
   if (!r->o->profile || r->profile) return true;
-  if (job->train.present && !job->train.fn.steps) fprintf(stderr, "runtime: %s was not compiled for a profile\n", job->title), abort();
+  if (!profile_compiled(job)) fprintf(stderr, "runtime: %s was not compiled for a profile\n", job->title), abort();
   Profile *p = r->profile = calloc(1, sizeof *p);
   if (p) p->fns = calloc(job->n_evals + 1, sizeof *p->fns);
   if (!p || !p->fns) return rt_fail(&r->error, RT_E0719, 0LL, "a profile");

@@ -278,7 +278,7 @@ static void touch_entry(JobFrame *f, int64_t tid) {
 bool run_load(Run *r) {
   double t = mem_now();
   char feature[64];
-  if (doctor_missing_feature(r->job->target_features, feature, sizeof feature))
+  if (doctor_missing_feature(r->job->target_cpu, r->job->target_features, feature, sizeof feature))
     return rt_fail(&r->error, RT_E0735, r->job->target_cpu, feature);
   if (uses_blas(r->job)) {
     if (!rt_gemm_open(&r->error)) return false;

@@ -157,6 +157,7 @@ void monitor_report(Run *r);
 void monitor_free(Run *r);
 
 /* ---- profile.c: what the code that was compiled for a profile marks ---- */
+bool profile_compiled(const Job *job); /* the code for one is there */
 bool profile_open(Run *r); /* measures the machine; all memory */
 void profile_mark(JobFrame *f, int64_t tid, int64_t s, int64_t plan_step, int64_t met, int64_t products);
 void *profile_of(const Run *r, const JobFunction *fn); /* JobFrame.profile */

@@ -4,6 +4,7 @@
 #include "mem.h"
 #include "plugin_call.h"
 #include "rt.h"
+#include "run.h"
 #include <getopt.h>
 #include <limits.h>
 #include <math.h>
@@ -38,12 +39,13 @@ enum {
   OPT_SWEEP,
   OPT_STEPS,
   OPT_AUDIT,
+  OPT_PROFILE,
   OPT_PLUGIN_PATH,
   OPT_JSON,
   OPT_VERSION
 };
 typedef struct OptionRow {
-  const char *name, *value;
+  const char *name, *value; /* value: in [] it may be left out */
   int key, on;
   const char *doc;
 } OptionRow;
@@ -59,6 +61,8 @@ static const OptionRow options[] = {
     {"steps", "N", OPT_STEPS, ON_RUN | ON_RESUME, "stop, as if interrupted, after N steps of the whole run"},
     {"audit", "N", OPT_AUDIT, ON_RUN | ON_RESUME,
      "repeat each Nth step with every class's data exchanged: the proof, tried"},
+    {"profile", "[=FILE]", OPT_PROFILE, ON_RUN | ON_RESUME,
+     "time, FLOP and bytes of each plan step; a trace to FILE (default: in the run folder). Of a trainer that was built with --profile"},
     {"plugin-path", "DIR", OPT_PLUGIN_PATH, ON_ALL,
      "where to look for plugins that are not where they were; may be repeated. Then beside the trainer"},
     {"json", NULL, OPT_JSON, ON_ALL, "write progress, errors and tables as JSON lines"},
@@ -93,7 +97,8 @@ static void help_print(const Trainer *t) {
   printf("\noptions:\n");
   for (int i = 0; i < N_OPTIONS; i++) {
     char left[48];
-    snprintf(left, sizeof left, "--%s %s", options[i].name, options[i].value ? options[i].value : "");
+    const char *value = options[i].value ? options[i].value : "";
+    snprintf(left, sizeof left, "--%s%s%s", options[i].name, *value == '[' ? "" : " ", value);
     printf("  %-24s  %s\n", left, options[i].doc);
   }
   if (job->n_settings) printf("\nparams:\n");
@@ -191,6 +196,7 @@ static bool option_apply(Trainer *t, const OptionRow *row, const char *value) {
   case OPT_AUDIT:
     if (!count_parse(t, "audit", value, INT64_MAX, &n)) return false;
     return o->audit = (int64_t)n, n > 0 || usage(t, "--audit takes a count from 1");
+  case OPT_PROFILE: return o->profile = value ? value : "", profile_compiled(t->job) || rt_fail(&t->error, RT_E0748);
   case OPT_INIT: return o->init_weights = value, true;
   case OPT_DATA: return o->data_dir = value, true;
   case OPT_RUN_DIR: return o->run_dir = value, true;
@@ -211,8 +217,11 @@ static bool options_parse(Trainer *t, int argc, char **argv) {
   struct option longs[N_OPTIONS + 1];
   memset(longs, 0, sizeof longs);
   for (int i = 0; i < N_OPTIONS; i++)
-    longs[i] = (struct option){options[i].name, options[i].value ? required_argument : no_argument, NULL,
-                               options[i].key};
+    longs[i] = (struct option){options[i].name,
+                               !options[i].value         ? no_argument
+                               : *options[i].value == '[' ? optional_argument
+                                                          : required_argument,
+                               NULL, options[i].key};
   opterr = 0, optind = 0;
   for (int key; !t->done && (key = getopt_long(argc, argv, ":hqv", longs, NULL)) != -1;) {
     if (key == ':') return usage(t, "`%s` needs a value", argv[optind - 1]);

@@ -28,7 +28,7 @@ foreach(script ${SCRIPTS})
   routec_script_test(parity.${name} 600 /usr/bin/python3 ${script})
 endforeach()
 
-set_property(TEST cli.memory APPEND PROPERTY ENVIRONMENT "ROUTEC_SANITIZE=${ROUTEC_SANITIZE}") # their shadow is resident too
+set_property(TEST cli.memory cli.target APPEND PROPERTY ENVIRONMENT "ROUTEC_SANITIZE=${ROUTEC_SANITIZE}") # their shadow is resident too
 
 # random programs: a generator in Python, a driver that compiles many in one process
 file(GLOB RANDOM_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/random/*.c ${PROJECT_SOURCE_DIR}/compiler/driver/driver*.c)

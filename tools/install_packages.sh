@@ -4,7 +4,7 @@
 set -eu
 packages="build-essential cmake ninja-build pkg-config flex bison llvm-19-dev libopenblas-dev libjansson-dev uthash-dev
 libxxhash-dev zlib1g-dev libdeflate-dev libpng-dev libmd-dev"
-tests="libcmocka-dev python3 python3-torch libopenblas0-openmp abigail-tools"
+tests="libcmocka-dev python3 python3-torch libopenblas0-openmp abigail-tools qemu-user"
 missing=
 for p in $packages $tests; do
   dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"

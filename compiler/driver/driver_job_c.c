@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * driver_job_c.c -- prints a Job as a C translation unit: what it points to first, as named static arrays, then the
- * job, then a main() that refuses a CPU without the instructions of the object code. Floats are hexadecimal, so the
- * trainer's constants are the compiler's, bit for bit. Field names are written out: a change of job.h that this
- * printer missed leaves a zero that the build tests see. */
+ * job, then a main(). Floats are hexadecimal, so the trainer's constants are the compiler's, bit for bit. Field names
+ * are written out: a change of job.h that this printer missed leaves a zero that the build tests see. */
 #include "driver.h"
 #include "fault.h"
 #include <inttypes.h>
@@ -194,7 +193,6 @@ static void print_output(FILE *f, const JobOutput *o) {
   fprintf(f, ".dtype = (JobDtype)%d}", (int)o->dtype);
 }
 
-/* The probes' table, named <prefix>_probes, must stand before what print_function() writes. */
 static void print_probes(FILE *f, const char *prefix, const JobFunction *fn) {
   char name[64];
   snprintf(name, sizeof name, "%.48s_probes", prefix);
@@ -214,6 +212,48 @@ static void print_probes(FILE *f, const char *prefix, const JobFunction *fn) {
   table_end(f);
 }
 
+/* What a profile counts by: of code that was compiled for one. */
+static void print_steps(FILE *f, const char *prefix, const JobFunction *fn) {
+  uint32_t n = 0, n_share = 1;
+  for (uint32_t i = 0; i < fn->n_probes; i++) n += fn->steps[i].n_costs;
+  if (n) fprintf(f, "static const JobCost %s_costs[] = {\n", prefix);
+  for (uint32_t i = 0; i < fn->n_probes; i++)
+    for (uint32_t k = 0; k < fn->steps[i].n_costs; k++) {
+      const JobCost *c = &fn->steps[i].costs[k];
+      fputs("  {", f);
+      print_double_field(f, "flops", c->flops), print_double_field(f, "products", c->products), print_double_field(f, "bytes", c->bytes);
+      fprintf(f, ".n = %u, .sets = {", c->n);
+      for (uint32_t s = 0; s < c->n; s++) {
+        fprintf(f, "%u, ", c->sets[s]);
+        if (c->sets[s] >= n_share) n_share = c->sets[s] + 1u; /* nobody asks for others */
+      }
+      fputs("0}},\n", f);
+    }
+  if (n) table_end(f);
+  fprintf(f, "static const JobStep %s_steps[] = {\n", prefix);
+  for (uint32_t i = 0, at = 0; i < fn->n_probes; at += fn->steps[i++].n_costs) {
+    const JobStep *s = &fn->steps[i];
+    fputs("  {", f);
+    print_string_field(f, "what", s->what);
+    print_string_field(f, "kernel", s->kernel);
+    fprintf(f, ".phase = (JobPhase)%d, ", (int)s->phase);
+    if (s->n_costs) fprintf(f, ".costs = %s_costs + %u, .n_costs = %u, ", prefix, at, s->n_costs);
+    print_span(f, s->span);
+    fputs("},\n", f);
+  }
+  table_end(f);
+  if (!fn->set_share) return;
+  fprintf(f, "static const double %s_share[] = {", prefix);
+  for (uint32_t i = 0; i < n_share; i++) print_double(f, fn->set_share[i]), fputs(", ", f);
+  table_end(f);
+}
+
+/* The tables that print_function() names by the prefix: they must stand before it. */
+static void print_function_tables(FILE *f, const char *prefix, const JobFunction *fn) {
+  print_probes(f, prefix, fn);
+  if (fn->steps && fn->n_probes) print_steps(f, prefix, fn);
+}
+
 static void print_function(FILE *f, const char *prefix, const JobFunction *fn) {
   char name[64];
   snprintf(name, sizeof name, "%.48s_probes", prefix);
@@ -224,6 +264,12 @@ static void print_function(FILE *f, const char *prefix, const JobFunction *fn) {
   print_int_field(f, "max_rows", fn->max_rows);
   fprintf(f, ".blas = %d, ", fn->blas);
   print_table_field(f, "probes", "n_probes", name, fn->n_probes);
+  if (fn->steps && fn->n_probes) {
+    fprintf(f, ".steps = %s_steps, .n_sets = %u, ", prefix, fn->n_sets);
+    print_uint_field(f, "packed", fn->packed), print_int_field(f, "counts_at", fn->counts_at);
+    if (fn->set_share) fprintf(f, ".set_share = %s_share, ", prefix);
+    print_double_field(f, "products", fn->products);
+  }
   fputs("}, ", f);
 }
 
@@ -260,7 +306,7 @@ static void print_eval_tables(FILE *f, uint32_t i, const JobEval *e) {
     table_end(f);
   }
   snprintf(name, sizeof name, "eval_%u", i);
-  print_probes(f, name, &e->fn);
+  print_function_tables(f, name, &e->fn);
 }
 
 static void print_share(FILE *f, const char *field, JobShare s) {
@@ -273,7 +319,7 @@ static void print_derived(FILE *f, const Job *j) {
   char name[64];
   for (uint32_t i = 0; i < j->n_derived; i++) {
     snprintf(name, sizeof name, "derived_%u", i);
-    print_probes(f, name, &j->derived[i].fn);
+    print_function_tables(f, name, &j->derived[i].fn);
   }
   if (table_begin(f, "JobDerived", "derived", j->n_derived)) {
     for (uint32_t i = 0; i < j->n_derived; i++) {
@@ -338,7 +384,7 @@ static void print_evals(FILE *f, const Job *j) {
 
 static void print_gradient_tables(FILE *f, const Job *j) {
   if (!j->gradient.fn.symbol) return;
-  print_probes(f, "gradient", &j->gradient.fn);
+  print_function_tables(f, "gradient", &j->gradient.fn);
   if (!table_begin(f, "const JobOutput", "gradient_grads", j->n_params)) return;
   for (uint32_t i = 0; i < j->n_params; i++) {
     fputs("  ", f);
@@ -620,43 +666,6 @@ static void print_job(FILE *f, const Job *j) {
   fputs("\n};\n", f);
 }
 
-/* Features that emitted code can contain and that both GCC and clang know in __builtin_cpu_supports(). */
-static bool target_has(const Job *j, const char *feature) {
-  static const char *const v3[] = {"avx2", "fma", "bmi", "bmi2"};
-  static const char *const v4[] = {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"};
-  const char *cpu = j->target_cpu ? j->target_cpu : "", *list = j->target_features ? j->target_features : "";
-  const bool is_v4 = strcmp(cpu, "x86-64-v4") == 0, is_v3 = is_v4 || strcmp(cpu, "x86-64-v3") == 0;
-  for (uint32_t i = 0; is_v3 && i < sizeof v3 / sizeof *v3; i++)
-    if (strcmp(v3[i], feature) == 0) return true;
-  for (uint32_t i = 0; is_v4 && i < sizeof v4 / sizeof *v4; i++)
-    if (strcmp(v4[i], feature) == 0) return true;
-  char wanted[32];
-  const int n = snprintf(wanted, sizeof wanted, "+%s", feature);
-  for (const char *p = list; (p = strstr(p, wanted)); p += n)
-    if (p[n] == 0 || p[n] == ',') return true;
-  return false;
-}
-
-static void print_main(FILE *f, const Job *j) {
-  static const char *const features[] = {"sse4.1",   "sse4.2",   "popcnt",     "avx",        "avx2",       "fma",
-                                         "bmi",      "bmi2",     "avx512f",    "avx512bw",   "avx512cd",   "avx512dq",
-                                         "avx512vl", "avx512ifma", "avx512vbmi", "avx512vbmi2", "avx512vnni",
-                                         "avx512bitalg", "avx512vpopcntdq"};
-  fputs("static const char *missing_feature(void) {\n  __builtin_cpu_init();\n", f);
-  for (uint32_t i = 0; i < sizeof features / sizeof *features; i++)
-    if (target_has(j, features[i]))
-      fprintf(f, "  if (!__builtin_cpu_supports(\"%s\")) return \"%s\";\n", features[i], features[i]);
-  fputs("  return 0;\n}\n\n"
-        "int main(int argc, char **argv) {\n"
-        "  const char *feature = missing_feature();\n"
-        "  if (feature) {\n"
-        "    fprintf(stderr, \"%s: this trainer was built for %s; this CPU has no %s\\n\", argv[0], job.target_cpu, feature);\n"
-        "    return RT_RUN_FAILED;\n"
-        "  }\n"
-        "  return rt_trainer_main(&job, argc, argv);\n}\n",
-        f);
-}
-
 /* Plugins that are linked in are named by their entries; others by their paths. */
 static void print_plugins(FILE *f, const Job *j) {
   for (uint32_t i = 0; i < j->n_plugins; i++)
@@ -751,7 +760,7 @@ void driver_job_print_c(const Job *job, FILE *f) {
   print_columns(f, job);
   print_params(f, job);
   print_origins(f, job);
-  print_probes(f, "train", &job->train.fn);
+  print_function_tables(f, "train", &job->train.fn);
   print_evals(f, job);
   print_derived(f, job);
   print_gradient_tables(f, job);
@@ -765,5 +774,5 @@ void driver_job_print_c(const Job *job, FILE *f) {
   print_call_steps(f, job);
   print_batch_classes(f, &job->train);
   print_job(f, job);
-  print_main(f, job);
+  fputs("int main(int argc, char **argv) { return rt_trainer_main(&job, argc, argv); }\n", f);
 }

@@ -137,6 +137,7 @@ int driver_command_eval(const Options *given) {
 int driver_command_build(const Options *o) {
   Compilation c;
   bool stopped;
+  if (o->rt.profile && *o->rt.profile) return driver_fail(o, RT_USAGE, E0507, "--profile", o->rt.profile);
   driver_open(&c, o);
   int code = driver_compile(&c, o->argument, STAGE_ASM, &stopped);
   if (code == RT_OK && !stopped) code = driver_build(&c, o->output ? o->output : c.program->title);

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# `run --profile`: the run's bits are those of a run without; every plan step has time, operations, bytes and a line; the products
+# `run --profile` and trainers of `build --profile`: the run's bits are those of a run without; every plan step has time, operations, bytes and a line; the products
 # counted by the extents that they were called with are those that the plan counts for the same rows; the trace is one.
 . "$(dirname "$0")/../lib/cli.sh"
 tiny spec.route
@@ -65,6 +65,56 @@ says "GFLOP/s"
 says "spec.route:"
 is_json here.json
 [ ! -e text/trace.json ] || fail "the trace is in the run folder too"
+# a trainer that was built for it counts the same steps, lines, operations and bytes; only times are its own
+trainer_like() { # trainer_like EVENTS build arguments... -- run arguments...: beside the events of `run --profile`
+  local events=$1 build=()
+  shift
+  while [ "$1" != -- ]; do build+=("$1"); shift; done
+  shift
+  expect 0 build "${build[@]}" --profile -o profiled
+  rm -rf of_trainer
+  ./profiled run --run-dir of_trainer --profile --json "$@" >.out 2>.err || fail "the trainer of ${build[*]}"
+  cp .out of_trainer.json
+  "$python" - "$events" of_trainer.json <<'PY' || fail "profile of the trainer of ${build[*]}"
+import json, sys
+def told(path):
+    p = next(l for l in map(json.loads, open(path)) if l.get('event') == 'profile')
+    def bare(f):
+        steps = sorted(([s[k] for k in s if k not in ('ms', 'wait_ms')] for s in f['plan_steps']), key=str)
+        return [f[k] for k in ('function', 'steps', 'products', 'products_counted', 'products_expected')] + [f.get('row_sets'), steps]
+    return [bare(f) for f in p['functions']]
+a, b = (told(path) for path in sys.argv[1:])
+assert a and len(a[0][-1]) > 5, a
+for f, g in zip(a, b):
+    for s, t in zip(f[-1], g[-1]):
+        assert s == t, f'{s}\n{t}'
+    assert f[:-1] == g[:-1], f'{f[:-1]}\n{g[:-1]}'
+assert a == b
+PY
+  pass
+}
+for threads in 1 2; do
+  trainer_like "on$threads.json" spec.route -- --threads $threads
+  check of_trainer.json of_trainer/trace.json $threads
+  same_tensors "$(weights_of plain)" "$(weights_of of_trainer)"
+done
+./profiled run --run-dir of_trainer_text --profile=there.json --steps 20 >.out 2>.err || fail "trainer --profile=FILE"
+says "profile of training"
+is_json there.json
+./profiled resume of_trainer_text --profile >.out 2>.err || fail "trainer resume --profile"
+says "profile of training"
+same_tensors "$(weights_of plain)" "$(weights_of of_trainer_text)"
+./profiled run --run-dir of_trainer_off >.out 2>.err || fail "a trainer for profiles without --profile"
+says_not "profile of"
+same_tensors "$(weights_of plain)" "$(weights_of of_trainer_off)"
+./profiled --help >.out || fail "trainer --help"
+says "--profile[=FILE]"
+expect 0 build spec.route -o bare
+./bare run --run-dir of_bare --profile >.out 2>.err && fail "a trainer that was built for no profile made one"
+says "E0748"
+[ ! -e of_bare ] || fail "the refused trainer made a run folder"
+expect 2 build spec.route --profile=trace.json -o bare
+says "E0507"
 # no looks at the clock in other code, and other code is not taken from the cache for a profile
 expect 0 run spec.route --run-dir off --dump=llvm
 says "after_step"
@@ -96,7 +146,11 @@ PY
 }
 if [ -e "$ROUTEC_ROOT/data/digits.csv.gz" ]; then
   counted grouped 0.02 "$ROUTEC_ROOT/bench/routing/regions.route" --set width=64
+  expect 0 run "$ROUTEC_ROOT/bench/routing/regions.route" --set width=64 --run-dir short --threads 1 --profile --json --steps 30
+  cp .out short.json
+  trainer_like short.json "$ROUTEC_ROOT/bench/routing/regions.route" --set width=64 -- --threads 1 --steps 30
   counted packed 1e-9 "$ROUTEC_ROOT/bench/routing/experts_select.route" --set width=32 --steps 12
+  trainer_like packed.json "$ROUTEC_ROOT/bench/routing/experts_select.route" --set width=32 -- --threads 1 --steps 12
 else
   echo "without data/digits.csv.gz: no grouped and packed rows"
 fi
@@ -105,6 +159,9 @@ sed '/^loss /d; /^optimize/d; /^train/d; /^route/d; /^class/d' spec.route >only.
 expect 0 run only.route --run-dir only --profile
 says "profile of evaluation quality"
 says_not "profile of training"
+expect 0 build only.route --profile -o only_trainer
+./only_trainer run --run-dir only_there --profile >.out 2>.err || fail "a trainer that only evaluates"
+says "profile of evaluation quality"
 # stopped and resumed
 expect 0 run spec.route --run-dir part --steps 20 --profile
 expect 0 resume part --profile

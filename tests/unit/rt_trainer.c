@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * rt_trainer.c -- the command line of built trainers. */
+#include "doctor.h"
 #include "rt_toy.h"
 
 typedef struct Line {
@@ -100,9 +101,40 @@ static void test_target(void **state) {
   free(l.run);
 }
 
+/* What code for `cpu` and `features` lacks on a CPU with the first n of these; "" for nothing. */
+static const char *missing(uint32_t n, const char *cpu, const char *features) {
+  static const char *const names[] = {"sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "bmi", "bmi2",
+                                      "avx512f", "avx512vl", "avx512bw", "avx512dq", "avx512cd", "avx512vnni"};
+  static char out[64];
+  CpuFeature has[14];
+  for (uint32_t i = 0; i < 14; i++) has[i] = (CpuFeature){names[i], i < n};
+  return doctor_missing_of(has, 14, cpu, features, out, sizeof out) ? out : "";
+}
+
+static void test_missing_feature(void **state) {
+  (void)state;
+  enum { NOTHING = 0, V2 = 3, AVX = 4, V3 = 8, V3_512F = 9, V4 = 13, ALL = 14 };
+  assert_string_equal(missing(NOTHING, "x86-64", ""), "");
+  assert_string_equal(missing(NOTHING, "x86-64-v2", NULL), "sse4.1");
+  assert_string_equal(missing(V2, "x86-64-v2", ""), "");
+  assert_string_equal(missing(V2, "x86-64-v3", ""), "avx");
+  assert_string_equal(missing(AVX, "x86-64-v3", ""), "avx2");
+  assert_string_equal(missing(V3, "x86-64-v3", ""), "");
+  assert_string_equal(missing(V2, "x86-64-v4", ""), "avx");
+  assert_string_equal(missing(V3, "x86-64-v4", ""), "avx512f");
+  assert_string_equal(missing(V3_512F, "x86-64-v4", ""), "avx512vl");
+  assert_string_equal(missing(V4, "x86-64-v4", ""), "");
+  assert_string_equal(missing(V3, "znver4", "+avx2,-avx512f,+fma"), "");
+  assert_string_equal(missing(V3, "znver4", "+avx2,+avx512f,+fma"), "avx512f");
+  assert_string_equal(missing(V4, "znver4", "+avx512vnni"), "avx512vnni");
+  assert_string_equal(missing(V4, "znver4", "+avx512vnni2,+avx512,+unheard-of"), "");
+  assert_string_equal(missing(ALL, "znver4", "+avx512vnni"), "");
+  assert_string_equal(missing(ALL, NULL, NULL), "");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, toy_setup, toy_teardown)
 int main(void) {
   const struct CMUnitTest tests[] = {T(test_tell), T(test_usage), T(test_set), T(test_run_resume_eval),
-                                     T(test_target)};
+                                     T(test_target), T(test_missing_feature)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
