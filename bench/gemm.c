@@ -162,9 +162,10 @@ static void emit_peak(Jig *j) { /* independent chains of fma in registers */
 static void build_code(Jig *j, Work *w) {
   LLVMValueRef f = jig_function(j, "kernel", 3, 3);
   Store s = {LLVMGetParam(f, 2), w->g.cm};
+  const GemmEnd end = {.epilogue = store_epilogue, .user = &s};
   LLVMValueRef rows = LLVMGetParam(f, 3);
   gemm_emit(&j->e, &w->g, &w->tile, LLVMGetParam(f, 0), LLVMGetParam(f, 1), LLVMGetParam(f, 2), &rows,
-            LLVMGetParam(f, 4), LLVMGetParam(f, 5), w->epilogue ? store_epilogue : NULL, &s);
+            LLVMGetParam(f, 4), LLVMGetParam(f, 5), w->epilogue ? &end : NULL);
   LLVMBuildRetVoid(j->e.b);
   emit_peak(j);
   jig_load(j, NULL);

@@ -38,17 +38,24 @@ LLVMValueRef math_uniform(Emit *e, LLVMValueRef word);
  * stored. `batch` are the indices of the geometry's batch axes. */
 typedef void (*GemmEpilogue)(Emit *e, void *user, const LLVMValueRef *batch, LLVMValueRef row, LLVMValueRef col,
                              LLVMValueRef acc, LLVMValueRef mask);
+/* What is done with each finished tile. beside: other arrays that the epilogue stores to at the same places, laid out as
+ * the float result: pointers to their elements of (0,0,0); they are prefetched while the tile's sums are made. */
+#define GEMM_MAX_BESIDE 3
+typedef struct GemmEnd {
+  GemmEpilogue epilogue;
+  void *user;
+  LLVMValueRef beside[GEMM_MAX_BESIDE];
+  int32_t n_beside;
+} GemmEnd;
 /* Emits the body of a kernel at the builder's position inside e->fn (and leaves the builder after it):
  * a, b: pointers to element (0,0,0) of the operands; rows: [row set] i64 rows of this batch; tid, n_threads: i64.
  * The kernel does this thread's share; the caller puts the barrier. `c`: pointer to the float result, always
  * usable as the accumulator between K blocks (row stride geom->cm), even when the dot itself is not an output.
- * epilogue NULL: the dot itself, in c, is all that is wanted. */
+ * end NULL: the dot itself, in c, is all that is wanted. */
 void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c,
-               const LLVMValueRef *rows, LLVMValueRef tid, LLVMValueRef n_threads, GemmEpilogue epilogue, void *user);
+               const LLVMValueRef *rows, LLVMValueRef tid, LLVMValueRef n_threads, const GemmEnd *end);
 
-/* Rows of the tiles that are finished one after the other, each below the last. */
-int64_t gemm_rows_at_once(const GemmGeom *g, const GemmTile *t);
-void gemm_prefetch(Emit *e, LLVMValueRef p); /* gemm_micro.c: for reading, into L2 */
+void gemm_prefetch(Emit *e, LLVMValueRef p, bool write); /* gemm_micro.c: into L2; write: for this core alone */
 
 /* ---- small helpers (build.c) -------------------------------------------------------------------------------------------- */
 LLVMValueRef em_i64(Emit *e, int64_t v);

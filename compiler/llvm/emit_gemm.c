@@ -32,17 +32,15 @@ static void split_index(Kernel *k, Idx all, int from, int to, Idx *c) {
   }
 }
 
-/* Parameters and states that the next tile, the one below, will update: the product has told of the first output only. */
-static void prefetch_below(Kernel *k, const Idx *c) {
+/* Parameters and states that the epilogue updates lie as the first output does. */
+static void beside_collect(Kernel *k, GemmEnd *end) {
   const Step *s = k->step;
-  Emit *e = k->e;
-  const int64_t ahead = s->geom.cm * gemm_rows_at_once(&s->geom, &s->tile);
-  for (uint32_t i = 1; i < s->n_outs; i++) {
+  const Buffer *first = &k->pf->buffers[s->outs[0].buffer];
+  for (uint32_t i = 1; i < s->n_outs && end->n_beside < GEMM_MAX_BESIDE; i++) {
     const Buffer *b = &k->pf->buffers[s->outs[i].buffer];
-    Idx at = idx_linear(k, c, &b->shape, b->strides);
-    if (b->space != SPACE_STORE || at.vec) continue;
-    LLVMValueRef p = em_gep(e, e->f32, leaf_of_buffer(k, s->outs[i].buffer)->arg, at.base);
-    gemm_prefetch(e, em_gep(e, e->f32, p, em_i64(e, ahead)));
+    bool same = b->space == SPACE_STORE && b->dtype == first->dtype && shape_equal(&b->shape, &first->shape);
+    for (int32_t a = 0; same && a < b->shape.rank; a++) same = b->strides[a] == first->strides[a];
+    if (same) end->beside[end->n_beside++] = leaf_of_buffer(k, s->outs[i].buffer)->arg;
   }
 }
 
@@ -67,7 +65,6 @@ static void epilogue(Emit *e, void *user, const LLVMValueRef *batch, LLVMValueRe
   }
   memo_add(k, s->dot, c, k->g->v[s->dot].shape.rank, (Guard){NULL, 0}, dot);
   store_outputs(k, c);
-  prefetch_below(k, c);
   k->tail = (Guard){NULL, 0};
 }
 
@@ -157,6 +154,8 @@ void emit_gemm(Kernel *k) {
   }
   scope_open(k, "gemm");
   bool plain = s->n_outs == 1 && s->outs[0].value == s->dot;
-  gemm_emit(k->e, &s->geom, &s->tile, a, b, c, k->rows, k->tid, k->nt, plain ? NULL : epilogue, k);
+  GemmEnd end = {.epilogue = epilogue, .user = k};
+  beside_collect(k, &end);
+  gemm_emit(k->e, &s->geom, &s->tile, a, b, c, k->rows, k->tid, k->nt, plain ? NULL : &end);
   scope_close(k);
 }

@@ -180,7 +180,7 @@ static void prefetch_later_row(Kernel *k, const Leaf *leaf, const Buffer *b, con
   scope_leave(k, old);
   at[0] = idx_from_val(k, datum_at(k, row, (Guard){NULL, 0}));
   const Idx where = idx_linear(k, at, &b->shape, b->strides);
-  if (!where.vec) gemm_prefetch(e, em_gep(e, type_in_memory(e, b->dtype), leaf->arg, where.base));
+  if (!where.vec) gemm_prefetch(e, em_gep(e, type_in_memory(e, b->dtype), leaf->arg, where.base), false);
 }
 
 Val emit_buffer_at(Kernel *k, ValueId id, const Idx *c, Guard g) {

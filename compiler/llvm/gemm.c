@@ -28,13 +28,13 @@ typedef struct Nest {
   int64_t n_static; /* columns, -1 if known only at run time */
   int32_t split;
   V a, b, c;                 /* of this batch index */
+  V beside[GEMM_MAX_BESIDE]; /* likewise */
+  const GemmEnd *end;        /* NULL: none */
   V m, n, k, m0, m1, n0, n1; /* extents and this thread's share */
   V tile, block_a, panel_b;  /* stack: finished tile, packed operands */
   V turned, sums, sums_ld;   /* stack, of flip: the tile's transpose; sums between blocks of K, of mc rows */
   V batch[4];
   V pc, kb, last, ic, ic_end, jc, width, ir, rows;
-  GemmEpilogue epilogue;
-  void *user;
 } Nest;
 
 static V add(Nest *x, V p, V q) { return LLVMBuildNSWAdd(x->e->b, p, q, ""); }
@@ -47,6 +47,7 @@ static V min(Nest *x, V p, V q) {
 }
 static V floats_at(Nest *x, V base, V index) { return em_gep(x->e, x->e->f32, base, index); }
 static V sel(Nest *x, V c, V p, V q) { return LLVMBuildSelect(x->e->b, c, p, q, ""); }
+static int32_t n_beside(const Nest *x) { return x->end ? x->end->n_beside : 0; }
 static V as_i64(Nest *x, V truth) { return LLVMBuildZExt(x->e->b, truth, x->e->i64, ""); }
 static V less(Nest *x, V p, V q) { return LLVMBuildICmp(x->e->b, LLVMIntSLT, p, q, ""); }
 
@@ -71,21 +72,18 @@ static void if_end(Nest *x, If f) {
   LLVMPositionBuilderAtEnd(x->e->b, f.done);
 }
 
-/* What the strips of this call prefetch: the next panel of B, and where the next call accumulates. */
+/* What the strips of this call prefetch: the next panel of B, and where the next call stores. */
 static void tile_ahead(Nest *x, MicroArgs *m, bool in_panel) {
   const GemmGeom *g = x->g;
-  if (x->flip) {
-    m->c_next = m->c, m->ahead = m->b, m->s_ahead = num(x, 0);
-    return;
-  }
+  m->ahead = m->b, m->s_ahead = num(x, 0);
+  if (x->flip) return;
   V below = add(x, x->ir, num(x, x->mt)), inside = less(x, below, x->ic_end),
     right = add(x, x->jc, num(x, x->nr));
   V c_row = sel(x, inside, below, x->ic), c_col = sel(x, inside, x->jc, right);
-  m->c_next = floats_at(x, x->c, add(x, mul(x, c_row, num(x, g->cm)), c_col));
-  if (in_panel) {
-    m->ahead = m->b, m->s_ahead = num(x, 0);
-    return;
-  }
+  V at = add(x, mul(x, c_row, num(x, g->cm)), c_col);
+  m->next[0] = floats_at(x, x->c, at);
+  for (int i = 0; i < n_beside(x); i++) m->next[1 + i] = floats_at(x, x->beside[i], at);
+  if (in_panel) return;
   V more = less(x, right, x->n1), k = sel(x, more, x->pc, add(x, x->pc, x->kb));
   m->ahead = floats_at(x, x->b, add(x, mul(x, k, num(x, g->bk)), sel(x, more, right, x->n0)));
   m->s_ahead = num(x, g->bk);
@@ -98,7 +96,7 @@ static void tile_ahead(Nest *x, MicroArgs *m, bool in_panel) {
 static void tile_call(Nest *x, int32_t nv, V off, V lanes, bool narrow) {
   const GemmGeom *g = x->g;
   bool in_panel = x->pack_b || (x->pad_b && narrow);
-  MicroKey key = {x->mr, nv, x->a_cols, lanes != NULL, in_panel};
+  MicroKey key = {x->mr, nv, x->a_cols, lanes != NULL, in_panel, x->flip ? 0 : 1 + n_beside(x)};
   MicroArgs m = {0};
   V col = add(x, x->jc, off);
   if (x->pack_a) {
@@ -120,7 +118,7 @@ static void tile_call(Nest *x, int32_t nv, V off, V lanes, bool narrow) {
   m.k = x->kb, m.rows = x->rows, m.lanes = lanes;
   m.first =
       x->one_block ? num(x, 1) : as_i64(x, LLVMBuildICmp(x->e->b, LLVMIntEQ, x->pc, num(x, 0), "first"));
-  if (!x->epilogue) {
+  if (!x->end) {
     m.out = m.c, m.s_out = m.s_c, m.wide = num(x, 0);
   } else if (x->one_block) {
     m.out = in_tile, m.s_out = num(x, x->nr), m.wide = num(x, 1);
@@ -156,7 +154,7 @@ typedef struct Finished {
 static void finish_vector(Nest *x, const Finished *f, V r, V off, V mask) {
   V from = floats_at(x, f->buffer, add(x, mul(x, r, f->ld), off));
   V acc = em_load16(x->e, x->e->f32, from, NULL); /* the tile has room for all lanes */
-  x->epilogue(x->e, x->user, x->batch, add(x, f->row0, r), add(x, f->col0, off), acc, mask);
+  x->end->epilogue(x->e, x->end->user, x->batch, add(x, f->row0, r), add(x, f->col0, off), acc, mask);
 }
 
 static void finish_rows(Nest *x, const Finished *f) {
@@ -213,7 +211,7 @@ static void nest_tile(Nest *x) {
     tile_call(x, x->nv, num(x, 0), NULL, false);
     if_end(x, f);
   }
-  if (!x->epilogue) return;
+  if (!x->end) return;
   if (x->one_block) {
     finish_tile(x);
     return;
@@ -297,13 +295,16 @@ static void nest_batches(Nest *x, V a, V b, V c, const V *rows, V tid, V n_threa
   EmLoop l = em_loop_begin(e, "batch", lo, hi, 1);
   V rest = l.i;
   x->a = a, x->b = b, x->c = c;
+  for (int i = 0; i < n_beside(x); i++) x->beside[i] = x->end->beside[i];
   for (uint32_t i = g->n_batch; i-- > 0;) {
     V q = LLVMBuildSDiv(e->b, rest, extent[i], "");
     x->batch[i] = sub(x, rest, mul(x, q, extent[i]));
     rest = q;
     x->a = floats_at(x, x->a, mul(x, x->batch[i], num(x, g->a_batch[i])));
     x->b = floats_at(x, x->b, mul(x, x->batch[i], num(x, g->b_batch[i])));
-    x->c = floats_at(x, x->c, mul(x, x->batch[i], num(x, g->c_batch[i])));
+    V in_c = mul(x, x->batch[i], num(x, g->c_batch[i]));
+    x->c = floats_at(x, x->c, in_c);
+    for (int j = 0; j < n_beside(x); j++) x->beside[j] = floats_at(x, x->beside[j], in_c);
   }
   nest_product(x);
   em_loop_end(e, &l);
@@ -356,13 +357,6 @@ static void nest_shape(Nest *x, const GemmTile *t) {
   x->mc = round_up(x->mc ? x->mc : x->mt, x->mt);
 }
 
-int64_t gemm_rows_at_once(const GemmGeom *g, const GemmTile *t) {
-  Nest x = {.g = g};
-  if (t->flip) return 0;
-  nest_shape(&x, t);
-  return x.mt;
-}
-
 /* C' = B' A' lies across C. */
 static GemmGeom flip_geometry(const GemmGeom *g) {
   GemmGeom f = *g;
@@ -381,7 +375,7 @@ static V stack_floats(Nest *x, V n) {
 /* What a kernel keeps on the stack. */
 static void nest_stack(Nest *x) {
   int64_t deep = x->one_block && !x->g->k.rows ? x->g->k.n : x->kc;
-  x->tile = stack_floats(x, num(x, x->epilogue ? (int64_t)x->mt * x->nr : 1));
+  x->tile = stack_floats(x, num(x, x->end ? (int64_t)x->mt * x->nr : 1));
   if (x->pack_a) x->block_a = stack_floats(x, num(x, x->mc * deep + EMIT_LANES));
   if (x->pack_b || x->pad_b)
     x->panel_b = stack_floats(x, num(x, round_up(deep, EMIT_LANES) * x->nr + EMIT_LANES));
@@ -394,10 +388,11 @@ static void nest_stack(Nest *x) {
 }
 
 void gemm_emit(Emit *e, const GemmGeom *g, const GemmTile *t, V a, V b, V c, const V *rows, V tid,
-               V n_threads, GemmEpilogue epilogue, void *user) {
+               V n_threads, const GemmEnd *end) {
   GemmGeom flipped = flip_geometry(g);
-  Nest x = {.e = e, .g = t->flip ? &flipped : g, .epilogue = epilogue, .user = user};
-  if (t->flip && !epilogue) x.epilogue = store_plain, x.user = &x;
+  Nest x = {.e = e, .g = t->flip ? &flipped : g, .end = end};
+  const GemmEnd plain = {.epilogue = store_plain, .user = &x};
+  if (t->flip && !end) x.end = &plain;
   nest_check(x.g, t);
   nest_shape(&x, t);
   V mark = em_intrinsic(e, "llvm.stacksave", e->ptr, NULL, 0);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 typedef LLVMValueRef V;
-enum { UNROLL = GEMM_UNROLL };
+enum { UNROLL = GEMM_UNROLL, NEXT_DEPTH = 4 * UNROLL /* vectors of a row at most */ };
 
 static LLVMBasicBlockRef block(Emit *e, const char *name) {
   return LLVMAppendBasicBlockInContext(e->ctx, e->fn, name);
@@ -21,8 +21,8 @@ static V i64_min(Emit *e, V x, V y) {
 }
 static V floats_at(Emit *e, V base, V index) { return em_gep(e, e->f32, base, index); }
 
-void gemm_prefetch(Emit *e, V p) { /* read, into L2, data */
-  V args[4] = {p, LLVMConstInt(e->i32, 0, 0), LLVMConstInt(e->i32, 2, 0), LLVMConstInt(e->i32, 1, 0)};
+void gemm_prefetch(Emit *e, V p, bool write) { /* data, into L2; write: for this core alone */
+  V args[4] = {p, LLVMConstInt(e->i32, write, 0), LLVMConstInt(e->i32, write ? 3 : 2, 0), LLVMConstInt(e->i32, 1, 0)};
   em_intrinsic(e, "llvm.prefetch", e->ptr, args, 4);
 }
 
@@ -60,7 +60,8 @@ typedef struct Tile {
   MicroKey key;
   V a_row[GEMM_MAX_MR]; /* rows form: start of each row */
   V a, sa, b, sb, k, ahead, s_ahead;
-  V mask; /* of the last vector, or NULL */
+  V next[GEMM_MAX_NEXT], s_next; /* what is stored at this strip's place of the next call */
+  V mask;                        /* of the last vector, or NULL */
   V acc[GEMM_MAX_MR][GEMM_MAX_NV];
 } Tile;
 
@@ -114,10 +115,17 @@ static void tile_phis_add(Tile *t, TilePhis *p, V i, V a, V b, V ahead, LLVMBasi
     for (int v = 0; v < t->key.nv; v++) LLVMAddIncoming(p->acc[r][v], &t->acc[r][v], &from, 1);
 }
 
-/* One row of the tile's width into L2. */
-static void tile_prefetch(Tile *t, V row) {
+/* A row of B's next panel. And, of each array that the next call stores to, a vector: those of mr rows are spread over
+ * NEXT_DEPTH k for each row, since so many at once as a tile has would be more than a core can wait for. */
+static void tile_prefetch(Tile *t, V i, V ahead) {
   Emit *e = t->e;
-  for (int v = 0; v < t->key.nv; v++) gemm_prefetch(e, floats_at(e, row, em_i64(e, EMIT_LANES * v)));
+  for (int v = 0; v < t->key.nv; v++) gemm_prefetch(e, floats_at(e, ahead, em_i64(e, EMIT_LANES * v)), false);
+  if (!t->key.n_next) return;
+  V row = i64_min(e, LLVMBuildSDiv(e->b, i, em_i64(e, NEXT_DEPTH), ""), em_i64(e, t->key.mr - 1));
+  V step = LLVMBuildAnd(e->b, LLVMBuildSDiv(e->b, i, em_i64(e, UNROLL), ""), em_i64(e, NEXT_DEPTH / UNROLL - 1), "");
+  V vector = i64_min(e, step, em_i64(e, t->key.nv - 1));
+  V off = i64_add(e, i64_mul(e, row, t->s_next), i64_mul(e, vector, em_i64(e, EMIT_LANES)));
+  for (int j = 0; j < t->key.n_next; j++) gemm_prefetch(e, floats_at(e, t->next[j], off), true);
 }
 
 /* while (*i + unroll <= k) { unroll steps }; bottom-tested. Moves *i, t->a, t->b and t->ahead on. */
@@ -132,7 +140,7 @@ static void tile_loop(Tile *t, V *i, int unroll, const char *name) {
   TilePhis in = tile_phis(t, *i, before);
   for (int r = 0; r < t->key.mr; r++)
     for (int v = 0; v < t->key.nv; v++) t->acc[r][v] = in.acc[r][v];
-  if (unroll == UNROLL) tile_prefetch(t, in.ahead);
+  if (unroll == UNROLL) tile_prefetch(t, in.i, in.ahead);
   for (int u = 0; u < unroll; u++) {
     V off = em_i64(e, u);
     V a_col = t->key.a_cols ? floats_at(e, in.a, i64_mul(e, t->sa, off)) : in.a;
@@ -218,10 +226,10 @@ enum {
   P_WIDE,
   P_AHEAD,
   P_S_AHEAD,
-  P_C_NEXT,
-  P_COUNT
+  P_NEXT,
+  P_COUNT = P_NEXT + GEMM_MAX_NEXT
 };
-static const char micro_types[] = "piipiiipipiiiipip";
+static const char micro_types[] = "piipiiipipiiiipipppp";
 
 /* One strip of mr rows: rows r0 .. of the call, a, c and out at its start. */
 static void strip_emit(Tile *t, V fn, V r0, V a, V c, V out) {
@@ -237,10 +245,9 @@ static void strip_emit(Tile *t, V fn, V r0, V a, V c, V out) {
     row[r] = r == 0 ? i : i64_min(e, em_i64(e, r), LLVMBuildNSWSub(e->b, left, em_i64(e, 1), "last"));
     t->a_row[r] = floats_at(e, a, i64_mul(e, row[r], t->sa));
   }
-  V more = LLVMBuildICmp(e->b, LLVMIntSGT, left, em_i64(e, mr), "");
-  V next = LLVMBuildSelect(e->b, more, floats_at(e, c, i64_mul(e, em_i64(e, mr), s_c)),
-                           LLVMGetParam(fn, P_C_NEXT), "");
-  for (int r = 0; r < mr; r++) tile_prefetch(t, floats_at(e, next, i64_mul(e, em_i64(e, r), s_c)));
+  t->s_next = s_c;
+  for (int j = 0; j < t->key.n_next; j++)
+    t->next[j] = floats_at(e, LLVMGetParam(fn, (unsigned)(P_NEXT + j)), i64_mul(e, r0, s_c));
   tile_begin(t, LLVMGetParam(fn, P_FIRST), c, s_c, row);
   tile_loop(t, &i, UNROLL, "deep");
   tile_loop(t, &i, 1, "rest");
@@ -287,8 +294,8 @@ void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *x) {
     fprintf(stderr, "routec: internal error: register tile %dx%d\n", key.mr, key.nv);
     abort();
   }
-  snprintf(name, sizeof name, "gemm_%dx%d_%s%s%s", key.mr, key.nv, key.a_cols ? "cols" : "rows",
-           key.masked ? "_masked" : "", key.masked && key.b_whole ? "_whole" : "");
+  snprintf(name, sizeof name, "gemm_%dx%d_%s%s%s_next%d", key.mr, key.nv, key.a_cols ? "cols" : "rows",
+           key.masked ? "_masked" : "", key.masked && key.b_whole ? "_whole" : "", key.n_next);
   LLVMTypeRef type = function_type(e, micro_types);
   V fn = LLVMGetNamedFunction(e->mod, name);
   if (!fn) {
@@ -310,8 +317,8 @@ void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *x) {
                      x->lanes ? x->lanes : em_i64(e, EMIT_LANES),
                      x->wide,
                      x->ahead,
-                     x->s_ahead,
-                     x->c_next};
+                     x->s_ahead};
+  for (int j = 0; j < GEMM_MAX_NEXT; j++) args[P_NEXT + j] = j < key.n_next ? x->next[j] : LLVMConstNull(e->ptr);
   LLVMBuildCall2(e->b, type, fn, args, P_COUNT, "");
 }
 
@@ -400,7 +407,7 @@ static void pack_b_emit(Emit *e, V fn) {
   V mask = em_tail_mask(e, LLVMBuildNSWSub(e->b, k, deep.i, ""));
   for (int i = 0; i < 16; i++) v[i] = em_load16(e, e->f32, floats_at(e, column[i], deep.i), mask);
   V ahead = i64_add(e, deep.i, i64_mul(e, bn, em_i64(e, EMIT_LANES)));
-  for (int i = 0; i < 16; i++) gemm_prefetch(e, floats_at(e, column[i], ahead)); /* the next 16 columns */
+  for (int i = 0; i < 16; i++) gemm_prefetch(e, floats_at(e, column[i], ahead), false); /* the next 16 columns */
   for (unsigned half = 8; half; half /= 2) transpose_stage(e, v, half);
   for (int i = 0; i < 16; i++) {
     V row = i64_mul(e, i64_add(e, deep.i, em_i64(e, i)), LLVMGetParam(fn, K_WIDTH));

@@ -9,12 +9,14 @@
 #define GEMM_MAX_MR 16
 #define GEMM_MAX_NV 4
 #define GEMM_UNROLL 2 /* of k */
+#define GEMM_MAX_NEXT (1 + GEMM_MAX_BESIDE)
 
 /* a_cols: elements of one column of A (same k) are adjacent, sa is the distance of columns;
  * otherwise elements of one row are adjacent and sa is the distance of rows. */
 typedef struct MicroKey {
   int32_t mr, nv;
   bool a_cols, masked, b_whole; /* b_whole: B's vectors are all there, masked or not */
+  int32_t n_next;
 } MicroKey;
 
 /* `rows` rows, mr at a time: out[r][..] = (first ? 0 : c[r][..]) + sum over k of A[r][k] B[k][..], each
@@ -27,7 +29,7 @@ typedef struct MicroArgs {
       wide /* i64 0 or 1 */;
   LLVMValueRef ahead,
       s_ahead; /* k rows, s_ahead apart, prefetched into L2 by GEMM_UNROLL strips together; any address */
-  LLVMValueRef c_next; /* likewise, mr rows, s_c apart: what follows the last strip */
+  LLVMValueRef next[GEMM_MAX_NEXT]; /* likewise: where the next call stores, rows s_c apart, in n_next arrays */
 } MicroArgs;
 void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *args);
 

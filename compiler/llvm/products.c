@@ -41,9 +41,10 @@ static void product_emit(Backend *be, const BackendProduct *p) {
   LLVMTypeRef types[2] = {e->ptr, e->i64}, meet_type = LLVMFunctionType(LLVMVoidTypeInContext(e->ctx), types, 2, 0);
   for (uint32_t i = 0; i < IR_MAX_SETS; i++) rows[i] = count;
   Copy copy = {&p->geom, em_gep(e, e->f32, c, em_i64(e, p->out_at))};
+  const GemmEnd end = {.epilogue = copy_epilogue, .user = &copy};
   EmLoop l = em_loop_begin(e, "repeat", em_i64(e, 0), n, 1);
   gemm_emit(e, &p->geom, &p->tile, a, em_gep(e, e->f32, a, em_i64(e, p->b_at)), c, rows, tid, nt,
-            p->plain ? NULL : copy_epilogue, &copy);
+            p->plain ? NULL : &end);
   LLVMValueRef args[2] = {frame, tid};
   LLVMBuildCall2(e->b, meet_type, meet, args, 2, "");
   em_loop_end(e, &l);

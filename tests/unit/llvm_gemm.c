@@ -137,9 +137,10 @@ static void count_epilogue(Emit *e, void *user, const LLVMValueRef *batch, LLVMV
 static void emit_kernel(Jig *j, const char *name, const GemmGeom *g, const GemmTile *t, bool plain) {
   LLVMValueRef f = jig_function(j, name, 5, 3);
   Seen s = {g, LLVMGetParam(f, 3), LLVMGetParam(f, 4)};
+  const GemmEnd end = {.epilogue = count_epilogue, .user = &s};
   LLVMValueRef rows = LLVMGetParam(f, 5);
   gemm_emit(&j->e, g, t, LLVMGetParam(f, 0), LLVMGetParam(f, 1), LLVMGetParam(f, 2), &rows,
-            LLVMGetParam(f, 6), LLVMGetParam(f, 7), plain ? NULL : count_epilogue, &s);
+            LLVMGetParam(f, 6), LLVMGetParam(f, 7), plain ? NULL : &end);
   LLVMBuildRetVoid(j->e.b);
 }
 
