@@ -183,9 +183,27 @@ static Val *without_last(Elab *e, Span span, ValueId id, const Val *named) {
   return v;
 }
 
-/* A weight for each datum (or position), or of x's shape: a trailing axis of 1 is dropped. */
-static Val *weight_of(BuiltinCall *c, Val *w) {
+/* `if C then 1 else 0`: numbers that were written down as weights. */
+static bool written_numbers(const Graph *g, ValueId id) {
+  const Value *v = &g->v[id];
+  if (v->op == OP_CONST) return true;
+  if (v->op == OP_WHERE) return written_numbers(g, v->args[1]) && written_numbers(g, v->args[2]);
+  return (op_class(v->op) == OPC_VIEW || v->op == OP_CAST) && written_numbers(g, v->args[0]);
+}
+
+/* An integer of the data chooses, it does not weigh: which of n operands it would choose is nowhere said. */
+static Val *integer_weight(BuiltinCall *c, const Val *w, uint32_t n) {
+  Model *m = c->e->m;
+  const char *text = ast_source_text(m, &(Ast){.span = w->span});
+  Diag *g = err(m, E0345, w->span, c->fn->name, text, val_text(c->e, w));
+  diag_help(m->diags, g, "`one_hot(%s, %u)` has a weight for each operand; `real(%s)` is the number itself", text, n, text);
+  return NULL;
+}
+
+/* A weight for each datum (or position), or of x's shape: a trailing axis of 1 is dropped. n: operands that there are. */
+static Val *weight_of(BuiltinCall *c, Val *w, uint32_t n) {
   Elab *e = c->e;
+  if (w->kind == VAL_TENSOR && val_dtype(e, w) == DT_I32 && !written_numbers(e->g, w->id)) return integer_weight(c, w, n);
   ValueId id = as_f32(e, w, arena_printf(e->m->a, "the weight of %s", arg_what(c)));
   if (!id) return NULL;
   gate_note_weight(e, id);
@@ -265,13 +283,14 @@ static bool operands_named_once(BuiltinCall *c, Val **xs, const char **names, ui
 static Val *blend(BuiltinCall *c, bool select) {
   Elab *e = c->e;
   Model *m = e->m;
-  uint32_t nw = 1, n = 0;
+  uint32_t nw = 1, n = 0, n_named = 0;
   Val **ws = ARENA_NEWS(m->a, Val *, 1 + c->n_more), **xs = ARENA_NEWS(m->a, Val *, c->n_more + 1);
   const char **names = ARENA_NEWS(m->a, const char *, c->n_more + 1);
-  ws[0] = weight_of(c, c->v[0]);
+  for (uint32_t i = 0; i < c->n_more; i++) n_named += c->more_names[i] != NULL;
+  ws[0] = weight_of(c, c->v[0], n_named);
   for (uint32_t i = 0; i < c->n_more; i++)
     if (c->more_names[i]) names[n] = c->more_names[i], xs[n++] = c->more[i];
-    else ws[nw++] = weight_of(c, c->more[i]);
+    else ws[nw++] = weight_of(c, c->more[i], n_named);
   for (uint32_t i = 0; i < nw; i++)
     if (!ws[i]) return poison(c);
   const Shape *sw = val_shape(e, ws[0]);
