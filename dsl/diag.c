@@ -31,7 +31,7 @@ static bool is_duplicate(const Diags *d, const Diag *g) {
     const Diag *old = d->items[i];
     if (old->code != g->code || old->span.file != g->span.file) continue;
     if (old->span.start != g->span.start || old->span.end != g->span.end) continue;
-    if (g->level == DIAG_ERROR && (g->span.file || strcmp(old->message, g->message) == 0)) return true;
+    if (strcmp(old->message, g->message) == 0 || (g->level == DIAG_ERROR && g->span.file)) return true;
   }
   return false;
 }

@@ -141,6 +141,12 @@ static void does_not_fit(Elab *e, const Gate *gate, const Val *x, const Val *v, 
   if (help) diag_help(e->m->diags, g, "%s", help);
 }
 
+/* A number that no value of the gate can be: told, not refused, since a mix can be extrapolated on purpose. */
+static void look_at_share(Elab *e, const Gate *gate, const Val *x, const Val *v) {
+  if (x->kind != VAL_NUM || x->id || (x->num >= 0 && x->num <= 1) || !gate_is_share(e->g, v->id)) return;
+  err(e->m, W0323, x->span, number_text(e->m->a, x->num), gate->decl->name);
+}
+
 static ValueId list_weights(Elab *e, const Gate *gate, const Val *list, const Val *v) {
   const Shape *s = val_shape(e, v);
   if (!has_columns(e, v) || s->d[s->rank - 1] != (int64_t)list->n_items) {
@@ -152,6 +158,7 @@ static ValueId list_weights(Elab *e, const Gate *gate, const Val *list, const Va
   double *w = ARENA_NEWS(e->m->a, double, list->n_items + 1);
   for (uint32_t i = 0; i < list->n_items; i++)
     if (!static_num(e, list->items[i], "a weight", -1e6, 1e6, &w[i])) return 0;
+  for (uint32_t i = 0; i < list->n_items; i++) look_at_share(e, gate, list->items[i], v);
   const Shape row = shape_of(1, (int64_t)list->n_items);
   int64_t map[IR_MAX_RANK];
   for (int i = 0; i < s->rank; i++) map[i] = i + 1 == s->rank ? 0 : -1;
@@ -178,6 +185,7 @@ static ValueId expression_weights(Elab *e, const Gate *gate, const Ast *a, const
   Val *x = elab(e, e->model, a);
   if (val_bad(x)) return 0;
   if (x->kind == VAL_LIST) return list_weights(e, gate, x, v);
+  look_at_share(e, gate, x, v);
   if (x->kind == VAL_NUM || x->kind == VAL_BOOL) {
     id = x->kind == VAL_NUM ? as_f32(e, x, "a weight") : f32_const(e, a->span, x->num);
     return id ? ir_bcast_scalar(e->g, id, val_shape(e, v)) : 0;

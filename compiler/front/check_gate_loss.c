@@ -27,7 +27,22 @@ static ValueId logits_of(Elab *e, ValueId id) {
   return x ? viewed(e, id, x) : 0;
 }
 
-/* log(id) where id is a softmax, exp(s) / sum of exp(s), or a view of one; else 0. */
+/* exp(s) / sum of exp(s) */
+static bool is_softmax(const Graph *g, ValueId id) {
+  if (g->v[id].op != OP_DIV) return false;
+  const Value *p = &g->v[g->v[id].args[0]], *spread = &g->v[g->v[id].args[1]];
+  if (p->op != OP_EXP || spread->op != OP_BCAST) return false;
+  const Value *sum = &g->v[spread->args[0]];
+  return sum->op == OP_SUM && sum->args[0] == g->v[id].args[0];
+}
+
+bool gate_is_share(const Graph *g, ValueId id) {
+  const Value *v = &g->v[id];
+  if (is_view(v->op) || v->op == OP_TAP) return gate_is_share(g, v->args[0]);
+  return v->op == OP_SIGMOID || is_softmax(g, id) || (v->op == OP_CAST && g->v[v->args[0]].dtype == DT_BOOL);
+}
+
+/* log(id) where id is a softmax or a view of one; else 0. */
 static ValueId log_softmax_of(Elab *e, ValueId id) {
   Graph *g = e->g;
   const Value *v = &g->v[id];
@@ -35,11 +50,8 @@ static ValueId log_softmax_of(Elab *e, ValueId id) {
     const ValueId x = log_softmax_of(e, v->args[0]);
     return x ? viewed(e, id, x) : 0;
   }
-  if (v->op != OP_DIV) return 0;
-  const ValueId p = v->args[0], spread = v->args[1];
-  if (g->v[p].op != OP_EXP || g->v[spread].op != OP_BCAST) return 0;
-  const ValueId sum = g->v[spread].args[0], s = g->v[p].args[0];
-  if (g->v[sum].op != OP_SUM || g->v[sum].args[0] != p) return 0;
+  if (!is_softmax(g, id)) return 0;
+  const ValueId spread = v->args[1], sum = g->v[spread].args[0], s = g->v[v->args[0]].args[0];
   return ir_bin(g, OP_SUB, s, viewed(e, spread, ir_un(g, OP_LOG, sum)));
 }
 

@@ -492,6 +492,7 @@ void gate_set_finish(Elab *e, const char *evaluation);
 Val *gate_front(Elab *e, const Val *v, ValueId id); /* id, of v's first axes, with their names */
 /* A term for each datum (and position) of the gate's own loss; NULL after an error. */
 Val *gate_terms(Elab *e, const Gate *gate);
+bool gate_is_share(const Graph *g, ValueId weights); /* known to lie in 0 to 1. check_gate_loss.c */
 /* ---- check_parameters.c ---- */
 /* A use of a parameter of its own, as a place that routes of parameters mask. */
 ValueId param_tap(Elab *e, uint32_t param, ValueId v, Span span);
