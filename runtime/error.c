@@ -75,6 +75,7 @@ void rt_error_print(const RtError *e, FILE *f, bool json, bool color) {
 }
 
 const char *rt_code_name(RtCode c) { return code_table[c].name; }
+const char *rt_code_message(RtCode c) { return code_table[c].message; }
 RtLevel rt_code_level(RtCode c) { return code_table[c].level; }
 bool rt_code_is_plugin(RtCode c) {
   const char *name = c ? code_table[c].name : "";

@@ -31,6 +31,7 @@ void rt_error_fill(RtError *e, const JobSpan *span, RtCode code, va_list args);
 /* "error[E0701]: message" and "  --> file:line:col", or one JSON object a line. */
 void rt_error_print(const RtError *e, FILE *f, bool json, bool color);
 const char *rt_code_name(RtCode c);
+const char *rt_code_message(RtCode c); /* as in the table: with the places of its arguments */
 RtLevel rt_code_level(RtCode c);
 bool rt_code_is_plugin(RtCode c); /* a plugin was refused: E0750 to E0769 */
 #endif

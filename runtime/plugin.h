@@ -33,8 +33,9 @@ const RouteParam *rt_op_param(const RouteOp *op, uint32_t i);
 /* ---- crashes (plugin_fault.c) ---- */
 /* The op whose functions this thread runs, NULL: none. Whoever calls them sets it: a signal is laid at its door. */
 extern _Thread_local const char *rt_plugin_running;
-/* For handlers of signals: while a plugin runs in this thread, says so (E0763) and ends the process; else returns. */
-void rt_plugin_fault(int signal_number);
+/* For handlers of signals: while a plugin runs in this thread, says so (E0763; as JSON on standard output) and ends the process; else
+ * returns. */
+void rt_plugin_fault(int signal_number, bool json);
 /* The handler of the signals of a crash, on a stack of its own. */
 void rt_faults_catch(void (*handler)(int signal_number));
 

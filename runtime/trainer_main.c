@@ -276,8 +276,9 @@ static bool trainer_plugins(Trainer *t) {
 }
 
 #ifndef ROUTEC_SANITIZE
+static volatile sig_atomic_t fault_json;
 static void trainer_fault(int signal_number) {
-  rt_plugin_fault(signal_number);
+  rt_plugin_fault(signal_number, fault_json);
   signal(signal_number, SIG_DFL);
   raise(signal_number);
 }
@@ -299,6 +300,9 @@ int rt_trainer_main(Job *job, int argc, char **argv) {
     argv[1] = argv[0], argc--, argv++;
   }
   ok = ok && options_parse(&t, argc, argv);
+#ifndef ROUTEC_SANITIZE
+  fault_json = t.o.json;
+#endif
   if (ok && t.done) return RT_OK;
   if (!ok || !argument_parse(&t, argc, argv)) {
     rt_error_print(&t.error, t.o.json ? stdout : stderr, t.o.json, t.o.color);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -341,9 +342,10 @@ static double seconds_before_main(void) {
 
 #ifndef ROUTEC_SANITIZE
 /* A crash of routec's own code is our failure: one sentence and exit 70. */
+static volatile sig_atomic_t failure_json;
 static void internal_failure(int signal_number) {
   static const char text[] = "routec: internal error; this is a fault of routec, please report it with the spec\n";
-  rt_plugin_fault(signal_number);
+  rt_plugin_fault(signal_number, failure_json);
   if (write(2, text, sizeof text - 1) < 0) _exit(RT_INTERNAL);
   _exit(RT_INTERNAL);
 }
@@ -395,6 +397,9 @@ int main(int argc, char **argv) {
     o.grad.on = commands[i].bit == ON_GRAD;
     o.json_diags = commands[i].json_diags;
     int code = parse_command_line(&o, &commands[i], argc - 1, argv + 1);
+#ifndef ROUTEC_SANITIZE
+    failure_json = o.rt.json;
+#endif
     if (code == RT_OK) code = commands[i].run(&o);
     free(o.sets), free(o.grad.losses);
     return finish(code < 0 ? RT_OK : code);

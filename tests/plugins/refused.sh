@@ -21,6 +21,28 @@ for out in *.route; do
   diff -u "$bad/$name.out" "$name.got" || fail "$name is not refused as expected"
   n=$((n + 1))
 done
+# the same as JSON, of routec and of a trainer: what crashes in a step, and what crashes while an op is made
+crash_json() { # crash_json: the last command's lines, one of which tells of the crash
+  is_json "$work/.out" lines
+  "$python" - <<'PY' || fail "no crash in JSON"
+import json
+lines = [json.loads(l) for l in open('.out') if l.strip()]
+e = lines[-1]
+assert (e['level'], e['code']) == ('error', 'E0763'), e
+assert e['message'].startswith('op `bad` of a plugin crashed: signal SIG'), e
+PY
+  [ ! -s .err ] || fail "a crash under --json is told as text too"
+  pass
+}
+for name in step_crashes create_crashes; do
+  expect 5 run "$name.route" --json --run-dir "json-$name"
+  crash_json
+  expect 0 build "$name.route" -o "trainer-$name"
+  got=0
+  "./trainer-$name" run --json --threads 2 --run-dir "there-$name" >.out 2>.err || got=$?
+  [ "$got" = 5 ] || fail "trainer of $name: exit code $got"
+  crash_json
+done
 [ "$n" -ge 25 ] || fail "too few refusals were tried"
 # what is sound is loaded, by every way of finding it
 printf 'edition 1\nextend "base.route"\nplugin bad { version = "^1.2"; sha256 = "%s" }\nregularize r = bad(z)\n' \
