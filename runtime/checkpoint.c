@@ -143,6 +143,7 @@ static json_t *meta_json(const Run *r, uint64_t hash) {
 }
 
 bool checkpoint_save(Run *r) {
+  if (!params_finite(r)) return false;
   if (!r->dir) return true;
   TensorList l;
   bool ok = list_make(&l, r->job, r->store.bytes, &r->error) && metrics_sync(r);

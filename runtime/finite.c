@@ -104,10 +104,11 @@ static bool step_repeat(Run *r, int64_t step, uint8_t *store) {
   return true;
 }
 
-static bool params_look(Run *r, int64_t step) {
+/* The first parameter that is not finite, or state of one where they are asked for. */
+static bool params_look(Run *r, int64_t step, bool states) {
   for (uint32_t i = 0; i < r->job->n_params; i++) {
     const JobParam *p = &r->job->params[i];
-    for (int which = -1; which < (int)p->n_states; which++) {
+    for (int which = -1; which < (states ? (int)p->n_states : 0); which++) {
       Scan s = scan_tensor((const uint8_t *)param_base(p, r->store.bytes, which), JOB_F32, p->rank, p->dims,
                            p->strides, 0);
       if (s.finite) continue;
@@ -120,10 +121,12 @@ static bool params_look(Run *r, int64_t step) {
 
 void finite_explain(Run *r, int64_t bad_step) {
   r->found_bad = false;
-  if (params_look(r, bad_step)) return;
+  if (params_look(r, bad_step, true)) return;
   if (!step_repeat(r, bad_step, r->store.bytes)) return;
   if (!r->found_bad) rt_fail(&r->error, RT_E0731, (long long)bad_step);
 }
+
+bool params_finite(Run *r) { return !params_look(r, r->state.step, false); }
 
 void growth_begin(Run *r, JobFrame *f) {
   r->check = CHECK_GROWTH, f->check = 1;

@@ -172,6 +172,9 @@ void memory_note(Run *r); /* -v */
 void check_step(JobFrame *f, int64_t tid, int64_t plan_step);
 /* Repeats the bad step with a look at every tensor; fills r->error. */
 void finite_explain(Run *r, int64_t bad_step);
+/* The parameters as they are now; false: r->error filled. A gradient that is not finite leaves its step's loss as it is, and a
+ * parameter that it spoiled need not reach the next one's: it may be of a branch that no datum takes. */
+bool params_finite(Run *r);
 /* The frame's next block, of one step, is watched: largest magnitudes go to the state's baseline and peak. */
 void growth_begin(Run *r, JobFrame *f);
 void growth_end(Run *r, JobFrame *f);
