@@ -178,8 +178,7 @@ static void plan_fn(Plan *plan, PlanFn *f, const Graph *source, const PlanOption
     if (plan_group(&w)) {
       f->graph = w.g;
       plan_buffers(&w);
-      plan_order(&w);
-      plan_memory(&w);
+      plan_place(&w);
       plan_finish(&w);
       done = true;
     }

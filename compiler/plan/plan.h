@@ -30,6 +30,8 @@ typedef struct Buffer {
   int64_t strides[IR_MAX_RANK];/* elements; the unit-stride axis is padded to 16 where it has at least 16 elements */
   int64_t bytes;               /* at max_rows (WORK) */
   uint32_t first, last;        /* steps between which it is live (WORK); a buffer whose last == UINT32_MAX is kept to the end */
+  uint32_t over;               /* WORK: the buffer whose place it takes: the step that stores it reads that at the same element, for the
+                                  last time, and nobody else does in its wave; 0: none */
 } Buffer;
 
 /* A strided look at a buffer, after views were resolved. Bytes = offset of buffer + sizeof(dtype) times the start, to

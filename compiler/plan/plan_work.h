@@ -8,7 +8,7 @@
  *   nodes   (group.c)   steps without an order; outputs over one space share a step
  *   tiles   (tile.c)    plugins' gradients that are computed where they are read
  *   order   (schedule.c) topological order with low memory, waves, barriers
- *   place   (memory.c)  lifetimes and offsets
+ *   place   (memory.c)  lifetimes, what is overwritten in place, offsets; asks for an order with more waves too
  *   finish  (plan.c)    loop orders, GEMM geometry and kernels, FLOPs, reasons */
 #ifndef ROUTEC_PLAN_WORK_H
 #define ROUTEC_PLAN_WORK_H
@@ -74,6 +74,8 @@ typedef struct Work {
   struct CostReads *cost_room; /* cost.c */
   uint32_t *schedule, *wave; uint32_t n_order; /* nodes in order of execution; wave of each */
   bool *follows;                               /* whether it reads something that its wave stored */
+  bool apart;                                  /* large steps wait for readers of what they could overwrite in place */
+  uint32_t n_apart;                            /* waves that began for this reason */
 } Work;
 
 /* ---- view.c ------------------------------------------------------------------------------------------- */
@@ -148,8 +150,12 @@ bool plan_group(Work *w);  /* false: some root was deferred; start again */
 
 /* ---- schedule.c, memory.c, plan.c ------------------------------------------------------------------------------ */
 void plan_buffers(Work *w); /* all but offsets and lifetimes */
-void plan_order(Work *w);
-void plan_memory(Work *w);
+#define PLAN_LARGE 1048576 /* bytes: below, sparing a barrier (about 1 us) counts more than memory or order */
+void plan_order(Work *w);  /* changes: schedule, wave, follows, n_apart */
+void plan_place(Work *w);  /* an order, and places in memory */
+/* Whether a step, of a kind that takes each element's inputs before it stores there, may overwrite `old` by `fresh`, if it reads
+ * `old` at the same element only. */
+bool plan_may_overwrite(const Step *s, const Buffer *old, const Buffer *fresh);
 void plan_finish(Work *w);
 Step plan_step_of_node(const Work *w, const Node *n); /* finish.c; without what depends on its place */
 void plan_cost(Work *w, const Node *n, Step *s); /* cost.c: operations and bytes */

@@ -134,6 +134,7 @@ static void print_buffer(const PlanFn *fn, BufferId id, FILE *f) {
     fprintf(f, " %12" PRId64 " +%-10" PRId64 " steps %u..", b->offset, b->bytes, b->first);
     if (b->last == UINT32_MAX) fputs("end", f);
     else fprintf(f, "%u", b->last);
+    if (b->over) fprintf(f, " in place of b%u", b->over);
   } else if (b->space == SPACE_STORE) fprintf(f, " %12" PRId64 " +%-10" PRId64, b->offset, b->bytes);
   else if (b->space != SPACE_CONST) fprintf(f, " number %u", b->index);
   fputs("  ", f), print_value(fn, b->value, f);

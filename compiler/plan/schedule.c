@@ -3,8 +3,9 @@
  * Forward steps come first, in the order of the graph (a chain stays together and its activations in cache);
  * the losses are checked as soon as they are known; of the rest that step goes next which leaves least memory
  * in use. Among steps alike those come first that need no barrier before them: where each thread reads only what it has itself
- * stored (share.c), a chain of steps over the rows of a batch is one wave. requires: deps, buffers with
- * bytes   changes: w->schedule, w->wave, w->follows */
+ * stored (share.c), a chain of steps over the rows of a batch is one wave. A large step that could store its output over an input
+ * begins a wave if others read that input in the present one (w->apart). requires: deps, buffers with
+ * bytes   changes: w->schedule, w->wave, w->follows, w->n_apart */
 #include "plan_work.h"
 #include <math.h>
 #include <string.h>
@@ -15,6 +16,7 @@ typedef struct Sched {
   uint32_t *next_at, *next;
   uint32_t *readers; /* [value] nodes still to load it */
   bool *kept;        /* [value] a root */
+  uint32_t *read_in; /* [value] wave of the latest step that loads it */
   uint32_t *ready, n_ready;
   uint32_t *wave_of; /* [node], UINT32_MAX before it is placed */
   uint32_t wave;     /* of the step placed last */
@@ -22,7 +24,7 @@ typedef struct Sched {
   ShareScratch scratch;
 } Sched;
 
-#define LARGE 1048576.0 /* bytes: below, sparing a barrier (about 1 us) counts more than memory or order */
+#define LARGE ((double)PLAN_LARGE)
 
 static double work_bytes_of(const Work *w, BufferId b) {
   const Buffer *x = &w->fn->buffers[b];
@@ -68,10 +70,28 @@ static bool follows(Sched *s, uint32_t n, uint32_t before) {
          plan_shares_meet(w->fn, &s->steps[before], &s->steps[n], &s->scratch);
 }
 
+/* Whether a large output of node i could take the place of an input whose other readers have their turn in the present wave, and of none
+ * in this wave. */
+static bool overwrites_later(const Sched *s, uint32_t i) {
+  const Work *w = s->w;
+  const Node *n = &w->nodes[i];
+  bool later = false;
+  for (uint32_t k = 0; w->apart && k < n->n_outs; k++)
+    for (uint32_t r = 0; work_bytes_of(w, n->outs[k].buffer) > LARGE && r < n->n_reads; r++) {
+      const ValueId v = n->reads[r];
+      if (n->elsewhere[r] || s->kept[v] || s->readers[v] != 1) continue;
+      if (!plan_may_overwrite(&s->steps[i], &w->fn->buffers[w->fn->buffer_of[v]], &w->fn->buffers[n->outs[k].buffer])) continue;
+      if (s->read_in[v] != s->wave) return false;
+      later = true;
+    }
+  return later;
+}
+
 /* Whether a node can run in the present wave; `own`: it follows some step there. */
 static bool joins(Sched *s, uint32_t i, bool *own) {
   const Node *n = &s->w->nodes[i];
   *own = false;
+  if (overwrites_later(s, i)) return false;
   for (uint32_t k = 0; k < n->n_deps; k++) {
     if (s->wave_of[n->deps[k]] != s->wave) continue;
     if (taken(s, n) > LARGE || !follows(s, i, n->deps[k])) return false; /* lives are as long as waves */
@@ -129,6 +149,8 @@ static void sched_start(Sched *s) {
   s->kept = ARENA_NEWS(w->scratch, bool, w->g->n);
   s->wave_of = ARENA_NEWS(w->scratch, uint32_t, n);
   memset(s->wave_of, 0xff, n * sizeof *s->wave_of);
+  s->read_in = ARENA_NEWS(w->scratch, uint32_t, w->g->n);
+  memset(s->read_in, 0xff, w->g->n * sizeof *s->read_in);
   for (uint32_t i = 0; i < w->g->n_roots; i++) s->kept[w->g->roots[i].value] = true;
   for (uint32_t i = 0; i < n; i++) {
     const Node *x = &w->nodes[i];
@@ -149,16 +171,17 @@ void plan_order(Work *w) {
   w->schedule = ARENA_NEWS(w->scratch, uint32_t, w->n_nodes);
   w->wave = ARENA_NEWS(w->scratch, uint32_t, w->n_nodes);
   w->follows = ARENA_NEWS(w->scratch, bool, w->n_nodes);
-  w->n_order = 0;
+  w->n_order = w->n_apart = 0;
   sched_start(&s);
   while (s.n_ready) {
     uint32_t at = pick(&s), i = s.ready[at];
     const Node *n = &w->nodes[i];
-    if (w->n_order && !joins(&s, i, &w->follows[w->n_order])) s.wave++, w->follows[w->n_order] = false;
+    if (w->n_order && !joins(&s, i, &w->follows[w->n_order]))
+      w->n_apart += overwrites_later(&s, i), s.wave++, w->follows[w->n_order] = false;
     s.wave_of[i] = w->wave[w->n_order] = s.wave;
     s.ready[at] = s.ready[--s.n_ready];
     w->schedule[w->n_order++] = i;
-    for (uint32_t k = 0; k < n->n_reads; k++) s.readers[n->reads[k]]--;
+    for (uint32_t k = 0; k < n->n_reads; k++) s.readers[n->reads[k]]--, s.read_in[n->reads[k]] = s.wave;
     for (uint32_t k = s.next_at[i]; k < s.next_at[i + 1]; k++)
       if (--s.missing[s.next[k]] == 0) s.ready[s.n_ready++] = s.next[k];
   }

@@ -124,6 +124,7 @@ static void check_overlap(Check *c) {
       const Buffer *x = &f->buffers[i], *y = &f->buffers[j];
       if (x->space != y->space || (x->space != SPACE_WORK && x->space != SPACE_STORE)) continue;
       bool together = x->space == SPACE_STORE || (x->first <= y->last && y->first <= x->last);
+      if (x->space == SPACE_WORK && (y->over == i || x->over == j)) together = false; /* check_kept */
       if (together && x->offset < sat_add(y->offset, y->bytes) && y->offset < sat_add(x->offset, x->bytes))
         FAIL(c, "live buffers %u and %u overlap", i, j);
     }
@@ -210,6 +211,40 @@ static void check_space(Check *c, uint32_t i) {
 
 static bool is_alone(const PlanFn *f, uint32_t i) { return plan_step_share(f, &f->steps[i]).axis == SHARE_ALONE; }
 
+static bool collide(const Buffer *x, const Buffer *y) {
+  return x->space == y->space && x->offset < sat_add(y->offset, y->bytes) && y->offset < sat_add(x->offset, x->bytes);
+}
+
+/* Whether each element of `fresh` lies on that of `old`, and step s stores it after its last look there. A product whose sums lie in its first
+ * output between blocks stores before its epilogue looks. */
+static bool in_place(const Step *s, const Buffer *old, const Buffer *fresh) {
+  const bool ahead = s->kind == STEP_GEMM && (s->impl != GEMM_EMITTED || !s->tile.whole);
+  if ((s->kind != STEP_MAP && s->kind != STEP_GEMM) || s->n_calls || ahead || old->offset != fresh->offset || old->dtype != fresh->dtype) return false;
+  if (!shape_equal(&old->shape, &fresh->shape)) return false;
+  for (int i = 0; i < old->shape.rank; i++)
+    if (old->strides[i] != fresh->strides[i]) return false;
+  return true;
+}
+
+/* Between the wave that stores v and that of step i, which reads it (NEVER: the end), nobody stores where it lies; step i itself may, in
+ * place. */
+static void check_kept(Check *c, uint32_t i, ValueId v, bool elsewhere) {
+  const PlanFn *f = c->f;
+  const BufferId id = f->buffer_of[v];
+  const Buffer *b = &f->buffers[id];
+  if (b->space != SPACE_WORK || c->written[v] == NEVER) return;
+  uint32_t k = c->written[v];
+  while (k && f->steps[k - 1].wave == f->steps[k].wave) k--;
+  for (; k < f->n_steps && (i == NEVER || f->steps[k].wave <= f->steps[i].wave); k++)
+    for (uint32_t j = 0; j < f->steps[k].n_outs; j++) {
+      const BufferId o = f->steps[k].outs[j].buffer;
+      if (o == id || !collide(&f->buffers[o], b)) continue;
+      if (k == i && !elsewhere && in_place(&f->steps[k], b, &f->buffers[o])) continue;
+      if (i == NEVER) FAIL(c, "step %u overwrites %%%u, a root", k, v);
+      else FAIL(c, "step %u reads %%%u where step %u stores", i, v, k);
+    }
+}
+
 /* The value, or NONE, whose store into buffer b happened before step i. */
 static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
   const PlanFn *f = c->f;
@@ -228,6 +263,7 @@ static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
       FAIL(c, "step %u reads %%%u, written in the same wave", i, v);
     if (b->space == SPACE_WORK && (i < b->first || i > b->last))
       FAIL(c, "step %u reads %%%u outside of its buffer's life", i, v);
+    check_kept(c, i, v, elsewhere);
     return;
   }
   if (b->space != SPACE_STORE) return;
@@ -371,6 +407,7 @@ static void check_roots(Check *c) {
     if (!store && b->space != SPACE_WORK && b->space != SPACE_STORE) FAIL(c, "root %u is in no slab", r);
     if (!(store && leaf) && c->written[root->value] == NEVER) FAIL(c, "root %u is never written", r);
     if (b->space == SPACE_WORK && b->last != UINT32_MAX) FAIL(c, "root %u is not kept", r);
+    check_kept(c, NEVER, root->value, true);
     if (root->kind != ROOT_LOSS || c->why) continue;
     if (at == NEVER) FAIL(c, "losses are never checked");
     else if (!known_at(f, c->written[root->value], at))

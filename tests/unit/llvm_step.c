@@ -343,8 +343,8 @@ static void row_sets(void **state) {
   bed_close(&b);
 }
 
-/* `layers` times linear and relu, each `wider` units wider, a loss, and all gradients. */
-static void deep_open(Bed *b, int layers, int64_t wider) {
+/* `layers` times linear and relu, each `wider` units wider, perhaps softmax, a loss, and all gradients. */
+static void deep_open(Bed *b, int layers, int64_t wider, int64_t rows, bool softmax) {
   bed_open(b);
   int64_t n = 48;
   ValueId h = bed_column(b, shape_of(2, (int64_t)DIM_ROWS, n), DT_F32);
@@ -354,19 +354,23 @@ static void deep_open(Bed *b, int layers, int64_t wider) {
     ValueId dot = ir_dot(b->g, h, w, NULL, NULL, 0, (int64_t[]){1}, (int64_t[]){1}, 1);
     h = ir_un(b->g, OP_RELU, ir_bin(b->g, OP_ADD, dot, ir_bcast(b->g, bias, &wide, (int64_t[]){-1, 0})));
   }
+  if (softmax) {
+    ValueId e = ir_un(b->g, OP_EXP, h), sum = ir_reduce(b->g, OP_SUM, e, (int64_t[]){1}, 1);
+    h = ir_bin(b->g, OP_DIV, e, ir_bcast(b->g, sum, &b->g->v[e].shape, (int64_t[]){0, -1}));
+  }
   ValueId loss = bed_all(b, ir_bin(b->g, OP_MUL, h, h));
   b->p->origins[b->p->n_origins++] = (ProgOrigin){.name = "loss", .value = loss};
   graph_root(b->g, ROOT_LOSS, 0, 0, loss);
   pass_autodiff(b->p);
   pass_mask(b->p);
   b->g = b->p->step = pass_simplify(b->p->step, b->a);
-  bed_compile(b, 32);
-  bed_input(b, 32, 2);
+  bed_compile(b, rows);
+  bed_input(b, rows, 2);
 }
 
 static BackendTimes deep_model(int layers) {
   Bed b;
-  deep_open(&b, layers, 0);
+  deep_open(&b, layers, 0, 32, false);
   BackendTimes t = b.code.times;
   bed_close(&b);
   return t;
@@ -381,11 +385,55 @@ static void layers_share_kernels(void **state) {
   assert_true(sixteen.kernels <= four.kernels + 1);
 }
 
+/* Activations of more than a megabyte. How many large outputs of steps of a kind take an input's place; all roots as the interpreter has
+ * them, of a whole batch and of the last one of an epoch, with equal bits for every number of threads. */
+static uint32_t large_in_place(Bed *b, StepKind kind) {
+  const PlanFn *f = &b->plan->train;
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < f->n_steps; i++)
+    for (uint32_t k = 0; k < f->steps[i].n_outs; k++) {
+      const Buffer *x = &f->buffers[f->steps[i].outs[k].buffer];
+      n += f->steps[i].kind == kind && x->over && x->bytes > PLAN_LARGE;
+    }
+  const double **bits = ARENA_NEWS(b->a, const double *, b->g->n_roots);
+  for (int part = 0; part < 2; part++) {
+    if (part) b->in.rows = 203;
+    const EvalResult want = graph_eval(b->g, b->a, &b->in);
+    for (int threads = 1; threads <= 4; threads++) {
+      run_open(&b->run, b->a, b->plan, b->code.job.train.fn.work_bytes, &b->in);
+      run_threads(&b->run, b->code.job.train.fn.entry, threads);
+      for (uint32_t i = 0; i < b->g->n_roots; i++) {
+        const ValueId v = b->g->roots[i].value;
+        const int64_t count = shape_count(&b->g->v[v].shape, b->in.rows);
+        const double *got = run_root(&b->run, b->a, f, i, &b->in);
+        if (threads == 1) bits[i] = got;
+        assert_memory_equal(bits[i], got, (size_t)count * sizeof *got);
+        double size = 0, off = 0; /* rounding grows with the layers */
+        for (int64_t k = 0; k < count; k++) size = fmax(size, fabs(want.value[v][k])), off = fmax(off, fabs(got[k] - want.value[v][k]));
+        if (!(off <= 2e-5 * size)) fail_msg("root %u: off by %g of %g", i, off, size);
+      }
+      run_close(&b->run);
+    }
+  }
+  return n;
+}
+
+static void large_steps_in_place(void **state) {
+  (void)state;
+  Bed b;
+  deep_open(&b, 3, 150, 800, false);
+  assert_true(large_in_place(&b, STEP_GEMM) > 0);
+  bed_close(&b);
+  deep_open(&b, 1, 448, 800, true);
+  assert_true(large_in_place(&b, STEP_MAP) > 0);
+  bed_close(&b);
+}
+
 /* However the functions are divided between objects, they are all there and compute the same bits. */
 static void divided_is_the_same(void **state) {
   (void)state;
   Bed b;
-  deep_open(&b, 12, 5);
+  deep_open(&b, 12, 5, 32, false);
   assert_true(b.plan->train.n_steps > 32 && b.code.object.n == 1);
   double *want[64], *got;
   for (uint32_t threads = 1; threads <= 40; threads = threads * 2 + 1) {
@@ -414,7 +462,7 @@ static void parts_that_are_none(void **state) {
   (void)state;
   Bed b;
   const char *why = NULL;
-  deep_open(&b, 12, 5);
+  deep_open(&b, 12, 5, 32, false);
   Code c;
   code_open_divided(&c, b.a, b.plan, 2);
   ObjectCode o = c.object;
@@ -537,6 +585,7 @@ int main(void) {
                                      cmocka_unit_test(large_reductions),
                                      cmocka_unit_test(row_sets),
                                      cmocka_unit_test(layers_share_kernels),
+                                     cmocka_unit_test(large_steps_in_place),
                                      cmocka_unit_test(divided_is_the_same),
                                      cmocka_unit_test(parts_that_are_none),
                                      cmocka_unit_test(object_links),

@@ -230,6 +230,75 @@ static void loop_order_not_a_permutation(void **state) {
   caught(&v, "permutation");
 }
 
+/* A product of the backward pass whose epilogue stores over an activation, in a plan of large steps. */
+static Victim victim_in_place(uint32_t *step) {
+  Victim v = {.net = net_stack(4096, 256, 4)};
+  v.p = net_plan(v.net, NULL);
+  v.f = &v.p->train;
+  assert_null(plan_verify(v.p));
+  for (*step = 0; *step < v.f->n_steps; ++*step) {
+    const Step *s = &v.f->steps[*step];
+    if (s->kind != STEP_GEMM) continue;
+    const Buffer *b = &v.f->buffers[s->outs[0].buffer];
+    if (b->over && b->bytes == v.f->buffers[s->a.buffer].bytes) return v;
+  }
+  fail();
+  return v;
+}
+
+/* Puts what step i stores first where `old` lies, and all else apart. */
+static void put_over(Victim *v, uint32_t i, BufferId old) {
+  Buffer *b = &v->f->buffers[v->f->steps[i].outs[0].buffer];
+  assert_true(b->bytes == v->f->buffers[old].bytes);
+  keep_all(v->f);
+  b->over = old, b->offset = v->f->buffers[old].offset;
+}
+
+static void overwrites_an_operand(void **state) {
+  (void)state;
+  uint32_t at;
+  Victim v = victim_in_place(&at);
+  put_over(&v, at, v.f->steps[at].a.buffer);
+  caught(&v, "where step");
+}
+
+static void overwrites_what_is_read_later(void **state) {
+  (void)state;
+  uint32_t at;
+  Victim v = victim_in_place(&at);
+  uint32_t first = first_step(v.f, STEP_GEMM); /* its activation, read again by a weight gradient behind `at` */
+  put_over(&v, at, v.f->steps[first].outs[0].buffer);
+  caught(&v, "where step");
+}
+
+static void overwrites_between_blocks_of_sums(void **state) {
+  (void)state;
+  uint32_t at;
+  Victim v = victim_in_place(&at);
+  v.f->steps[at].tile.whole = false;
+  caught(&v, "where step");
+}
+
+/* The weight gradient that reads the activation too, in the same wave. */
+static void overwrites_what_another_thread_reads(void **state) {
+  (void)state;
+  uint32_t at;
+  Victim v = victim_in_place(&at);
+  const BufferId old = v.f->buffers[v.f->steps[at].outs[0].buffer].over;
+  put_over(&v, at, old);
+  assert_null(plan_verify(v.p));
+  uint32_t reader = at;
+  while (v.f->steps[--reader].kind != STEP_GEMM || (v.f->steps[reader].a.buffer != old && v.f->steps[reader].b.buffer != old)) assert_true(reader);
+  const uint32_t by = v.f->steps[at].wave - v.f->steps[reader].wave;
+  assert_true(by == 1);
+  if (v.f->steps[reader].barrier) v.f->steps[reader - 1].barrier = true;
+  Step s = v.f->steps[reader]; /* from behind the wave before into that of `at` */
+  memmove(v.f->steps + reader, v.f->steps + reader + 1, (at - reader) * sizeof s);
+  s.wave = v.f->steps[at - 1].wave, s.barrier = v.f->steps[at - 1].barrier;
+  v.f->steps[at] = s;
+  caught(&v, "where step");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(overlapping_buffers),
@@ -251,6 +320,10 @@ int main(void) {
       cmocka_unit_test(reduction_inlined),
       cmocka_unit_test(wrong_axes),
       cmocka_unit_test(loop_order_not_a_permutation),
+      cmocka_unit_test(overwrites_an_operand),
+      cmocka_unit_test(overwrites_what_is_read_later),
+      cmocka_unit_test(overwrites_between_blocks_of_sums),
+      cmocka_unit_test(overwrites_what_another_thread_reads),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -149,6 +149,16 @@ static inline Net *net_autoencoder(int64_t batch, int64_t in, int64_t hidden, in
   return n;
 }
 
+/* Layers of equal width below a narrow one, trained by Adam. */
+static inline Net *net_stack(int64_t batch, int64_t width, int layers) {
+  Net *n = net_create(batch);
+  ValueId x = net_image(n, width), h = x;
+  for (int i = 0; i < layers; i++) h = ir_un(n->g, OP_RELU, net_linear(n, arena_printf(n->arena, "fc%d", i), h, width));
+  net_origin(n, "error", net_mae(n, net_linear(n, "head", h, 16), ir_slice(n->g, x, 1, 0, 1, 16)));
+  net_passes(n, OPTIM_ADAM, false);
+  return n;
+}
+
 /* The sum of the first layer's product, as an evaluation. */
 static inline void net_add_eval(Net *n, int64_t in) {
   Graph *train = n->g;

@@ -156,13 +156,56 @@ static void memory_is_near_what_is_live(void **state) {
   for (uint32_t i = 0; i < f->n_steps; i++) {
     int64_t live = 0;
     for (BufferId b = 1; b < f->n_buffers; b++)
-      if (f->buffers[b].space == SPACE_WORK && f->buffers[b].first <= i && i <= f->buffers[b].last)
+      if (f->buffers[b].space == SPACE_WORK && !f->buffers[b].over && f->buffers[b].first <= i && i <= f->buffers[b].last)
         live += f->buffers[b].bytes;
     if (live > peak) peak = live;
   }
   assert_true(f->work_bytes >= peak);
   assert_true((double)f->work_bytes <= 1.1 * (double)peak);
   arena_destroy(n->arena);
+}
+
+/* The step that stores a buffer. */
+static uint32_t stored_by(const PlanFn *f, BufferId b) {
+  for (uint32_t i = 0; i < f->n_steps; i++)
+    for (uint32_t k = 0; k < f->steps[i].n_outs; k++)
+      if (f->steps[i].outs[k].buffer == b) return i;
+  fail();
+  return 0;
+}
+
+static uint32_t n_waves(const Plan *p) { return p->train.steps[p->train.n_steps - 1].wave + 1; }
+
+/* Going back through the layers, each adjoint takes the place of the activation that masks it, behind the weight gradient that reads
+ * this too: the memory is that of the forward pass. Where an activation is small, no thread waits for that, and products whose
+ * sums lie in their result between blocks never do it. */
+static void adjoints_take_the_place_of_activations(void **state) {
+  (void)state;
+  const int64_t activation = 4096 * 256 * 4;
+  Net *n = net_stack(4096, 256, 6);
+  Plan *p = net_plan(n, NULL);
+  const PlanFn *f = &p->train;
+  sound(p);
+  uint32_t taken = 0;
+  for (BufferId b = 1; b < f->n_buffers; b++) {
+    const Buffer *x = &f->buffers[b];
+    if (!x->over || x->bytes < activation) continue;
+    taken++;
+    assert_true(x->offset == f->buffers[x->over].offset);
+    for (uint32_t i = 0, at = stored_by(f, b); i < f->n_steps; i++)
+      if (f->steps[i].kind == STEP_GEMM && f->steps[i].a.buffer == x->over) assert_true(f->steps[i].wave < f->steps[at].wave);
+  }
+  assert_true(taken >= 5);
+  assert_true(f->work_bytes < 8 * activation); /* the image, six layers, what is small */
+  Net *small = net_stack(64, 256, 6), *deep = net_stack(4096, 1024, 6);
+  Plan *q = net_plan(small, NULL), *r = net_plan(deep, NULL);
+  sound(q), sound(r);
+  assert_true(n_waves(p) > n_waves(net_plan(n, &(PlanOptions){0})));
+  assert_true(n_waves(q) == n_waves(net_plan(small, &(PlanOptions){0})));
+  for (uint32_t i = 0; i < r->train.n_steps; i++)
+    for (uint32_t k = 0; r->train.steps[i].kind == STEP_GEMM && k < r->train.steps[i].n_outs; k++)
+      assert_true(r->train.steps[i].tile.whole || !r->train.buffers[r->train.steps[i].outs[k].buffer].over);
+  arena_destroy(n->arena), arena_destroy(small->arena), arena_destroy(deep->arena);
 }
 
 static void flops_are_counted(void **state) {
@@ -430,6 +473,7 @@ int main(void) {
       cmocka_unit_test(forward_stands_before_check_before_stores),
       cmocka_unit_test(options_change_what_they_name),
       cmocka_unit_test(memory_is_near_what_is_live),
+      cmocka_unit_test(adjoints_take_the_place_of_activations),
       cmocka_unit_test(flops_are_counted),
       cmocka_unit_test(convolution_is_one_gemm),
       cmocka_unit_test(attention_is_batched),
