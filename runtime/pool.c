@@ -2,9 +2,11 @@
  * pool.c -- spin, then sleep, on Linux futexes. A wait first spins (a block's steps are microseconds apart), then sleeps;
  * with more threads than CPUs almost at once. Where other programs want the CPUs too, whom one waits for may be off its
  * CPU for milliseconds, and who spins meanwhile loses its own for it: a wait at a barrier that no spin outlasts makes later
- * spins shorter, one that ends while spinning longer again. Nobody calls sched_yield(): it sends a thread behind all others that
- * want its CPU, where one that sleeps is preferred when it wakes. All threads compute with the same rounding and denormal
- * mode, whatever the host program has set. */
+ * spins shorter, one that ends while spinning longer again. Where each waits for the other to wake up no wait ends while
+ * spinning: so a sleep that a longer spin would have outlasted lengthens it too, but by one only, which the milliseconds of
+ * a busy machine outweigh. Nobody calls sched_yield(): it sends a thread behind all others that want its CPU, where one that
+ * sleeps is preferred when it wakes. All threads compute with the same rounding and denormal mode, whatever the host program
+ * has set. */
 #include "pool.h"
 #include <errno.h>
 #include <linux/futex.h>
@@ -44,8 +46,6 @@ struct Pool {
   Worker *workers; /* [1 .. n) */
 };
 
-enum { MOST_SPINS = 20000, SPIN_NANOSECONDS = 10 }; /* about */
-
 static void cpu_relax(void) {
 #if defined(__x86_64__)
   _mm_pause();
@@ -63,9 +63,6 @@ static int64_t nanoseconds(void) {
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* How a wait ended: while spinning; asleep, where a longer spin would have seen it; or later than that. */
-typedef enum WaitEnd { WAIT_SPUN, WAIT_SHORT, WAIT_LONG } WaitEnd;
-
 /* Returns once g->turn is not `seen` any more. */
 static WaitEnd gate_wait(Pool *p, Gate *g, uint32_t seen) {
   const int32_t spins = atomic_load_explicit(&p->spins, memory_order_relaxed);
@@ -79,13 +76,16 @@ static WaitEnd gate_wait(Pool *p, Gate *g, uint32_t seen) {
   atomic_fetch_add(&g->sleepers, 1);
   while (atomic_load(&g->turn) == seen) syscall(SYS_futex, &g->turn, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
   atomic_fetch_sub(&g->sleepers, 1);
-  return nanoseconds() - asleep < MOST_SPINS * SPIN_NANOSECONDS ? WAIT_SHORT : WAIT_LONG;
+  return nanoseconds() - asleep < POOL_MOST_SPINS * POOL_SPIN_NANOSECONDS ? WAIT_SHORT : WAIT_LONG;
+}
+
+int32_t pool_spins_after(int32_t spins, WaitEnd end) {
+  return end == WAIT_LONG ? spins / 4 : end == WAIT_SHORT ? spins + 1 : spins + spins / 16 + 1;
 }
 
 static void spins_learn(Pool *p, WaitEnd end) {
-  if (end == WAIT_SHORT) return;
   const int32_t now = atomic_load_explicit(&p->spins, memory_order_relaxed);
-  int32_t next = end == WAIT_SPUN ? now + now / 16 + 1 : now / 4;
+  int32_t next = pool_spins_after(now, end);
   next = next > p->most_spins ? p->most_spins : next < p->least_spins ? p->least_spins : next;
   if (next != now) atomic_store_explicit(&p->spins, next, memory_order_relaxed);
 }
@@ -160,8 +160,8 @@ Pool *pool_create(int threads, RtError *e) {
   if (!p) return rt_fail(e, RT_E0719, (long long)sizeof *p, "threads"), NULL;
   memset(p, 0, sizeof *p);
   p->n = n;
-  p->most_spins = n > cpus ? 20 : MOST_SPINS;
-  p->least_spins = n > cpus ? 20 : 500;
+  p->most_spins = n > cpus ? 20 : POOL_MOST_SPINS;
+  p->least_spins = n > cpus ? 20 : POOL_LEAST_SPINS;
   atomic_init(&p->spins, p->most_spins);
   p->workers = calloc((size_t)n, sizeof *p->workers);
   if (!p->workers) return rt_fail(e, RT_E0719, (long long)n, "threads"), free(p), NULL;

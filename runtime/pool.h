@@ -15,6 +15,11 @@ void pool_use_all(Pool *p, bool all);
 void pool_run(Pool *p, JobEntry entry, JobFrame *f);
 /* All threads of the pool meet. Spins, for less long where that has been in vain, then sleeps. */
 void pool_barrier(Pool *p);
+/* How a wait ended: while spinning; asleep, where a longer spin would have seen it; or later than that. */
+typedef enum WaitEnd { WAIT_SPUN, WAIT_SHORT, WAIT_LONG } WaitEnd;
+enum { POOL_LEAST_SPINS = 500, POOL_MOST_SPINS = 20000, POOL_SPIN_NANOSECONDS = 10 /* about */ };
+/* How long the next wait spins, within the bounds, if the last one spun for `spins` and ended so. */
+int32_t pool_spins_after(int32_t spins, WaitEnd end);
 int pool_cpus(void); /* CPUs this process may use (cpus.c) */
 /* CPUs' worth of time that control groups leave this process, or infinity; /proc and /sys are looked for under `root`. */
 double cpus_quota(const char *root);

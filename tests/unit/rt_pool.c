@@ -187,6 +187,30 @@ static void test_random_delays(void **state) {
   }
 }
 
+/* What `spins` become in `waits` waits of `nanoseconds` each, of which every `long_each`-th takes milliseconds. */
+static int32_t spins_behind(int32_t spins, int waits, int64_t nanoseconds, int long_each) {
+  for (int i = 1; i <= waits; i++) {
+    const bool spun = nanoseconds < (int64_t)spins * POOL_SPIN_NANOSECONDS,
+               in_reach = nanoseconds < (int64_t)POOL_MOST_SPINS * POOL_SPIN_NANOSECONDS;
+    spins = pool_spins_after(spins, i % long_each == 0 || !in_reach ? WAIT_LONG : spun ? WAIT_SPUN : WAIT_SHORT);
+    spins = spins < POOL_LEAST_SPINS ? POOL_LEAST_SPINS : spins > POOL_MOST_SPINS ? POOL_MOST_SPINS : spins;
+  }
+  return spins;
+}
+
+/* Spins get short where they are in vain, stay short while one wait in a hundred is, and come back where a sleep's own waking
+ * up is all that is waited for: from the shortest spin, all of these waits begin asleep. */
+static void test_spins_come_back(void **state) {
+  (void)state;
+  assert_int_equal(spins_behind(POOL_MOST_SPINS, 4, 3000000, 1), POOL_LEAST_SPINS);
+  assert_int_equal(spins_behind(POOL_LEAST_SPINS, 100000, 3000000, 1), POOL_LEAST_SPINS);
+  for (int64_t wait = 10000; wait < 190000; wait += 10000) {
+    assert_int_equal(spins_behind(POOL_LEAST_SPINS, (int)(wait / POOL_SPIN_NANOSECONDS) + 100, wait, INT32_MAX), POOL_MOST_SPINS);
+    assert_true(spins_behind(POOL_LEAST_SPINS, 10000 - 1, wait, 100) < 2 * POOL_LEAST_SPINS);
+  }
+  assert_int_equal(spins_behind(POOL_LEAST_SPINS, 100, 1000, INT32_MAX), POOL_MOST_SPINS); /* seen at once */
+}
+
 /* A tree of control groups, and what it leaves. */
 static double quota_in(const char *cgroup, const char *const (*files)[2]) {
   char root[] = "/tmp/rt-pool-XXXXXX", command[600];
@@ -252,7 +276,7 @@ static void test_slab(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(test_barrier), cmocka_unit_test(test_sleeps), cmocka_unit_test(test_alone),
-                                     cmocka_unit_test(test_more_threads_than_cpus), cmocka_unit_test(test_random_delays), cmocka_unit_test(test_quota),
-                                     cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_slab)};
+                                     cmocka_unit_test(test_more_threads_than_cpus), cmocka_unit_test(test_random_delays), cmocka_unit_test(test_spins_come_back),
+                                     cmocka_unit_test(test_quota), cmocka_unit_test(test_many_blocks), cmocka_unit_test(test_slab)};
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
