@@ -82,7 +82,7 @@ routec_script_test(plugins.guide 600 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/gu
 set_property(TEST plugins.guide APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")
 set_property(TEST plugins.template APPEND PROPERTY ENVIRONMENT "ROUTEC_BUILD=${PROJECT_BINARY_DIR}")
 routec_script_test(plugins.refused 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/plugins/refused.sh)
-set_property(TEST plugins.refused APPEND PROPERTY ENVIRONMENT "BAD_PLUGINS=${PROJECT_BINARY_DIR}/tests/bad_plugins")
+set_property(TEST plugins.refused APPEND PROPERTY ENVIRONMENT "BAD_PLUGINS=${PROJECT_BINARY_DIR}/tests/bad_plugins;ROUTEC_SANITIZE=${ROUTEC_SANITIZE}")
 
 routec_script_test(bench.bench 300 bash ${CMAKE_CURRENT_SOURCE_DIR}/bench/bench.sh)
 set_property(TEST bench.bench APPEND PROPERTY ENVIRONMENT "BENCH_PROGRAMS=${PROJECT_BINARY_DIR}/bench")

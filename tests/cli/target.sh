@@ -42,6 +42,7 @@ refused $with_avx2 avx512f "$ROUTEC" run spec.route --target x86-64-v4 --run-dir
 refused $with_sse avx "$ROUTEC" run spec.route --target x86-64-v3 --run-dir nothing
 refused $with_avx2 avx512f "$ROUTEC" grad spec.route --target x86-64-v4
 refused $with_avx2 avx512f "$ROUTEC" eval spec.route --target x86-64-v4 --checkpoint "$(weights_of here)"
+refused $with_avx2 avx512f "$ROUTEC" plan --measure spec.route --target x86-64-v4
 refused $with_avx2 avx512f ./trainer4 run --run-dir nothing
 refused $with_sse avx ./trainer3 run --run-dir nothing
 refused $with_avx2 avx512f ./trainer4 eval "$(weights_of here)"

@@ -12,6 +12,10 @@ n=0
 for out in *.route; do
   name=${out%.route}
   [ "$name" = base ] && continue
+  if [ -n "${ROUTEC_SANITIZE:-}" ] && grep -q E0763 "$bad/$name.out"; then # signals are the sanitizer's
+    echo "left out in a build with sanitizers: $name"
+    continue
+  fi
   command=check
   [ "$(sed -n 3p "$name.route")" = "# run" ] && command="run --quiet --run-dir run-$name"
   # shellcheck disable=SC2086
@@ -34,7 +38,9 @@ PY
   [ ! -s .err ] || fail "a crash under --json is told as text too"
   pass
 }
-for name in step_crashes create_crashes; do
+crashes='step_crashes create_crashes'
+[ -z "${ROUTEC_SANITIZE:-}" ] || crashes=
+for name in $crashes; do
   expect 5 run "$name.route" --json --run-dir "json-$name"
   crash_json
   expect 0 build "$name.route" -o "trainer-$name"
