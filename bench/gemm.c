@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Emitted matrix products against OpenBLAS and the FMA peak, on the shapes of training steps.
- *   bench_gemm [-t threads] [-r rounds] [-q quantile] [-c cpu] [-m mr -v nv -k kc -b mc -p 0|1 -s split] [-e]
- * [m n k form]... form: nn, nt (B transposed: data gradients), tn (A transposed: weight gradients), tt. A
- * letter u behind it: rows are not padded. -e: the dot goes through an epilogue, which stores it; without, it
- * is all that is wanted, as of the BLAS. All contestants of a shape run interleaved; figures are medians over
- * the rounds (-q 10 on a busy machine: the lower decile), in GFLOP/s per thread and share of the peak
- * measured in the same rounds. With one thread the clock is the thread's own processor time, which other
+ *   bench_gemm [-t threads] [-r rounds] [-q quantile] [-c cpu] [-m mr -v nv -k kc -b mc -p 0|1 -s split -f
+ * 0|1] [-e] [m n k form]... form: nn, nt (B transposed: data gradients), tn (A transposed: weight gradients),
+ * tt. A letter u behind it: rows are not padded. -e: the dot goes through an epilogue, which stores it;
+ * without, it is all that is wanted, as of the BLAS. All contestants of a shape run interleaved; figures are
+ * medians over the rounds (-q 10 on a busy machine: the lower decile), in GFLOP/s per thread and share of the
+ * peak measured in the same rounds. With one thread the clock is the thread's own processor time, which other
  * programs' turns are not in; what they do to shared caches is. The answer is checked before the clock is
  * believed. */
 #include "gemm.h"
@@ -42,7 +42,7 @@ typedef struct Options {
   int threads, rounds, quantile;
   const char *cpu;
   GemmTile tile;
-  bool has_split, has_pack, epilogue;
+  bool has_split, has_pack, has_flip, epilogue;
 } Options;
 typedef struct Work { /* one shape being measured */
   GemmGeom g;
@@ -177,15 +177,28 @@ static void build_code(Jig *j, Work *w) {
 /* ---- one shape
  * -------------------------------------------------------------------------------------------------- */
 static float *floats(int64_t n, uint32_t stream) {
-  float *f = aligned_alloc(1 << 21, ((size_t)n * sizeof *f + (1 << 21) - 1) >> 21 << 21);
+  const int64_t room =
+      n + EMIT_LANES; /* lanes that a mask leaves out may not lie on a page that is not there: that is slow */
+  float *f = aligned_alloc(1 << 21, ((size_t)room * sizeof *f + (1 << 21) - 1) >> 21 << 21);
   if (!f) jig_die("memory", "exhausted");
   extern int madvise(void *, size_t, int);
-  madvise(f, (size_t)n * sizeof *f, 14 /* MADV_HUGEPAGE */);
-  for (int64_t i = 0; i < n; i++) f[i] = 2 * rng_uniform(1, stream, 0, (uint32_t)i, 0) - 1;
+  madvise(f, (size_t)room * sizeof *f, 14 /* MADV_HUGEPAGE */);
+  for (int64_t i = 0; i < room; i++) f[i] = 2 * rng_uniform(1, stream, 0, (uint32_t)i, 0) - 1;
   return f;
 }
 
 static int64_t padded(int64_t n, bool pad) { return pad && n >= 16 ? (n + 15) / 16 * 16 + 16 : n; }
+
+/* The kernel of the transpose, or the other one, where there is one. */
+static void work_turn(Work *w, const TargetInfo *t, Arena *arena) {
+  GemmChoice way[PLAN_MAX_ALTERNATIVES];
+  const uint32_t n = plan_gemm_alternatives(&w->g, w->ta ? w->k : w->m, t, false, arena, way);
+  for (uint32_t i = 0; i < n; i++)
+    if (way[i].impl == GEMM_EMITTED && way[i].tile.flip != w->tile.flip) {
+      w->tile = way[i].tile;
+      return;
+    }
+}
 
 static void work_make(Work *w, const Shape3 *s, const TargetInfo *t, const Options *o, Arena *arena) {
   bool pad = !strchr(s->form, 'u');
@@ -208,6 +221,7 @@ static void work_make(Work *w, const Shape3 *s, const TargetInfo *t, const Optio
   if (w->ta) w->g.k = (Extent){1, true}; /* a weight gradient's sum runs over the rows of the batch */
   else w->g.m = (Extent){1, true};
   plan_gemm_choose(&w->g, w->ta ? w->k : w->m, t, false, NULL, arena, &w->impl, &w->tile, &w->reason);
+  if (o->has_flip && w->tile.flip != o->tile.flip) work_turn(w, t, arena);
   if (o->tile.mr) w->tile.mr = o->tile.mr;
   if (o->tile.nv) w->tile.nv = o->tile.nv;
   if (o->tile.kc) w->tile.kc = o->tile.kc;
@@ -266,11 +280,12 @@ static void work_measure(Work *w, const Options *o) {
   double peak = peak_flops / quantile(t[RUN_PEAK], o) * 1e-9,
          ours = flops / quantile(t[RUN_EMITTED], o) * 1e-9 / crew.n;
   double blas = flops / quantile(t[RUN_BLAS], o) * 1e-9 / crew.n;
-  printf("%5lld %5lld %5lld %d%d %dx%d kc%-4d mc%-4d p%d%d s%d | %6.1f  %5.1f%% | %6.1f %5.1f%% | %5.2f | "
+  printf("%5lld %5lld %5lld %d%d %dx%d kc%-4d mc%-4d p%d%d%s s%d | %6.1f  %5.1f%% | %6.1f %5.1f%% | %5.2f | "
          "peak %5.1f | %4.1f ms\n",
          (long long)w->m, (long long)w->n, (long long)w->k, w->ta, w->tb, w->tile.mr, w->tile.nv, w->tile.kc,
-         w->tile.mc, w->tile.pack_a, w->tile.pack_b, w->tile.split, ours, 100 * ours / peak, blas,
-         100 * blas / peak, o->quantile == 50 ? quantile(ratio, o) : ours / blas, peak, w->compile * 1e3);
+         w->tile.mc, w->tile.pack_a, w->tile.pack_b, w->tile.flip ? "t" : "", w->tile.split, ours,
+         100 * ours / peak, blas, 100 * blas / peak, o->quantile == 50 ? quantile(ratio, o) : ours / blas,
+         peak, w->compile * 1e3);
   fflush(stdout);
 }
 
@@ -287,7 +302,7 @@ static void bench_shape(const Shape3 *s, const TargetInfo *t, const Options *o) 
 
 static void usage(void) {
   fprintf(stderr, "usage: bench_gemm [-t threads] [-r rounds] [-q quantile] [-c cpu] [-m mr] [-v nv] [-k kc] "
-                  "[-b mc] [-p pack_a] [-s split] [-e] [m n k form]...\n");
+                  "[-b mc] [-p pack_a] [-s split] [-f flip] [-e] [m n k form]...\n");
   exit(2);
 }
 
@@ -295,7 +310,7 @@ int main(int argc, char **argv) {
   Options o = {.threads = 1, .rounds = 11, .quantile = 50, .cpu = "native"};
   TargetInfo target;
   pthread_t thread[MAX_THREADS];
-  for (int opt; (opt = getopt(argc, argv, "t:r:q:c:m:v:k:b:p:s:e")) != -1;) {
+  for (int opt; (opt = getopt(argc, argv, "t:r:q:c:m:v:k:b:p:s:f:e")) != -1;) {
     int n = opt == 'c' || opt == '?' || opt == 'e' ? 0 : atoi(optarg);
     switch (opt) {
     case 't': o.threads = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n; break;
@@ -308,6 +323,7 @@ int main(int argc, char **argv) {
     case 'b': o.tile.mc = n; break;
     case 'p': o.has_pack = true, o.tile.pack_a = n != 0; break;
     case 'e': o.epilogue = true; break;
+    case 'f': o.has_flip = true, o.tile.flip = n != 0; break;
     case 's': o.has_split = true, o.tile.split = n; break;
     default: usage();
     }

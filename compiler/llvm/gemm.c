@@ -75,14 +75,15 @@ static void if_end(Nest *x, If f) {
 /* What the strips of this call prefetch: the next panel of B, and where the next call stores. */
 static void tile_ahead(Nest *x, MicroArgs *m, bool in_panel) {
   const GemmGeom *g = x->g;
+  V right = add(x, x->jc, num(x, x->nr));
   m->ahead = m->b, m->s_ahead = num(x, 0);
-  if (x->flip) return;
-  V below = add(x, x->ir, num(x, x->mt)), inside = less(x, below, x->ic_end),
-    right = add(x, x->jc, num(x, x->nr));
-  V c_row = sel(x, inside, below, x->ic), c_col = sel(x, inside, x->jc, right);
-  V at = add(x, mul(x, c_row, num(x, g->cm)), c_col);
-  m->next[0] = floats_at(x, x->c, at);
-  for (int i = 0; i < n_beside(x); i++) m->next[1 + i] = floats_at(x, x->beside[i], at);
+  if (!x->flip) {
+    V below = add(x, x->ir, num(x, x->mt)), inside = less(x, below, x->ic_end);
+    V c_row = sel(x, inside, below, x->ic), c_col = sel(x, inside, x->jc, right);
+    V at = add(x, mul(x, c_row, num(x, g->cm)), c_col);
+    m->next[0] = floats_at(x, x->c, at);
+    for (int i = 0; i < n_beside(x); i++) m->next[1 + i] = floats_at(x, x->beside[i], at);
+  }
   if (in_panel) return;
   V more = less(x, right, x->n1), k = sel(x, more, x->pc, add(x, x->pc, x->kb));
   m->ahead = floats_at(x, x->b, add(x, mul(x, k, num(x, g->bk)), sel(x, more, right, x->n0)));
@@ -196,8 +197,8 @@ static void store_plain(Emit *e, void *user, const V *batch, V row, V col, V acc
 /* ---- the loops
  * --------------------------------------------------------------------------------------------- */
 static void nest_tile(Nest *x) {
-  bool always_full =
-      x->flip || (x->n_static >= 0 && x->n_static % x->nr == 0); /* a packed panel has all columns */
+  bool always_full = (x->flip && x->pack_b) || /* a packed panel has all columns, and so have sums */
+                     (x->n_static >= 0 && x->n_static % x->nr == 0);
   bool never_full = x->n_static >= 0 && x->n_static < x->nr;
   x->rows = min(x, num(x, x->mt), sub(x, x->ic_end, x->ir));
   if (always_full) {
@@ -317,7 +318,6 @@ static bool is_one(Extent x) { return !x.rows && x.n == 1; }
 static void nest_check(const GemmGeom *g, const GemmTile *t) {
   bool a_ok = g->ak == 1 || g->am == 1 || is_one(g->m) || is_one(g->k);
   bool b_ok = g->bn == 1 || g->bk == 1 || is_one(g->n) || is_one(g->k);
-  if (t->flip && (g->ak != 1 || g->bn == 1 || is_one(g->n))) b_ok = false; /* its panels must be packed */
   if (a_ok && b_ok && t->mr > 0 && t->nv > 0 && t->kc > 0 && g->n_batch <= 4) return;
   fprintf(stderr,
           "routec: internal error: gemm strides a %lld,%lld b %lld,%lld tile %dx%d kc %d batch axes %u\n",
@@ -354,6 +354,8 @@ static void nest_shape(Nest *x, const GemmTile *t) {
   x->flip = t->flip;
   if (!x->flip) return;
   if (x->mt % EMIT_LANES) x->mt = x->mr * EMIT_LANES;
+  if (m_known && round_up(g->m.n, x->mr) < x->mt)
+    x->mc = x->mt = (int32_t)round_up(round_up(g->m.n, x->mr), EMIT_LANES);
   x->mc = round_up(x->mc ? x->mc : x->mt, x->mt);
 }
 

@@ -48,8 +48,10 @@ static const char *kernel_text(Arena *a, const Step *s) {
   if (s->kind == STEP_CALL) return "plugin";
   if (s->kind != STEP_GEMM) return s->n_outs > 1 ? arena_printf(a, "emitted, %u outputs", s->n_outs) : "emitted";
   if (s->impl == GEMM_BLAS) return "blas";
-  return arena_printf(a, "emitted %dx%d%s%s", s->tile.mr, s->tile.nv, s->tile.pack_a ? ", A packed" : "",
-                      s->tile.pack_b ? ", B packed" : "");
+  const GemmTile *t = &s->tile;
+  const bool a_packed = t->flip ? t->pack_b : t->pack_a, b_packed = t->flip ? t->pack_a : t->pack_b;
+  return arena_printf(a, "emitted %dx%d%s%s%s", t->mr, t->nv, t->flip ? " of the transpose" : "", a_packed ? ", A packed" : "",
+                      b_packed ? ", B packed" : "");
 }
 
 static JobStep job_step(Arena *a, const Program *p, const PlanFn *f, const Step *s) {

@@ -2,18 +2,17 @@
  * gemm.c -- which implementation and register tile a matrix product gets: a pure function of geometry, target
  * and what was measured on this machine. The rule's numbers were set with bench/gemm.c (Zen 4, 1 MiB L2;
  * processor time of one thread, beside OpenBLAS 0.3.21 and the FMA peak): docs/performance.md has the table.
- * The BLAS was faster than AVX-512 code only at 128x10x64, a product of microseconds whose epilogue would
- * then need a pass of its own, so the rule emits all. */
+ * The BLAS was nowhere faster by more than what two runs differ by, so the rule emits all. */
 #include "plan.h"
 
 enum {
   LANES = 16,
-  MAX_KC = 512,        /* longer panels of B crowd A and C out of L2: 0.88 of the peak, at 1024 0.84 */
-  PACKED_MC = 1024,    /* rows that share one packed panel of B: +3 % over 256 */
-  MAX_FLIPPED_M = 256, /* rows of C that a kernel of the transpose can have: its sums lie on the stack */
-  MOST_FLIPPED_M = 96, /* and has by the rule: with more they crowd L2 */
-  FLIPPED_MC = 256,    /* columns of C, for which A is packed again */
-  PACK_A_MIN_N = 128   /* narrower products do not earn back the packing of A: at N = 32 0.77 against 0.92 */
+  MAX_KC = 512,     /* longer panels of B crowd A and C out of L2: 0.88 of the peak, at 1024 0.84 */
+  PACKED_MC = 1024, /* rows that share one packed panel of B: +3 % over 256 */
+  FLIPPED_MC = 256, /* columns of C in a block of a kernel of the transpose */
+  MAX_FLIPPED_SUMS = 512 * FLIPPED_MC,   /* elements of C in such a block */
+  MOST_FLIPPED_PACKED = 96 * FLIPPED_MC, /* and by the rule, where A is packed too: with more they crowd L2 */
+  PACK_A_MIN_N = 128 /* narrower products do not earn back the packing of A: at N = 32 0.77 against 0.92 */
 };
 
 typedef struct Sizes {
@@ -102,24 +101,54 @@ static void choose_tile(const GemmGeom *g, const Sizes *s, const TargetInfo *t, 
   tile->grain = rows_grain(g, s, tile->split);
 }
 
-/* B lies across its rows and C has few: packing all of B costs as much as a good part of the arithmetic, A is
- * small. */
-static bool may_flip(const GemmGeom *g, const Sizes *s) {
-  return g->ak == 1 && g->bk == 1 && g->bn != 1 && g->am != 1 && s->m > 1 && s->n > 1 &&
-         s->m <= MAX_FLIPPED_M;
+/* A kernel of the transpose takes lanes along M and broadcasts B; its sums lie on the stack. */
+static bool may_flip(const Sizes *s) {
+  return s->m > 1 && s->n > 1 && s->m <= MAX_FLIPPED_SUMS &&
+         s->m * at_most(s->n, FLIPPED_MC) <= MAX_FLIPPED_SUMS;
 }
 
-/* In cycles of a core for each element of B, by which all is divided: arithmetic on its row of C's side,
- * packing (from beyond L2 a cycle; of A, and turning C, less), lanes without a column. Measured, one thread,
- * flipped against not: 64x512x2048 0.94 of the peak against 0.80, 64x2048x784 0.85 against 0.80, 96x1024x1024
- * 0.87 against 0.83; but 128x1024x1024 0.79 against 0.84, 17x300x300 0.48 against 0.55, 64x128x256 the same,
- * and with AVX2's narrow panels none gains. */
-static bool flip_pays(const Sizes *s, const TargetInfo *t) {
+/* Columns of C in a block of such a kernel. */
+static int32_t flipped_mc(const Sizes *s, int64_t mc) {
+  return (int32_t)at_most(mc, at_most(s->n, MAX_FLIPPED_SUMS / s->m));
+}
+
+/* Cycles to pack an element of an operand, by its size. */
+static double packing(double elements, const TargetInfo *t) {
+  return elements * 4 <= (double)t->l2 ? 0.4 : 1;
+}
+
+/* Cycles of a core, divided by N K, of a product as it stands: vectors of a row of C, of which AVX2 loads a
+ * masked one slowly; packing; lines of A that come from beyond L2 for a strip and leave it before the next.
+ */
+static double plain_cost(const GemmGeom *g, const Sizes *s, const TargetInfo *t) {
   const double m = (double)s->m, n = (double)s->n, k = (double)s->k;
-  const double packing = n * k * 4 <= (double)t->l2 ? 0.4 : 1, again = (double)units(s->n, FLIPPED_MC);
-  const double plain = m / LANES + packing,
-               flipped = (double)units(s->m, LANES) + 0.4 * m * (again / n + 1.5 / k);
-  return t->vector_floats >= 16 && s->m <= MOST_FLIPPED_M && flipped < 0.97 * plain;
+  const double masked = s->n % LANES == 0 ? 0 : t->vector_floats >= 16 ? 1 : 1.5;
+  GemmTile tile = {0};
+  choose_tile(g, s, t, &tile);
+  const bool packed = g->ak != 1 && (tile.pack_a || s->m % tile.mr != 0);
+  const double across = g->ak == 1 ? 0 : packed ? packing(m * k, t) : m * k * 4 > (double)t->l2 ? 0.5 : 0;
+  return m / n * ((double)(s->n / LANES) + masked + across) + (g->bn == 1 ? 0 : packing(n * k, t));
+}
+
+/* Of the transpose: packing of A again for each block of columns where it lies along its rows, of B once
+ * where that is wide across its rows, turning of C. */
+static double flipped_cost(const GemmGeom *g, const Sizes *s, const TargetInfo *t) {
+  const double m = (double)s->m, n = (double)s->n, k = (double)s->k;
+  const double pack_a = g->ak == 1 ? packing(m * k, t) * (double)units(s->n, FLIPPED_MC) / n : 0;
+  return (double)units(s->m, LANES) + m * (pack_a + 0.6 / (double)at_least(s->k, 1)) +
+         (g->bk != 1 && s->m >= PACK_A_MIN_N ? 0.4 : 0);
+}
+
+/* Lanes along M pay where N leaves many without a column, where B would have to be packed for few rows, and
+ * where A lies across its rows beyond L2: then whole lines of it are read once. Measured, one thread, share
+ * of the peak flipped against not: A transposed 128x10x64 0.79 against 0.60 (AVX2 0.61 against 0.34),
+ * 512x32x2048 0.96 against 0.76 (AVX2 0.82 against 0.68), but 128x16x64 0.86 against 0.99; 64x20x784 0.77
+ * against 0.60, but 64x10x128 the same; B transposed 64x512x2048 0.94 against 0.80, but 128x1024x1024 0.79
+ * against 0.84. */
+static bool flip_pays(const GemmGeom *g, const Sizes *s, const TargetInfo *t) {
+  if (g->ak == 1 && (t->vector_floats < 16 || s->m * at_most(s->n, FLIPPED_MC) > MOST_FLIPPED_PACKED))
+    return false;
+  return flipped_cost(g, s, t) < 0.97 * plain_cost(g, s, t);
 }
 
 static void choose_flipped(const GemmGeom *g, const Sizes *s, const TargetInfo *t, GemmTile *tile) {
@@ -128,7 +157,7 @@ static void choose_flipped(const GemmGeom *g, const Sizes *s, const TargetInfo *
   f.m = g->n, f.n = g->m, f.am = g->bn, f.ak = g->bk, f.bk = g->ak, f.bn = g->am;
   choose_tile(&f, &fs, t, tile);
   tile->flip = true;
-  tile->mc = FLIPPED_MC;
+  tile->mc = flipped_mc(s, FLIPPED_MC);
   if (tile->split < 2) tile->split = 1 - tile->split;
   tile->grain = rows_grain(g, s, tile->split);
 }
@@ -159,7 +188,8 @@ static const char *measured_text(Arena *a, const GemmChoice *c) {
 static GemmTile measured_tile(const GemmGeom *g, const Sizes *s, const GemmTile *rule,
                               const GemmTile *measured) {
   GemmTile t = *measured;
-  if (!may_flip(g, s)) t.flip = false;
+  if (!may_flip(s)) t.flip = false;
+  if (t.flip) t.mc = flipped_mc(s, t.mc);
   if (rule->whole && t.kc < rule->kc) t.kc = rule->kc;
   t.whole = s->k <= t.kc, t.grain = rows_grain(g, s, t.split);
   return t;
@@ -180,7 +210,7 @@ void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, 
     *reason = arena_printf(arena, "%s by the BLAS: %s", what, why);
     return;
   }
-  if (may_flip(g, &s) && flip_pays(&s, t)) choose_flipped(g, &s, t, tile);
+  if (may_flip(&s) && flip_pays(g, &s, t)) choose_flipped(g, &s, t, tile);
   else choose_tile(g, &s, t, tile);
   if (c) *impl = c->impl, *tile = measured_tile(g, &s, tile, &c->tile);
   *reason = arena_printf(arena, "%s by %s%s", what, plan_gemm_way(arena, *impl, tile),
@@ -192,13 +222,14 @@ const char *plan_gemm_way(Arena *a, GemmImpl impl, const GemmTile *t) {
   const char *by = shared[t->split];
   if (impl == GEMM_BLAS)
     return arena_printf(a, "the BLAS, threads share %s", t->split == 1 ? "columns" : "rows");
+  const char *across = t->pack_a ? t->flip ? ", B packed" : ", A packed (read across its rows)" : "";
   const char *packed = t->flip && t->pack_b ? ", A packed"
                        : t->pack_b          ? ", B packed (read across its rows)"
-                       : t->pad_b           ? ", B's last columns copied"
+                       : t->pad_b           ? t->flip ? ", A's last rows copied" : ", B's last columns copied"
                                             : "";
   return arena_printf(a, "emitted kernel %dx%d%s: k by %d, %s by %d%s%s, threads share %s", t->mr,
                       t->nv * LANES, t->flip ? " of the transpose" : "", t->kc, t->flip ? "columns" : "rows",
-                      t->mc, t->pack_a ? ", A packed (read across its rows)" : "", packed, by);
+                      t->mc, across, packed, by);
 }
 
 /* ---- alternatives ------------------------------------------------------------------------------------- */
@@ -242,7 +273,7 @@ static void add_neighbours(Ways *w, GemmTile t, bool threads) {
     if (u.nv <= widest && u.mr <= tile_rows_most) add_way(w, GEMM_EMITTED, u);
   }
   GemmTile u = {0};
-  if (may_flip(w->g, &w->s)) {
+  if (may_flip(&w->s)) {
     if (t.flip) choose_tile(w->g, &w->s, w->t, &u);
     else choose_flipped(w->g, &w->s, w->t, &u);
     add_way(w, GEMM_EMITTED, u);

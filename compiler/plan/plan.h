@@ -55,7 +55,7 @@ typedef struct GemmTile {
   bool pad_b;     /* B's columns behind the last whole vectors are copied to a panel of whole ones */
   int32_t split;  /* 0: threads split M, 1: N, 2: the batch */
   int32_t grain;  /* threads share M in such multiples; 0: of mr */
-  bool flip;      /* C's transpose is computed: mr, nc, mc and packing are that product's. Only where A lies along its rows, B across */
+  bool flip;      /* C's transpose is computed: mr, nc, mc and packing are that product's */
   bool whole;     /* K fits kc at every batch: sums never stop half-way, and C holds none */
 } GemmTile;
 

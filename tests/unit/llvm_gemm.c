@@ -106,9 +106,8 @@ static Case draw_case(int number) {
     g->a_batch[i] = c.a_floats, g->b_batch[i] = shared ? 0 : c.b_floats, g->c_batch[i] = c.c_floats;
     c.a_floats *= extent, c.b_floats *= shared ? 1 : extent, c.c_floats *= extent, c.batch *= extent;
   }
-  bool may_flip = !ta && tb && (g->m.rows || c.m != 1);
   for (int t = 0; t < N_TILES; t++) {
-    c.tile[t] = draw_tile(), c.tile[t].flip = may_flip && draw(0, 1);
+    c.tile[t] = draw_tile(), c.tile[t].flip = draw(0, 1);
     if (g->m.rows) c.tile[t].grain = draw(0, 1) ? 0 : (int32_t)draw(1, 20);
   }
   return c;
