@@ -2,9 +2,12 @@
 # Suites that drive the command: a script is a test. cli/ the command line, train/ whole runs, parity/ PyTorch.
 # Exit code 77 is a visible skip (no PyTorch, no MNIST).
 function(routec_script_test name timeout)
+  if(ROUTEC_SANITIZE)
+    math(EXPR timeout "4 * ${timeout}")
+  endif()
   add_test(NAME ${name} COMMAND ${ARGN})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77
-    ENVIRONMENT "ROUTEC=$<TARGET_FILE:routec>;ROUTEC_ROOT=${PROJECT_SOURCE_DIR};XDG_CACHE_HOME=${PROJECT_BINARY_DIR}/cache")
+    ENVIRONMENT "ROUTEC=$<TARGET_FILE:routec>;ROUTEC_ROOT=${PROJECT_SOURCE_DIR};XDG_CACHE_HOME=${PROJECT_BINARY_DIR}/cache;${TEST_ENVIRONMENT}")
 endfunction()
 
 # plugins of the tests, where scripts find them: beside the executable, tests/plugins/NAME.so
