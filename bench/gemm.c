@@ -42,6 +42,7 @@ typedef struct Options {
   int threads, rounds, quantile;
   const char *cpu;
   GemmTile tile;
+  double explain_below; /* share of the peak, %; 0: nothing */
   bool has_split, has_pack, has_flip, epilogue;
 } Options;
 typedef struct Work { /* one shape being measured */
@@ -259,7 +260,8 @@ static double quantile(double *v, const Options *o) {
   return v[(o->rounds - 1) * o->quantile / 100];
 }
 
-static void work_measure(Work *w, const Options *o) {
+/* Returns the share of the peak, %. */
+static double work_measure(Work *w, const Options *o) {
   static double t[3][MAX_ROUNDS], ratio[MAX_ROUNDS]; /* ratio: paired by round */
   double flops = 2.0 * (double)w->m * (double)w->n * (double)w->k,
          peak_flops = 2.0 * FMA_CHAINS * 8 * EMIT_LANES * FMA_STEPS;
@@ -287,6 +289,98 @@ static void work_measure(Work *w, const Options *o) {
          100 * ours / peak, blas, 100 * blas / peak, o->quantile == 50 ? quantile(ratio, o) : ours / blas,
          peak, w->compile * 1e3);
   fflush(stdout);
+  return 100 * ours / peak;
+}
+
+/* ---- where the time goes
+ * ------------------------------------------------------------------------------------------------ */
+/* Each but the first is the same product with one thing less to do, and all are run: what the thing costs is
+ * the difference of two times, so that the parts and the arithmetic at the peak's rate add up to the time
+ * measured. */
+enum { AS_IT_IS, C_IN_CACHE, OPERANDS_IN_CACHE, B_NOT_PACKED, A_NOT_PACKED, NOT_TURNED, N_VARIANTS };
+
+/* The product whose kernel it is: C's transpose where tile.flip. Undoes itself. */
+static void work_transpose(Work *w) {
+  const GemmGeom g = w->g;
+  float *const a = w->a;
+  w->g.m = g.n, w->g.n = g.m, w->g.am = g.bn, w->g.ak = g.bk, w->g.bk = g.ak, w->g.bn = g.am;
+  w->a = w->b, w->b = a;
+}
+
+/* Distances of 0 keep A and B within one row of their own, which stays in L1; C's rows overlap and stay in
+ * L2. In the kernel's terms. */
+static void work_lessen(Work *v, int variant) {
+  GemmGeom *g = &v->g;
+  const bool ragged = g->m.rows || g->m.n % v->tile.mr != 0, across = g->ak != 1;
+  if (variant >= C_IN_CACHE) g->cm = EMIT_LANES; /* not 0: stores to one line wait for each other */
+  if (variant >= OPERANDS_IN_CACHE) *(across ? &g->ak : &g->am) = 0, *(g->bn == 1 ? &g->bk : &g->bn) = 0;
+  if (variant >= B_NOT_PACKED) g->bn = 1, g->bk = 0, v->tile.pack_b = v->tile.pad_b = false;
+  if (variant >= A_NOT_PACKED) {
+    v->tile.pack_a = false;
+    if (across && ragged) g->ak = 1, g->am = 0; /* columns of A are read in whole strips only */
+  }
+}
+
+static Work work_variant(const Work *w, int variant) {
+  Work v = *w;
+  if (w->tile.flip) work_transpose(&v);
+  work_lessen(&v, variant);
+  if (w->tile.flip && variant != NOT_TURNED) work_transpose(&v);
+  if (variant == NOT_TURNED) v.tile.flip = false;
+  return v;
+}
+
+/* Whether there is anything that a variant does less than the one before. */
+static bool variant_differs(const Work *w, int variant) {
+  Work k = *w;
+  if (k.tile.flip) work_transpose(&k);
+  const bool ragged = k.g.m.rows || k.g.m.n % k.tile.mr != 0;
+  if (variant == B_NOT_PACKED) return k.g.bn != 1 || k.tile.pad_b;
+  if (variant == A_NOT_PACKED) return k.g.ak != 1 && (k.tile.pack_a || ragged);
+  return variant == NOT_TURNED ? w->tile.flip : true;
+}
+
+static int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+static void explain(const Work *w, const TargetInfo *t, const Options *o) {
+  static double time[N_VARIANTS][MAX_ROUNDS], peak[MAX_ROUNDS];
+  Jig j[N_VARIANTS];
+  Work v[N_VARIANTS];
+  double ms[N_VARIANTS];
+  for (int i = 0; i < N_VARIANTS; i++) {
+    jig_open(&j[i], t);
+    v[i] = work_variant(w, i);
+    build_code(&j[i], &v[i]);
+    crew_run(&v[i], RUN_EMITTED, 1);
+  }
+  const double once = crew_run(&v[0], RUN_EMITTED, 1);
+  const int64_t repeats = once > 2e-3 ? 1 : (int64_t)(2e-3 / once) + 1;
+  for (int r = 0; r < o->rounds; r++) {
+    peak[r] = crew_run(w, RUN_PEAK, 1);
+    for (int i = 0; i < N_VARIANTS; i++) {
+      crew_run(&v[i], RUN_EMITTED, 1); /* after itself, as when it was measured above */
+      time[i][r] = crew_run(&v[i], RUN_EMITTED, repeats);
+    }
+  }
+  const double rate = 2.0 * FMA_CHAINS * 8 * EMIT_LANES * FMA_STEPS / quantile(peak, o);
+  for (int i = 0; i < N_VARIANTS; i++) {
+    ms[i] = i && !variant_differs(w, i) ? ms[i - 1] : quantile(time[i], o);
+    jig_close(&j[i]);
+  }
+  const bool flip = w->tile.flip;
+  const double useful = 2.0 * (double)w->m * (double)w->n * (double)w->k / rate,
+               done = 2.0 * (double)up(w->m, flip ? EMIT_LANES : w->tile.mr) *
+                      (double)up(w->n, flip ? w->tile.mr : EMIT_LANES) * (double)w->k / rate,
+               part = 100 / ms[0];
+  printf("      time, %%: arithmetic %.1f, unused lanes and rows %.1f, tile %.1f, packing A %.1f, packing B "
+         "%.1f, "
+         "turning C %.1f, operands %.1f, C %.1f\n",
+         useful * part, (done - useful) * part, (ms[NOT_TURNED] - done) * part,
+         (flip ? ms[OPERANDS_IN_CACHE] - ms[B_NOT_PACKED] : ms[B_NOT_PACKED] - ms[A_NOT_PACKED]) * part,
+         (flip ? ms[B_NOT_PACKED] - ms[A_NOT_PACKED] : ms[OPERANDS_IN_CACHE] - ms[B_NOT_PACKED]) * part,
+         (ms[A_NOT_PACKED] - ms[NOT_TURNED]) * part, (ms[C_IN_CACHE] - ms[OPERANDS_IN_CACHE]) * part,
+         (ms[AS_IT_IS] - ms[C_IN_CACHE]) * part);
+  fflush(stdout);
 }
 
 static void bench_shape(const Shape3 *s, const TargetInfo *t, const Options *o) {
@@ -295,14 +389,14 @@ static void bench_shape(const Shape3 *s, const TargetInfo *t, const Options *o) 
   jig_open(&j, t);
   work_make(&w, s, t, o, j.e.arena);
   build_code(&j, &w);
-  work_measure(&w, o);
+  if (work_measure(&w, o) < o->explain_below) explain(&w, t, o);
   free(w.a), free(w.b), free(w.c);
   jig_close(&j);
 }
 
 static void usage(void) {
   fprintf(stderr, "usage: bench_gemm [-t threads] [-r rounds] [-q quantile] [-c cpu] [-m mr] [-v nv] [-k kc] "
-                  "[-b mc] [-p pack_a] [-s split] [-f flip] [-e] [m n k form]...\n");
+                  "[-b mc] [-p pack_a] [-s split] [-f flip] [-e] [-B percent] [m n k form]...\n");
   exit(2);
 }
 
@@ -310,7 +404,7 @@ int main(int argc, char **argv) {
   Options o = {.threads = 1, .rounds = 11, .quantile = 50, .cpu = "native"};
   TargetInfo target;
   pthread_t thread[MAX_THREADS];
-  for (int opt; (opt = getopt(argc, argv, "t:r:q:c:m:v:k:b:p:s:f:e")) != -1;) {
+  for (int opt; (opt = getopt(argc, argv, "t:r:q:c:m:v:k:b:p:s:f:eB:")) != -1;) {
     int n = opt == 'c' || opt == '?' || opt == 'e' ? 0 : atoi(optarg);
     switch (opt) {
     case 't': o.threads = n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : n; break;
@@ -324,6 +418,7 @@ int main(int argc, char **argv) {
     case 'p': o.has_pack = true, o.tile.pack_a = n != 0; break;
     case 'e': o.epilogue = true; break;
     case 'f': o.has_flip = true, o.tile.flip = n != 0; break;
+    case 'B': o.explain_below = atof(optarg); break;
     case 's': o.has_split = true, o.tile.split = n; break;
     default: usage();
     }
@@ -338,7 +433,7 @@ int main(int argc, char **argv) {
   if (optind == argc)
     for (size_t i = 0; i < sizeof autoencoder / sizeof *autoencoder; i++)
       bench_shape(&autoencoder[i], &target, &o);
-  if ((argc - optind) % 4) usage();
+  if ((argc - optind) % 4 || (o.explain_below > 0 && o.threads > 1)) usage();
   for (int i = optind; i < argc; i += 4) {
     Shape3 s = {atoll(argv[i]), atoll(argv[i + 1]), atoll(argv[i + 2]), argv[i + 3]};
     if (s.m < 1 || s.n < 1 || s.k < 1 || strlen(s.form) < 2) usage();

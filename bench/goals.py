@@ -56,7 +56,7 @@ class Line:
 class Bench:
     def __init__(self, a):
         self.a, self.samples = a, common.Samples(a, 'goals.jsonl')
-        self.lines, self.times, self.shapes, self.notes, self.warnings, self.profiles = [], [], [], [], [], []
+        self.lines, self.times, self.shapes, self.notes, self.warnings, self.profiles, self.parts = [], [], [], [], [], [], []
         self.cores = ['set', 'unset'] if a.coretype == 'both' else [a.coretype]
 
     def turns(self, contestants):
@@ -74,10 +74,17 @@ class Bench:
 GEMM_LINE = re.compile(r' *(\d+) +(\d+) +(\d+) +([01][01]) ([^|]*)\| *([\d.]+) +([\d.]+)% *\| *([\d.]+) +([\d.]+)% *\| *([\d.]+) *\|')
 
 
+PARTS = ['arithmetic', 'unused lanes and rows', 'tile', 'packing A', 'packing B', 'turning C', 'operands', 'C']
+GEMM_PARTS = re.compile(r' *time, %: ' + ', '.join(re.escape(p) + r' (-?[\d.]+)' for p in PARTS) + '$')
+
+
 # ---- matrix products ------------------------------------------------------------------------------------------------------
-def gemm_run(b, threads, core):
-    """One run of bench_gemm: [(shape, ours, share of the peak, times OpenBLAS)]; it interleaves, and checks results, itself."""
+def gemm_run(b, threads, core, target):
+    """One run of bench_gemm: [(shape, ours, share of the peak, times OpenBLAS)]; it interleaves, and checks results, itself. On one
+    thread it says where the time of shapes below target goes: the BLAS has no part in that, so that one run will do."""
     command = [os.path.join(b.a.programs, 'bench_gemm'), '-t', str(threads), '-r', str(b.a.gemm_rounds)]
+    if threads == 1 and core == b.cores[0]:
+        command += ['-B', str(target)]
     for shape in b.a.shape or []:
         command += shape.split()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=common.environment(core))
@@ -85,7 +92,11 @@ def gemm_run(b, threads, core):
         raise SystemExit('bench_gemm: exit code %d\n%s' % (done.returncode, done.stderr))
     found = []
     for line in done.stdout.splitlines()[1:]:
-        m = GEMM_LINE.match(line)
+        m, parts = GEMM_LINE.match(line), GEMM_PARTS.match(line)
+        if parts and found:
+            b.parts.append((found[-1][0], found[-1][2], [float(x) for x in parts.groups()]))
+            b.samples.add(what='parts of a product', threads=threads, coretype=core, shape=found[-1][0], percent=dict(zip(PARTS, b.parts[-1][2])))
+            continue
         if not m:
             raise SystemExit('bench_gemm printed a line that nobody understands: ' + line)
         form = {'00': '', '01': ', B transposed', '10': ', A transposed', '11': ', both transposed'}[m.group(4)]
@@ -102,10 +113,10 @@ def gemm_run(b, threads, core):
 def gemm(b):
     for threads in b.a.threads:
         for core in b.cores:
-            found = gemm_run(b, threads, core)
+            target = 95 if threads == 1 else 93
+            found = gemm_run(b, threads, core, target)
             shares, ratios = [f[2] for f in found], [f[3] for f in found]
             worst, least = found[ratios.index(min(ratios))], found[shares.index(min(shares))]
-            target = 95 if threads == 1 else 93
             row = 'matrix products, %d shapes' % len(found)
             b.lines.append(Line(row, threads, core, 'times OpenBLAS, worst shape', ratios, (0.98, None, None), stat='least',
                                 note=' (worst: %s)' % worst[0]))
@@ -290,13 +301,22 @@ def profiles(b):
     return '\n'.join(out) + '\n' if out else ''
 
 
+def gemm_parts(b):
+    """Where the time of products goes that do not reach their target."""
+    if not b.parts:
+        return ''
+    rows = [[shape, '%.1f' % share, *('%.1f' % x for x in parts)] for shape, share, parts in b.parts]
+    return '\nMatrix products below target, one thread: % of the time that each part takes, by leaving it out:\n\n' + markdown(
+        ['m x n x k', '% of the FMA peak', *PARTS], rows) + '\n'
+
+
 def shape_table(b):
     rows = [[CORE[c], str(t), s, '%.1f' % ours, '%.1f' % share, '%.2f' % ratio] for c, t, s, ours, share, ratio in b.shapes]
     return '\n' + markdown(['', 'threads', 'm x n x k', 'GFLOP/s a thread', '% of the FMA peak', 'times OpenBLAS'], rows) + '\n' if rows else ''
 
 
 def show(b):
-    text = tables(b) + profiles(b)
+    text = tables(b) + gemm_parts(b) + profiles(b)
     with open(os.path.join(b.a.out, 'goals.md'), 'w') as f:
         f.write(text + shape_table(b))
     picture = os.path.join(b.a.out, 'goals.svg')

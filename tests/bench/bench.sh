@@ -28,6 +28,14 @@ holds() { # holds FILE TEXT
   pass
 }
 
+# Where a product's time goes: for each form, and kernels of the transpose, the parts are all of it.
+for cpu in native x86-64-v3; do
+  "$BENCH_PROGRAMS/bench_gemm" -c "$cpu" -r 2 -B 1e9 20 40 50 nn 33 64 48 nt 128 10 64 tn 40 17 90 tt 24 512 600 nt >parts || fail "bench_gemm -B: exit code $?"
+  awk -F': ' '/time, %/ { n++; sum = 0; k = split($2, part, ", "); for (i = 1; i <= k; i++) { m = split(part[i], word, " "); sum += word[m] }
+    if (k != 8 || sum < 99 || sum > 101) bad = 1 } END { exit bad || n != 5 }' parts || fail "the parts of a product's time are not all of it: $(cat parts)"
+  pass
+done
+
 printf 'before\n<!-- goals: begin -->\nold\n<!-- goals: end -->\nafter\n' >page.md
 few=(--rounds 2 --seconds 0.002 --threads 1 --threads 2)
 bench 0 goals.py --no-peer "${few[@]}" --row gemm --row mlp --gemm-rounds 2 --shape "16 32 24 nn" --shape "24 16 32 tn" --out goals --write page.md
