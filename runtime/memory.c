@@ -62,7 +62,8 @@ static void memory_of_data(RtMemory *m, const Job *job, const Data *d, int64_t c
   int64_t order = 0;
   for (uint32_t i = 0; i < job->n_evals; i++) order += 4 * (data_part(d, job->evals[i].source, job->evals[i].part)->rows + 16);
   part_add(m, "order of evaluations", NULL, order, RT_MEMORY_TRAINING);
-  m->reading = reading + (job->train.present ? slab_mapped(job->store_bytes) : 0); /* initial values are drawn meanwhile */
+  m->reading = reading; /* while initial values are drawn, and a step's memory is there */
+  if (job->train.present) m->reading += slab_mapped(job->store_bytes) + slab_mapped(job->train.fn.work_bytes);
 }
 
 static void memory_sum(RtMemory *m) {

@@ -43,8 +43,8 @@ typedef struct RtMemory {
 /* Before a run; `read`: reads the data to know how many there are. RT_OK, or a message was printed. */
 int rt_memory(const Job *job, const RtOptions *o, bool read, RtMemory *out);
 
-/* Starts reading the job's data in the background; optional, before rt_train or rt_eval of the same job (entries may
- * still be unset). job and o must live on. */
+/* Starts reading the job's data in the background, drawing initial values and making a step's memory; optional, before rt_train
+ * or rt_eval of the same job (entries may still be unset). job and o must live on. */
 void rt_prefetch(const Job *job, const RtOptions *o);
 /* Waits for a reader that nobody took data from; the job may go then. */
 void rt_prefetch_end(void);

@@ -101,7 +101,7 @@ void signals_release(void);
 int signals_seen(void);
 
 /* ---- prefetch.c ---- */
-/* Data of rt_prefetch, and the store if it holds initial values. false: there is none for this run. *ok false: it failed, r->error
+/* Data of rt_prefetch, the store if it holds initial values, and a step's memory. false: there is none for this run. *ok false: it failed, r->error
  * says why. */
 bool prefetch_take(Run *r, bool *ok);
 void run_initial_values(Run *r); /* into the store, unless they are there */
