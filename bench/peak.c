@@ -2,12 +2,14 @@
  * peak.c -- what this machine can do at most: multiply-adds in registers by instruction set, and memory bandwidth.
  *   bench_peak [-t threads]... [-r rounds] [-j]       the table: medians over the rounds (least to most); -j: as JSON lines
  *   bench_peak -p [-t threads] [-s seconds]           one sample of the widest FMA as JSON, to be taken between other samples
+ *   bench_peak -l                                     how long a cache line takes from one core to another, as JSON
  * Bandwidth counts the bytes that a loop names: copy 8 for each element, triad 12; that stores may read lines first is
  * not counted, and `triad, streaming` uses stores that do not. Three arrays of 128 MiB each, in huge pages. */
 #include <errno.h>
 #include <immintrin.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -173,6 +175,61 @@ static int64_t times_for(const Probe *p, double seconds, float *arrays) {
   }
 }
 
+/* ---- a line that two cores write in turn: what threads that share data wait for. On a virtual machine it tells where the
+ * host has put its CPUs: within one cache or apart. ------------------------------------------------------------------------ */
+enum { HANDS = 20000, HAND_SAMPLES = 15 };
+typedef struct Ball {
+  _Alignas(128) atomic_int turn; /* even: ours */
+  int cpu;
+} Ball;
+
+static void play(Ball *b, int from, int to) {
+  for (int i = from; i < to; i += 2) {
+    while (atomic_load_explicit(&b->turn, memory_order_acquire) != i) {
+    }
+    atomic_store_explicit(&b->turn, i + 1, memory_order_release);
+  }
+}
+
+static void stay_on(int cpu) {
+  cpu_set_t own;
+  CPU_ZERO(&own);
+  CPU_SET((size_t)cpu, &own);
+  pthread_setaffinity_np(pthread_self(), sizeof own, &own);
+}
+
+static void *other_player(void *arg) {
+  Ball *b = arg;
+  stay_on(b->cpu);
+  play(b, 1, 2 * HANDS * HAND_SAMPLES);
+  return NULL;
+}
+
+static int by_value(const void *x, const void *y) {
+  return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y);
+}
+
+/* Nanoseconds of one way, median of samples of milliseconds. */
+static double line_time(void) {
+  static Ball b;
+  double took[HAND_SAMPLES], began;
+  pthread_t id;
+  b.cpu = cpu_number(1);
+  if (pthread_create(&id, NULL, other_player, &b)) {
+    fprintf(stderr, "bench_peak: cannot start a second thread\n");
+    exit(1);
+  }
+  stay_on(cpu_number(0));
+  for (int s = 0; s < HAND_SAMPLES; s++) {
+    began = now();
+    play(&b, 2 * HANDS * s, 2 * HANDS * (s + 1));
+    took[s] = (now() - began) / (2 * HANDS) * 1e9;
+  }
+  pthread_join(id, NULL);
+  qsort(took, HAND_SAMPLES, sizeof *took, by_value);
+  return took[HAND_SAMPLES / 2];
+}
+
 static float *arrays_make(void) {
   size_t bytes = 3 * (size_t)ARRAY_FLOATS * sizeof(float);
   void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -183,10 +240,6 @@ static float *arrays_make(void) {
   madvise(p, bytes, MADV_HUGEPAGE);
   memset(p, 0, bytes);
   return p;
-}
-
-static int by_value(const void *x, const void *y) {
-  return (*(const double *)x > *(const double *)y) - (*(const double *)x < *(const double *)y);
 }
 
 static void table(const int *threads, int n_counts, int rounds, bool json) {
@@ -224,9 +277,9 @@ static int number(const char *text, int least, int most) {
 
 int main(int argc, char **argv) {
   int threads[MAX_THREADS], n_counts = 0, rounds = 9;
-  bool one = false, json = false;
+  bool one = false, json = false, line = false;
   double seconds = 0.1;
-  for (int opt; (opt = getopt(argc, argv, "t:r:s:pj")) != -1;) switch (opt) {
+  for (int opt; (opt = getopt(argc, argv, "t:r:s:pjl")) != -1;) switch (opt) {
     case 't':
       if (n_counts < MAX_THREADS) threads[n_counts++] = number(optarg, 1, MAX_THREADS);
       break;
@@ -234,7 +287,8 @@ int main(int argc, char **argv) {
     case 's': seconds = strtod(optarg, NULL); break;
     case 'p': one = true; break;
     case 'j': json = true; break;
-    default: fprintf(stderr, "usage: bench_peak [-t threads]... [-r rounds] [-j] | -p [-t threads] [-s seconds]\n"); return 2;
+    case 'l': line = true; break;
+    default: fprintf(stderr, "usage: bench_peak [-t threads]... [-r rounds] [-j] | -p [-t threads] [-s seconds] | -l\n"); return 2;
     }
   if (!(seconds > 0 && seconds <= 60)) {
     fprintf(stderr, "bench_peak: seconds must be above 0 and at most 60\n");
@@ -243,6 +297,14 @@ int main(int argc, char **argv) {
   if (!n_counts) threads[n_counts++] = 1, threads[n_counts++] = 2;
   if (one) n_counts = 1;
   sched_getaffinity(0, sizeof allowed, &allowed);
+  if (line && CPU_COUNT(&allowed) < 2) {
+    fprintf(stderr, "bench_peak: one CPU only\n");
+    return 1;
+  }
+  if (line) {
+    printf("{\"what\": \"line from core to core\", \"ns\": %.1f}\n", line_time());
+    return 0;
+  }
   probes[FMA_512].available = __builtin_cpu_supports("avx512f");
   probes[FMA_256].available = probes[TRIAD_STREAMING].available = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const Probe *widest = &probes[probes[FMA_512].available ? FMA_512 : FMA_256];
