@@ -176,6 +176,23 @@ static Sizes sizes_of(const GemmGeom *g, int64_t max_rows) {
   return s;
 }
 
+bool plan_gemm_by_columns(int64_t columns, GemmTile *tile) {
+  double most = 0.95; /* less even is not worth it */
+  int32_t best = 0;
+  if (tile->flip || tile->pack_b) return false;
+  for (int32_t nv = tile->nv; nv > 0 && nv >= tile->nv - 1; nv--) {
+    const double even = balance(columns, nv * LANES, 2);
+    if (even > most) most = even, best = nv;
+  }
+  if (best) tile->nv = best, tile->nc = best * LANES, tile->split = 1, tile->grain = 0;
+  return best > 0;
+}
+
+const char *plan_gemm_size(Arena *a, const GemmGeom *g, int64_t max_rows) {
+  const Sizes s = sizes_of(g, max_rows);
+  return describe(&s, a);
+}
+
 static bool capable(const TargetInfo *t) { return t->vector_floats >= 8 && t->fma; }
 
 static const char *measured_text(Arena *a, const GemmChoice *c) {

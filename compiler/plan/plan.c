@@ -177,6 +177,7 @@ static void plan_fn(Plan *plan, PlanFn *f, const Graph *source, const PlanOption
     plan_nodes(&w);
     if (plan_group(&w)) {
       f->graph = w.g;
+      plan_owners(&w);
       plan_buffers(&w);
       plan_place(&w);
       plan_finish(&w);

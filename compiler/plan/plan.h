@@ -197,6 +197,9 @@ void plan_gemm_choose(const GemmGeom *g, int64_t max_rows, const TargetInfo *t, 
                       Arena *arena, GemmImpl *impl, GemmTile *tile, const char **reason);
 /* Sums of up to so many terms are one block of K on this target, whatever the other extents. */
 int64_t plan_gemm_whole_depth(const TargetInfo *t);
+/* Makes the tile one of which threads share so many columns evenly; false: there is none. */
+bool plan_gemm_by_columns(int64_t columns, GemmTile *tile);
+const char *plan_gemm_size(Arena *a, const GemmGeom *g, int64_t max_rows); /* "64x128x784" */
 
 /* Of a product with an update in its epilogue, that of the product. cost.c */
 Phase plan_step_phase(const PlanFn *f, const Step *s);

@@ -139,6 +139,7 @@ bool value_is_update(const Value *v);
 
 /* ---- nodes.c, group.c ---------------------------------------------------------------------------------------- */
 void plan_nodes(Work *w);
+void plan_owners(Work *w);
 void node_find_reads(Work *w, Node *n);
 /* Storage in place: PLAN_SLOTS * param for its value, + 1 + k for state k; -1 for any other value or root. */
 int64_t value_slot(const Value *v);
