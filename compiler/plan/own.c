@@ -3,9 +3,8 @@
  * By themselves threads share the rows of the batch: then each reads all of a parameter that they have changed by parts, line
  * by line from another core's cache. Where the parameter fits into their caches and the batch is smaller than a row of it,
  * its columns are shared instead, by the product that reads it and by the one whose sums end in its update: only the batch
- * moves. 784-128-10 by SGD, two threads: 0.92 of the time, whether the cores share a cache or not. With an update in a pass of its
- * own, as Adam's, it was 1.0 to 1.27: halves of rows lie side by side, and a core that goes over them in one stream fetches ahead what
- * is the other's.
+ * moves: docs/performance.md has what it spares. With an update in a pass of its own, as Adam's, it costs: halves of rows lie side by side,
+ * and a core that goes over them in one stream fetches ahead what is the other's.
  * requires: nodes, merged   changes: tiles of products, their reasons */
 #include "plan_work.h"
 

@@ -187,6 +187,60 @@ static void update_in_place(void **state) {
   bed_close(&b);
 }
 
+/* A matrix whose columns stay with their thread, in the product that reads it and in the one that updates it with its momentum:
+ * three steps, the last of few rows, as the interpreter does them, with equal bits for every number of threads. */
+static void columns_stay_with_their_thread(void **state) {
+  (void)state;
+  Bed b;
+  bed_open(&b);
+  const int64_t in = 37, out = 128, last = 1, first = 0;
+  Shape s = shape_of(2, in, out);
+  ValueId w = bed_param(&b, s), m = bed_leaf(&b, OP_STATE, 0, 0, 2, &s, DT_F32),
+          x = bed_column(&b, shape_of(2, (int64_t)DIM_ROWS, in), DT_F32);
+  b.p->params[0].n_states = 1;
+  ValueId y = ir_dot(b.g, x, w, NULL, NULL, 0, &last, &first, 1);
+  graph_root(b.g, ROOT_LOSS, 0, 0, bed_all(&b, ir_bin(b.g, OP_MUL, y, y)));
+  ValueId gradient = ir_dot(b.g, x, y, NULL, NULL, 0, &first, &first, 1);
+  ValueId small = ir_const(b.g, (Span){0}, 0.001, &s, DT_F32), half = ir_const(b.g, (Span){0}, 0.5, &s, DT_F32);
+  const ValueId update = b.g->n;
+  ValueId moment = ir_bin(b.g, OP_ADD, ir_bin(b.g, OP_MUL, m, half), gradient);
+  ValueId next = ir_bin(b.g, OP_SUB, w, ir_bin(b.g, OP_MUL, moment, small));
+  for (ValueId v = update; v < b.g->n; v++) b.g->v[v].phase = PHASE_UPDATE;
+  graph_root(b.g, ROOT_PARAM, 0, 0, next);
+  graph_root(b.g, ROOT_STATE, 0, 0, moment);
+  bed_compile(&b, 40);
+  uint32_t by_columns = 0;
+  for (uint32_t i = 0; i < b.plan->train.n_steps; i++) {
+    const Step *t = &b.plan->train.steps[i];
+    by_columns += t->kind == STEP_GEMM && t->impl == GEMM_EMITTED && t->tile.split == 1 && out % t->tile.nc == 0;
+  }
+  assert_int_equal(by_columns, 2);
+  bed_input(&b, 90, 13);
+  const double *v = b.in.params[0], *u = b.in.states[0][0], *columns[1];
+  for (int i = 0; i < 3; i++) {
+    EvalInput part = b.in;
+    columns[0] = b.in.columns[0] + 40 * in * i;
+    part.params = &v, part.states = (const double *const *const[]){&u}, part.columns = columns, part.rows = i < 2 ? 40 : 10, part.step = i;
+    EvalResult r = graph_eval(b.g, b.a, &part);
+    v = r.value[next], u = r.value[moment];
+  }
+  const ParamPlace *place = b.plan->params;
+  float *bits = ARENA_NEWS(b.a, float, in * out);
+  for (int threads = 1; threads <= 4; threads++) {
+    run_open(&b.run, b.a, b.plan, b.code.job.train.fn.work_bytes, &b.in);
+    b.run.frame.n_steps = 3;
+    run_threads(&b.run, b.code.job.train.fn.entry, threads);
+    for (int64_t i = 0; i < in * out; i++) {
+      float got = (float)run_get(b.run.store.base + place->offset, DT_F32, run_place(&s, place->strides, 1, i));
+      assert_true(fabs(got - v[i]) < 1e-4 * (1 + fabs(v[i])));
+      if (threads == 1) bits[i] = got;
+      assert_memory_equal(&bits[i], &got, sizeof got);
+    }
+    run_close(&b.run);
+  }
+  bed_close(&b);
+}
+
 /* A loss that is not finite ends the block before anything is stored. */
 static void bad_loss_stops(void **state) {
   (void)state;
@@ -580,7 +634,8 @@ static void missing_barriers_are_seen(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {cmocka_unit_test(block_of_steps),
                                      cmocka_unit_test(update_in_place),
-                                     cmocka_unit_test(bad_loss_stops),
+                                     cmocka_unit_test(columns_stay_with_their_thread),
+      cmocka_unit_test(bad_loss_stops),
                                      cmocka_unit_test(masks_are_exact),
                                      cmocka_unit_test(large_reductions),
                                      cmocka_unit_test(row_sets),
