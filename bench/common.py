@@ -226,6 +226,12 @@ def probe(a, threads, seconds=0.1):
     return json.loads(done.stdout)['gflops']
 
 
+def line_time(a):
+    """Nanoseconds that a cache line takes from one CPU to another, now."""
+    done = subprocess.run([os.path.join(a.programs, 'bench_peak'), '-l'], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)['ns']
+
+
 def bandwidth(a, threads, rounds):
     """{(what, threads): median} of bench_peak's table."""
     command = [os.path.join(a.programs, 'bench_peak'), '-j', '-r', str(rounds)]

@@ -56,7 +56,7 @@ class Line:
 class Bench:
     def __init__(self, a):
         self.a, self.samples = a, common.Samples(a, 'goals.jsonl')
-        self.lines, self.times, self.shapes, self.notes, self.warnings, self.profiles, self.parts = [], [], [], [], [], [], []
+        self.lines, self.times, self.shapes, self.notes, self.warnings, self.profiles, self.parts, self.apart = [], [], [], [], [], [], [], []
         self.cores = ['set', 'unset'] if a.coretype == 'both' else [a.coretype]
 
     def turns(self, contestants):
@@ -159,6 +159,8 @@ def training(b, key):
             answers(b, name, model, threads, weights, peer and peer.losses(common.CHECK_STEPS))
             n = model.steps_for(threads, b.a.seconds, b.cores[0])
             contestants = {'probe': lambda: common.probe(b.a, threads)}
+            if threads > 1 and len(os.sched_getaffinity(0)) > 1:
+                contestants['line'] = lambda: common.line_time(b.a)
             if peer:
                 peer.steps(max(2, n // 4))
                 contestants['torch'] = lambda: peer.steps(n)[0] / n
@@ -167,8 +169,10 @@ def training(b, key):
             got = b.turns(contestants)
             if peer:
                 peer.close()
-            b.samples.add(row=key, threads=threads, steps=n, seconds_a_step={k: v for k, v in got.items() if k != 'probe'},
-                          peak_gflops=got['probe'])
+            b.samples.add(row=key, threads=threads, steps=n, seconds_a_step={k: v for k, v in got.items() if k not in ('probe', 'line')},
+                          peak_gflops=got['probe'], line_ns=got.get('line'))
+            if 'line' in got:
+                b.apart.append((name, threads, got))
             training_lines(b, name, threads, model.product_flop() * 1e-9, got, ratio_goals, share_goals)
             b.profiles.append((name, threads, b.cores[-1], model.profile(threads, 5 * n // 4 + 1, b.cores[-1])))
 
@@ -301,6 +305,27 @@ def profiles(b):
     return '\n'.join(out) + '\n' if out else ''
 
 
+NEAR = 80  # ns: cores that share a cache hand over a line in 20 to 60, others in 100 to 200
+
+
+def cpus_apart(b):
+    """Steps on several threads by where the CPUs were: a host may move those of a virtual machine about."""
+    rows = []
+    for name, threads, got in b.apart:
+        for what, near in (('under %d' % NEAR, True), ('more', False)):
+            rounds = [i for i, ns in enumerate(got['line']) if (ns < NEAR) == near]
+            if rounds:
+                of = {k: [v[i] for i in rounds] for k, v in got.items()}
+                ms = [spread([1e3 * t for t in of[k]]) if k in of else '' for k in (*b.cores, 'torch')]
+                ratio = [spread([t / r for t, r in zip(of['torch'], of[c])]) if 'torch' in of else '' for c in b.cores]
+                rows.append([name, str(threads), what, spread(of['line'], '%.0f'), str(len(rounds)), *ms, *ratio])
+    if not rows:
+        return ''
+    head = ['', 'threads', 'a line from CPU to CPU, ns', 'median', 'rounds', *('routec, %s, ms' % CORE[c] for c in b.cores), 'PyTorch, ms',
+            *('ratio, %s' % CORE[c] for c in b.cores)]
+    return '\nSteps on several threads by the time that a cache line took from one CPU to the other in the same round:\n\n' + markdown(head, rows) + '\n'
+
+
 def gemm_parts(b):
     """Where the time of products goes that do not reach their target."""
     if not b.parts:
@@ -316,7 +341,7 @@ def shape_table(b):
 
 
 def show(b):
-    text = tables(b) + gemm_parts(b) + profiles(b)
+    text = tables(b) + cpus_apart(b) + gemm_parts(b) + profiles(b)
     with open(os.path.join(b.a.out, 'goals.md'), 'w') as f:
         f.write(text + shape_table(b))
     picture = os.path.join(b.a.out, 'goals.svg')
