@@ -158,6 +158,11 @@ static void choose_flipped(const GemmGeom *g, const Sizes *s, const TargetInfo *
   choose_tile(&f, &fs, t, tile);
   tile->flip = true;
   tile->mc = flipped_mc(s, FLIPPED_MC);
+  if (tile->nv == 3 && balance(s->m, 3 * LANES, 2) < 0.8 * balance(s->m, 2 * LANES, 2))
+    tile->nv = 2, tile->nc = 2 * LANES;
+  GemmTile shared = *tile;
+  shared.mr *= LANES; /* threads share C's columns in whole vectors of it, and by several strips */
+  tile->split = choose_split(&fs, &shared);
   if (tile->split < 2) tile->split = 1 - tile->split;
   tile->grain = rows_grain(g, s, tile->split);
 }
