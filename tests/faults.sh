@@ -5,7 +5,7 @@
 # Run in a build with the option: ROUTEC_BUILD=build-faults tests/faults.sh [FAULT ...]
 set -u
 : "${ROUTEC_BUILD:?folder of a build with ROUTEC_FAULTS=ON}" "${ROUTEC_ROOT:=$(cd "$(dirname "$0")/.." && pwd)}"
-faults='
+IFS= read -rd '' faults <<'LIST'
 drop-mask              train.hand_example    a route that is parsed, checked, and never applied
 forget-mask            train.audit           masks are lost behind the proof: it says none, the code does not
 swap-arms              parity.routes         each datum takes the arm of the other class
@@ -49,7 +49,7 @@ overlap-buffers        cli.examples          two live buffers share memory
 short-floats           cli.build             a trainer is built with rounded constants
 lose-group             unit.llvm_group       sums over the batch leave out the last group of rows
 row-set-from-0         unit.llvm_group       a row set is read from the first row of the batch
-'
+LIST
 test_passes() { ctest --test-dir "$ROUTEC_BUILD" -R "^$1\$" --no-tests=error >/dev/null 2>&1; }
 
 listed=$(awk 'NF {print $1}' <<<"$faults" | sort)
