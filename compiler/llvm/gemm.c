@@ -24,7 +24,7 @@ typedef struct Nest {
   int32_t mr, nv, nr, mt; /* mt: rows of one call, a few strips of mr */
   int64_t kc, mc;
   bool a_cols, pack_a, pack_b, pad_b, one_block; /* one_block: K is known to fit kc */
-  bool flip;
+  bool flip, spread; /* spread: sums are long enough to prefetch beside them */
   int64_t n_static; /* columns, -1 if known only at run time */
   int32_t split;
   V a, b, c;                 /* of this batch index */
@@ -97,7 +97,7 @@ static void tile_ahead(Nest *x, MicroArgs *m, bool in_panel) {
 static void tile_call(Nest *x, int32_t nv, V off, V lanes, bool narrow) {
   const GemmGeom *g = x->g;
   bool in_panel = x->pack_b || (x->pad_b && narrow);
-  MicroKey key = {x->mr, nv, x->a_cols, lanes != NULL, in_panel, x->flip ? 0 : 1 + n_beside(x)};
+  MicroKey key = {x->mr, nv, x->a_cols, lanes != NULL, in_panel, x->flip ? 0 : 1 + n_beside(x), x->spread};
   MicroArgs m = {0};
   V col = add(x, x->jc, off);
   if (x->pack_a) {
@@ -341,6 +341,7 @@ static void nest_shape(Nest *x, const GemmTile *t) {
   x->nr = x->nv * EMIT_LANES;
   x->kc = t->kc;
   x->one_block = t->whole || (k_known && g->k.n <= x->kc);
+  x->spread = (k_known && g->k.n < x->kc ? g->k.n : x->kc) >= x->mr * GEMM_NEXT_DEPTH;
   x->a_cols = g->ak != 1 && !is_one(g->k);
   bool ragged = g->m.rows || g->m.n % x->mr != 0; /* a_cols reads whole strips */
   x->pack_a = x->a_cols && (t->pack_a || ragged) && !is_one(g->m);

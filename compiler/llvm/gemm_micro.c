@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 typedef LLVMValueRef V;
-enum { UNROLL = GEMM_UNROLL, NEXT_DEPTH = 4 * UNROLL /* vectors of a row at most */ };
+enum { UNROLL = GEMM_UNROLL };
 
 static LLVMBasicBlockRef block(Emit *e, const char *name) {
   return LLVMAppendBasicBlockInContext(e->ctx, e->fn, name);
@@ -116,16 +116,25 @@ static void tile_phis_add(Tile *t, TilePhis *p, V i, V a, V b, V ahead, LLVMBasi
 }
 
 /* A row of B's next panel. And, of each array that the next call stores to, a vector: those of mr rows are spread over
- * NEXT_DEPTH k for each row, since so many at once as a tile has would be more than a core can wait for. */
+ * GEMM_NEXT_DEPTH k for each row, since so many at once as a tile has would be more than a core can wait for. */
 static void tile_prefetch(Tile *t, V i, V ahead) {
   Emit *e = t->e;
   for (int v = 0; v < t->key.nv; v++) gemm_prefetch(e, floats_at(e, ahead, em_i64(e, EMIT_LANES * v)), false);
-  if (!t->key.n_next) return;
-  V row = i64_min(e, LLVMBuildSDiv(e->b, i, em_i64(e, NEXT_DEPTH), ""), em_i64(e, t->key.mr - 1));
-  V step = LLVMBuildAnd(e->b, LLVMBuildSDiv(e->b, i, em_i64(e, UNROLL), ""), em_i64(e, NEXT_DEPTH / UNROLL - 1), "");
+  if (!t->key.n_next || !t->key.spread) return;
+  V row = i64_min(e, LLVMBuildSDiv(e->b, i, em_i64(e, GEMM_NEXT_DEPTH), ""), em_i64(e, t->key.mr - 1));
+  V step = LLVMBuildAnd(e->b, LLVMBuildSDiv(e->b, i, em_i64(e, UNROLL), ""), em_i64(e, GEMM_NEXT_DEPTH / UNROLL - 1), "");
   V vector = i64_min(e, step, em_i64(e, t->key.nv - 1));
   V off = i64_add(e, i64_mul(e, row, t->s_next), i64_mul(e, vector, em_i64(e, EMIT_LANES)));
   for (int j = 0; j < t->key.n_next; j++) gemm_prefetch(e, floats_at(e, t->next[j], off), true);
+}
+
+/* All of them, where the sums are too short to spread them. */
+static void prefetch_at_once(Tile *t) {
+  Emit *e = t->e;
+  for (int j = 0; j < t->key.n_next; j++)
+    for (int r = 0; r < t->key.mr; r++)
+      for (int v = 0; v < t->key.nv; v++)
+        gemm_prefetch(e, floats_at(e, t->next[j], i64_add(e, i64_mul(e, em_i64(e, r), t->s_next), em_i64(e, EMIT_LANES * v))), true);
 }
 
 /* while (*i + unroll <= k) { unroll steps }; bottom-tested. Moves *i, t->a, t->b and t->ahead on. */
@@ -248,6 +257,7 @@ static void strip_emit(Tile *t, V fn, V r0, V a, V c, V out) {
   t->s_next = s_c;
   for (int j = 0; j < t->key.n_next; j++)
     t->next[j] = floats_at(e, LLVMGetParam(fn, (unsigned)(P_NEXT + j)), i64_mul(e, r0, s_c));
+  if (!t->key.spread) prefetch_at_once(t);
   tile_begin(t, LLVMGetParam(fn, P_FIRST), c, s_c, row);
   tile_loop(t, &i, UNROLL, "deep");
   tile_loop(t, &i, 1, "rest");
@@ -294,8 +304,8 @@ void gemm_micro_call(Emit *e, MicroKey key, const MicroArgs *x) {
     fprintf(stderr, "routec: internal error: register tile %dx%d\n", key.mr, key.nv);
     abort();
   }
-  snprintf(name, sizeof name, "gemm_%dx%d_%s%s%s_next%d", key.mr, key.nv, key.a_cols ? "cols" : "rows",
-           key.masked ? "_masked" : "", key.masked && key.b_whole ? "_whole" : "", key.n_next);
+  snprintf(name, sizeof name, "gemm_%dx%d_%s%s%s_%s%d", key.mr, key.nv, key.a_cols ? "cols" : "rows",
+           key.masked ? "_masked" : "", key.masked && key.b_whole ? "_whole" : "", key.spread ? "spread" : "next", key.n_next);
   LLVMTypeRef type = function_type(e, micro_types);
   V fn = LLVMGetNamedFunction(e->mod, name);
   if (!fn) {

@@ -9,6 +9,7 @@
 #define GEMM_MAX_MR 16
 #define GEMM_MAX_NV 4
 #define GEMM_UNROLL 2 /* of k */
+#define GEMM_NEXT_DEPTH (GEMM_MAX_NV * GEMM_UNROLL) /* terms of a sum while which a row is prefetched */
 #define GEMM_MAX_NEXT (1 + GEMM_MAX_BESIDE)
 
 /* a_cols: elements of one column of A (same k) are adjacent, sa is the distance of columns;
@@ -17,6 +18,7 @@ typedef struct MicroKey {
   int32_t mr, nv;
   bool a_cols, masked, b_whole; /* b_whole: B's vectors are all there, masked or not */
   int32_t n_next;
+  bool spread; /* prefetch `next` while the sums are made; otherwise before: they are shorter than mr * GEMM_NEXT_DEPTH */
 } MicroKey;
 
 /* `rows` rows, mr at a time: out[r][..] = (first ? 0 : c[r][..]) + sum over k of A[r][k] B[k][..], each
