@@ -72,21 +72,21 @@ static void if_end(Nest *x, If f) {
   LLVMPositionBuilderAtEnd(x->e->b, f.done);
 }
 
-/* What the strips of this call prefetch: the next panel of B, and where the next call stores. */
+/* What the strips of this call prefetch: the next panel of B, and where the next call stores; behind the last one the first,
+ * never what is another thread's. */
 static void tile_ahead(Nest *x, MicroArgs *m, bool in_panel) {
   const GemmGeom *g = x->g;
-  V right = add(x, x->jc, num(x, x->nr));
+  V right = add(x, x->jc, num(x, x->nr)), more = less(x, right, x->n1), col = sel(x, more, right, x->n0);
   m->ahead = m->b, m->s_ahead = num(x, 0);
   if (!x->flip) {
     V below = add(x, x->ir, num(x, x->mt)), inside = less(x, below, x->ic_end);
-    V c_row = sel(x, inside, below, x->ic), c_col = sel(x, inside, x->jc, right);
-    V at = add(x, mul(x, c_row, num(x, g->cm)), c_col);
+    V at = add(x, mul(x, sel(x, inside, below, x->ic), num(x, g->cm)), sel(x, inside, x->jc, col));
     m->next[0] = floats_at(x, x->c, at);
     for (int i = 0; i < n_beside(x); i++) m->next[1 + i] = floats_at(x, x->beside[i], at);
   }
   if (in_panel) return;
-  V more = less(x, right, x->n1), k = sel(x, more, x->pc, add(x, x->pc, x->kb));
-  m->ahead = floats_at(x, x->b, add(x, mul(x, k, num(x, g->bk)), sel(x, more, right, x->n0)));
+  V deeper = add(x, x->pc, x->kb), k = sel(x, more, x->pc, sel(x, less(x, deeper, x->k), deeper, num(x, 0)));
+  m->ahead = floats_at(x, x->b, add(x, mul(x, k, num(x, g->bk)), col));
   m->s_ahead = num(x, g->bk);
 }
 
