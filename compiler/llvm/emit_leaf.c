@@ -44,7 +44,7 @@ static Guard lanes_of(Kernel *k, Guard g) {
 
 static Val load_scalar(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written) {
   Emit *e = k->e;
-  Val r = {NULL, deeper(deeper(at.depth, g.depth), written ? k->depth : 0)};
+  Val r = {NULL, deeper(deeper(at.depth, g.depth), written ? k->depth : scope_of_reads(k))};
   int old = scope_enter(k, r.depth);
   LLVMValueRef i = g.v ? LLVMBuildSelect(e->b, g.v, at.base, em_i64(e, 0), "safe") : at.base;
   LLVMTypeRef type = type_in_memory(e, t);
@@ -61,7 +61,7 @@ static Val load_scalar(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, b
 static Val load_gather(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written) {
   Emit *e = k->e;
   Guard lanes = lanes_of(k, g);
-  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), written ? k->depth : 0)};
+  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), written ? k->depth : scope_of_reads(k))};
   int old = scope_enter(k, r.depth);
   LLVMTypeRef type = type_in_memory(e, t), vector = LLVMVectorType(type, EMIT_LANES);
   LLVMValueRef i = idx_vec(k, at);
@@ -85,7 +85,7 @@ Val emit_read_pointer(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bo
   if (at.vec || at.lane != 1) return load_gather(k, base, t, at, g, written);
   Emit *e = k->e;
   Guard lanes = lanes_of(k, g);
-  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), written ? k->depth : 0)};
+  Val r = {NULL, deeper(deeper(at.depth, lanes.depth), written ? k->depth : scope_of_reads(k))};
   int old = scope_enter(k, r.depth);
   LLVMTypeRef type = type_in_memory(e, t);
   r.v = from_memory(e, t, em_load16(e, type, em_gep(e, type, base, at.base), lanes.v));

@@ -31,6 +31,7 @@ static void run_tail(Nest *n, uint8_t axis, LLVMValueRef full, LLVMValueRef lo, 
   LLVMValueRef some = LLVMBuildICmp(b, LLVMIntSLT, full, hi, "");
   if (n->lo[axis]) some = LLVMBuildAnd(b, some, LLVMBuildICmp(b, LLVMIntSGE, full, lo, ""), "has_tail");
   LLVMBasicBlockRef after = scope_if(k, "tail", some);
+  if (n->lo[axis]) scope_of_some_threads(k);
   n->coords[axis] = idx_lanes(k, full, true);
   LLVMValueRef count = LLVMBuildNSWSub(b, hi, full, "left");
   k->tail = LLVMIsAConstantInt(count) ? (Guard){constant_tail(k->e, LLVMConstIntGetSExtValue(count)), 0}
@@ -90,6 +91,7 @@ void nest_run_shared(Nest *n) {
   }
   LLVMValueRef first = LLVMBuildICmp(k->e->b, LLVMIntEQ, k->tid, em_i64(k->e, 0), "first");
   LLVMBasicBlockRef after = scope_if(k, "one", first);
+  scope_of_some_threads(k);
   nest_run(n);
   scope_if_end(k, after);
 }

@@ -22,6 +22,7 @@ void emit_pack(Kernel *k) {
   const Value *v = &k->g->v[k->step->outs[0].value];
   LLVMValueRef first = LLVMBuildICmp(e->b, LLVMIntEQ, k->tid, em_i64(e, 0), "first");
   LLVMBasicBlockRef after = scope_if(k, "one", first);
+  scope_of_some_threads(k);
   LLVMValueRef count = scope_alloca(k, e->i64, "count");
   LLVMBuildStore(e->b, em_i64(e, 0), count);
   EmLoop l = scope_loop(k, "row", em_i64(e, 0), k->rows[0], 1);

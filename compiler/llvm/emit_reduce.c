@@ -242,6 +242,7 @@ static void emit_chunks(Reduce *r) {
   scope_loop_end(k, &l);
   emit_barrier(k);
   LLVMBasicBlockRef after = scope_if(k, "merge", is_first_thread(k));
+  scope_of_some_threads(k);
   Nest merge = kept_nest(r, merge_body);
   nest_run(&merge);
   scope_if_end(k, after);

@@ -41,6 +41,7 @@ static void push(Kernel *k, LLVMBasicBlockRef before) {
   k->depth++;
   k->at = k->depth;
   k->serial[k->depth] = ++k->next_serial;
+  k->mine[k->depth] = false;
 }
 
 static void pop(Kernel *k) {
@@ -77,6 +78,14 @@ void scope_if_end(Kernel *k, LLVMBasicBlockRef after) {
   LLVMBuildBr(k->e->b, after);
   LLVMPositionBuilderAtEnd(k->e->b, after);
   pop(k);
+}
+
+void scope_of_some_threads(Kernel *k) { k->mine[k->depth] = true; }
+
+int scope_of_reads(const Kernel *k) {
+  int depth = k->depth;
+  while (depth && !k->mine[depth]) depth--;
+  return depth;
 }
 
 void scope_open(Kernel *k, const char *name) {

@@ -82,6 +82,7 @@ typedef struct Kernel {
   int depth, at;         /* deepest open scope; where code goes now */
   LLVMBasicBlockRef tip; /* end of the deepest scope's code while at < depth */
   LLVMValueRef term[KERNEL_SCOPES];
+  bool mine[KERNEL_SCOPES]; /* not every thread enters this scope */
   uint32_t serial[KERNEL_SCOPES], next_serial;
   MemoEntry *memo;
   int32_t n_memo, cap_memo, *memo_head;
@@ -144,6 +145,8 @@ EmLoop scope_loop(Kernel *k, const char *name, LLVMValueRef from, LLVMValueRef t
 void scope_loop_end(Kernel *k, EmLoop *l);
 LLVMBasicBlockRef scope_if(Kernel *k, const char *name, LLVMValueRef cond); /* returns the block after it */
 void scope_if_end(Kernel *k, LLVMBasicBlockRef after);
+void scope_of_some_threads(Kernel *k); /* the scope opened last: what it reads, others may be storing, so they must not read it */
+int scope_of_reads(const Kernel *k);   /* the outermost scope that memory may be read in */
 void scope_open(Kernel *k, const char *name); /* a plain new block */
 void scope_close(Kernel *k);
 LLVMValueRef scope_alloca(Kernel *k, LLVMTypeRef type, const char *name);

@@ -237,7 +237,9 @@ static void put_step(Sig *s, int64_t scratch_offset) {
     }
     put_buffer(s, t->outs[i].buffer, true);
   }
-  /* How threads share and how reductions are cut depends on the batch planned for. */
+  /* How threads share and how reductions are cut depends on the batch planned for: an evaluation's need not be that of training. */
+  const Share share = plan_step_share(k->pf, t);
+  put_ints(s, 'Q', (int64_t[]){share.axis, share.grain}, 2);
   if (t->kind == STEP_REDUCE) {
     Split p = plan_reduce_split(k->pf, t);
     put_ints(s, 'P', (int64_t[]){p.chunk, p.n_chunks, p.kept, p.axis}, 4);
