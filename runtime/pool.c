@@ -115,6 +115,15 @@ static unsigned float_mode_set(unsigned mode) {
 }
 enum { FLOAT_MODE = 0x1F80 };
 
+/* Kernels keep packed operands and unfinished sums on the stack, as much of it as a batch's rows take: its pages are there before
+ * the first step. Not where threads are more than CPUs: they may be a thousand. */
+enum { STACK_DEPTH = 1 << 20, STACK_PAGE = 4096 };
+static __attribute__((noinline)) void stack_touch(const Pool *p) {
+  volatile uint8_t pages[STACK_DEPTH];
+  if (p->n > pool_cpus()) return;
+  for (size_t i = sizeof pages; i; i -= STACK_PAGE) pages[i - STACK_PAGE] = 0;
+}
+
 static void *worker_main(void *arg) {
   Worker *w = arg;
   Pool *p = w->pool;
@@ -122,6 +131,7 @@ static void *worker_main(void *arg) {
   stack_t before;
   sigaltstack(&(stack_t){.ss_sp = fault_stack, .ss_size = sizeof fault_stack}, &before);
   float_mode_set(FLOAT_MODE);
+  stack_touch(p);
   for (uint32_t turn = 0;; turn++) {
     gate_wait(p, &p->start, turn);
     if (p->stop) break;
@@ -176,6 +186,7 @@ Pool *pool_create(int threads, RtError *e) {
     code = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
   }
   pthread_sigmask(SIG_SETMASK, &old, NULL);
+  stack_touch(p);
   if (!code) return p;
   rt_fail(e, RT_E0733, i - 1, strerror(code));
   workers_stop(p, i - 1);
