@@ -42,22 +42,31 @@ static Guard lanes_of(Kernel *k, Guard g) {
   return r.v ? emit_widen(k, r) : r;
 }
 
+/* Lanes that do not exist read element 0 and forget it, which costs less than a mask. Another thread may be storing that element:
+ * to LLVM such a read is an undefined value, no undefined behaviour, and the value is not used. The thread sanitizer, who cannot know
+ * that it is not, is shown the lanes that exist. */
+static bool only_lanes(const Kernel *k) { return k->be->options->sanitize == SANITIZE_THREAD; }
+
 static Val load_scalar(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written) {
   Emit *e = k->e;
   Val r = {NULL, deeper(deeper(at.depth, g.depth), written ? k->depth : scope_of_reads(k))};
   int old = scope_enter(k, r.depth);
-  LLVMValueRef i = g.v ? LLVMBuildSelect(e->b, g.v, at.base, em_i64(e, 0), "safe") : at.base;
   LLVMTypeRef type = type_in_memory(e, t);
-  LLVMValueRef v = LLVMBuildLoad2(e->b, type, em_gep(e, type, base, i), "x");
-  LLVMSetAlignment(v, dtype_align(t));
+  LLVMValueRef v;
+  if (g.v && only_lanes(k)) {
+    LLVMValueRef first = LLVMBuildBitCast(e->b, LLVMBuildZExt(e->b, g.v, LLVMInt16TypeInContext(e->ctx), ""), e->v16i1, "first");
+    v = LLVMBuildExtractElement(e->b, em_load16(e, type, em_gep(e, type, base, at.base), first), em_i64(e, 0), "x");
+  } else {
+    LLVMValueRef i = g.v ? LLVMBuildSelect(e->b, g.v, at.base, em_i64(e, 0), "safe") : at.base;
+    v = LLVMBuildLoad2(e->b, type, em_gep(e, type, base, i), "x");
+    LLVMSetAlignment(v, dtype_align(t));
+  }
   if (g.v) v = LLVMBuildSelect(e->b, g.v, v, LLVMConstNull(type), "");
   r.v = from_memory(e, t, v);
   scope_leave(k, old);
   return r;
 }
 
-/* Lanes that do not exist read element 0 and forget it, which costs less than a mask; but where the kernel writes, that
- * element may be another thread's. */
 static Val load_gather(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, bool written) {
   Emit *e = k->e;
   Guard lanes = lanes_of(k, g);
@@ -68,7 +77,7 @@ static Val load_gather(Kernel *k, LLVMValueRef base, Dtype t, Idx at, Guard g, b
   if (lanes.v) i = LLVMBuildSelect(e->b, lanes.v, i, LLVMConstNull(e->v16i64), "safe");
   LLVMValueRef where = LLVMBuildGEP2(e->b, type, base, &i, 1, "p");
   LLVMTypeRef types[2] = {vector, LLVMVectorType(e->ptr, EMIT_LANES)};
-  LLVMValueRef mask = lanes.v && written ? lanes.v : LLVMConstAllOnes(e->v16i1);
+  LLVMValueRef mask = lanes.v && only_lanes(k) ? lanes.v : LLVMConstAllOnes(e->v16i1);
   LLVMValueRef args[4] = {where, LLVMConstInt(e->i32, dtype_align(t), 0), mask, LLVMConstNull(vector)};
   unsigned id = LLVMLookupIntrinsicID("llvm.masked.gather", strlen("llvm.masked.gather"));
   LLVMValueRef f = LLVMGetIntrinsicDeclaration(e->mod, id, types, 2);
