@@ -99,6 +99,7 @@ typedef struct JobFunction {
   const char *symbol;       /* of the JobEntry in the object code: "routec_train", "routec_eval_0" */
   JobEntry entry;           /* set by the loader (JIT) or the linker (build) */
   int64_t work_bytes;
+  int64_t own_at, own_bytes; /* own_bytes != 0: each thread has so many of its own, from own_at of the work slab on */
   int64_t max_rows;         /* batch that the work slab was planned for */
   bool blas;                /* some product is computed by the BLAS: its bits depend on the number of threads */
   const JobProbe *probes; uint32_t n_probes; /* [plan step] */
@@ -107,6 +108,11 @@ typedef struct JobFunction {
   const double *set_share;  /* [set], 0: all rows: expected share of a batch's rows; NULL: 1 */
   double products;          /* and the FLOP of its products at max_rows with the row sets' expected shares */
 } JobFunction;
+
+/* Of the work slab that so many threads need. */
+static inline int64_t job_work_bytes(const JobFunction *f, int64_t threads) {
+  return f->own_bytes ? f->own_at + threads * f->own_bytes : f->work_bytes;
+}
 
 /* A column that is computed when the data have been read: I32, one value for each datum, in the order of the table. Values of
  * the draws equal program.h's DrawKind. */

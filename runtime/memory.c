@@ -21,11 +21,11 @@ static int64_t largest_param(const Job *job) {
 }
 
 /* What follows from the plan. */
-static void memory_of_job(RtMemory *m, const Job *job) {
+static void memory_of_job(RtMemory *m, const Job *job, int threads) {
   const int64_t gradient = job->gradient.fn.symbol ? slab_mapped(job->gradient.fn.work_bytes) : 0;
   int64_t derive = 0;
   part_add(m, "parameters and optimizer states", NULL, slab_mapped(job->store_bytes), RT_MEMORY_ALWAYS);
-  if (job->train.present) part_add(m, "training step: values and partial sums", NULL, slab_mapped(job->train.fn.work_bytes), RT_MEMORY_ALWAYS);
+  if (job->train.present) part_add(m, "training step: values and partial sums", NULL, slab_mapped(job_work_bytes(&job->train.fn, threads)), RT_MEMORY_ALWAYS);
   for (uint32_t i = 0; i < job->n_evals; i++) part_add(m, "evaluation", job->evals[i].name, slab_mapped(job->evals[i].fn.work_bytes),
              job->train.evaluate_every.n > 0 ? RT_MEMORY_TRAINING : RT_MEMORY_END);
   if (job->monitor.present)
@@ -53,7 +53,7 @@ static void memory_of_order(RtMemory *m, const Job *job, int64_t rows) {
   part_add(m, "order of training, while an epoch's is drawn", NULL, 4 * rows + drawn, RT_MEMORY_PASSING);
 }
 
-static void memory_of_data(RtMemory *m, const Job *job, const Data *d, int64_t columns, int64_t reading) {
+static void memory_of_data(RtMemory *m, const Job *job, int threads, const Data *d, int64_t columns, int64_t reading) {
   for (uint32_t k = 0; k < d->n_parts; k++)
     for (uint32_t i = 0; i < job->n_derived; i++)
       if (job->derived[i].source == d->parts[k].source) columns += slab_mapped(4 * d->parts[k].rows);
@@ -63,7 +63,7 @@ static void memory_of_data(RtMemory *m, const Job *job, const Data *d, int64_t c
   for (uint32_t i = 0; i < job->n_evals; i++) order += 4 * (data_part(d, job->evals[i].source, job->evals[i].part)->rows + 16);
   part_add(m, "order of evaluations", NULL, order, RT_MEMORY_TRAINING);
   m->reading = reading; /* while initial values are drawn, and a step's memory is there */
-  if (job->train.present) m->reading += slab_mapped(job->store_bytes) + slab_mapped(job->train.fn.work_bytes);
+  if (job->train.present) m->reading += slab_mapped(job->store_bytes) + slab_mapped(job_work_bytes(&job->train.fn, threads));
 }
 
 static void memory_sum(RtMemory *m) {
@@ -83,14 +83,14 @@ int rt_memory(const Job *job, const RtOptions *o, bool read, RtMemory *out) {
   RtError e = {0};
   Data d;
   *out = (RtMemory){.with_data = read};
-  memory_of_job(out, job);
+  memory_of_job(out, job, rt_threads(o->threads));
   if (read) {
     const int64_t before = mem_use().now;
     if (!data_open(&d, job, o->data_dir, job->spec_path, &e)) {
       rt_error_print(&e, o->json ? stdout : stderr, o->json, o->color);
       return RT_RUN_FAILED;
     }
-    memory_of_data(out, job, &d, mem_use().now - before, mem_use().peak);
+    memory_of_data(out, job, rt_threads(o->threads), &d, mem_use().now - before, mem_use().peak);
     data_close(&d);
   }
   out->datum_bytes = datum_bytes(job);

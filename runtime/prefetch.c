@@ -55,7 +55,7 @@ void rt_prefetch(const Job *job, const RtOptions *o) {
   prefetch = (struct Prefetch){.job = job, .data_dir = o->data_dir ? mem_printf("%s", o->data_dir) : NULL};
   if (job->train.present && !o->init_weights && !o->checkpoint && params_alloc(job, &prefetch.store, &ignored))
     draw_begin(&prefetch.draw, job, o->has_seed ? o->seed : job->seed, prefetch.store.bytes);
-  if (job->train.present) slab_alloc(&prefetch.work, job->train.fn.work_bytes, "activations", &ignored);
+  if (job->train.present) slab_alloc(&prefetch.work, job_work_bytes(&job->train.fn, rt_threads(o->threads)), "activations", &ignored);
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &old);
   prefetch.running = pthread_create(&prefetch.reader, NULL, reader_main, NULL) == 0;

@@ -293,7 +293,7 @@ bool run_load(Run *r) {
   const JobTrain *train = &r->job->train;
   run_scalars(r);
   if (!r->store.bytes && !params_alloc(r->job, &r->store, &r->error)) return false;
-  if (train->present && !r->work.bytes && !slab_alloc(&r->work, train->fn.work_bytes, "activations", &r->error)) return false;
+  if (train->present && !r->work.bytes && !slab_alloc(&r->work, job_work_bytes(&train->fn, rt_threads(r->o->threads)), "activations", &r->error)) return false;
   r->pool = pool_create(r->o->threads, &r->error);
   if (!r->pool) return false;
   if (train->present) pool_run(r->pool, touch_entry, &(JobFrame){.host = r});

@@ -48,6 +48,7 @@ gemm-short             parity.layers         a product leaves out the last of it
 overlap-buffers        cli.examples          two live buffers share memory
 short-floats           cli.build             a trainer is built with rounded constants
 lose-group             unit.llvm_group       sums over the batch leave out the last group of rows
+own-copy-in-part       unit.llvm_step        a thread makes only its share of what all of them make
 row-set-from-0         unit.llvm_group       a row set is read from the first row of the batch
 LIST
 test_passes() { ctest --test-dir "$ROUTEC_BUILD" -R "^$1\$" --no-tests=error >/dev/null 2>&1; }

@@ -261,6 +261,7 @@ static void print_function(FILE *f, const char *prefix, const JobFunction *fn) {
   print_string_field(f, "symbol", fn->symbol);
   if (fn->symbol) fprintf(f, ".entry = %s, ", fn->symbol);
   print_int_field(f, "work_bytes", fn->work_bytes);
+  if (fn->own_bytes) print_int_field(f, "own_at", fn->own_at), print_int_field(f, "own_bytes", fn->own_bytes);
   print_int_field(f, "max_rows", fn->max_rows);
   fprintf(f, ".blas = %d, ", fn->blas);
   print_table_field(f, "probes", "n_probes", name, fn->n_probes);

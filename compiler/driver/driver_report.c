@@ -201,6 +201,7 @@ static void print_function(const Compilation *c, const PlanFn *fn, const char *t
           kinds[STEP_PACK] ? arena_printf(c->arena, ", %u packings", kinds[STEP_PACK]) : "", fn->max_rows);
   fprintf(f, "  memory: %" PRId64 " bytes of work, %" PRId64 " of them for partial sums (%" PRId64 " without reuse)\n",
           plan_work_bytes(fn), plan_scratch_bytes(fn), fn->work_unshared + plan_scratch_bytes(fn));
+  if (fn->own_bytes) fprintf(f, "  and %" PRId64 " bytes for each thread: what every thread makes for itself\n", fn->own_bytes);
   static const char *const phases[] = {"forward", "backward", "update"};
   for (int k = 0; k < 3; k++) {
     const double gemm = function_flops(fn, (Phase)k, true), rest = function_flops(fn, (Phase)k, false);
@@ -273,9 +274,10 @@ static json_t *json_function(const Compilation *c, const PlanFn *fn, const char 
                                            s->impl == GEMM_BLAS ? "blas" : "emitted", "reason", s->reason ? s->reason : "",
                                            "at", place(c, s->span)));
   }
-  return json_pack("{s:s, s:i, s:I, s:I, s:I, s:f, s:o}", "name", name, "steps", (int)fn->n_steps, "rows",
+  return json_pack("{s:s, s:i, s:I, s:I, s:I, s:I, s:f, s:o}", "name", name, "steps", (int)fn->n_steps, "rows",
                    (json_int_t)fn->max_rows, "work_bytes", (json_int_t)plan_work_bytes(fn),
-                   "work_bytes_without_reuse", (json_int_t)(fn->work_unshared + plan_scratch_bytes(fn)), "flop", flops, "gemms", gemms);
+                   "work_bytes_without_reuse", (json_int_t)(fn->work_unshared + plan_scratch_bytes(fn)), "thread_bytes",
+                   (json_int_t)fn->own_bytes, "flop", flops, "gemms", gemms);
 }
 
 void driver_report_json(const Compilation *c, const RtMemory *m, FILE *f) {

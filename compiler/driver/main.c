@@ -63,7 +63,7 @@ static const OptionRow options[] = {
     {"seed", "N", OPT_SEED, ON_SPEC | ON_PLUGIN,
      "seed of initial values, order of data and all draws; plugin check: of its data"},
     {"threads", "N", OPT_THREADS, ON_EXECUTE | ON_PLAN | ON_BUILD,
-     "threads; the results do not depend on it (default: all CPUs); plan, build: whose measured kernels are taken"},
+     "threads; the results do not depend on it (default: all CPUs); plan: whose memory is told; plan, build: whose measured kernels are taken"},
     {"init", "FILE", OPT_INIT, ON_RUN | ON_EVAL | ON_GRAD, "initial parameters from a safetensors file, by path"},
     {"data", "DIR", OPT_DATA, ON_EXECUTE | ON_PLAN, "what $ROUTEC_DATA stands for in specs"},
     {"run-dir", "DIR", OPT_RUN_DIR, ON_RUN | ON_EVAL, "folder for the results (default: runs/TITLE-sSEED)"},

@@ -151,6 +151,13 @@ static LLVMValueRef packed_count(Function *f, const Leaf *l) {
   return l->written ? p : LLVMBuildLoad2(e->b, e->i64, p, "packed_rows");
 }
 
+/* Where this thread's copies begin. */
+static LLVMValueRef own_copies(Function *f) {
+  Emit *e = &f->be->e;
+  LLVMValueRef before = LLVMBuildNSWMul(e->b, f->tid, em_i64(e, f->pf->own_bytes), "own");
+  return em_gep(e, e->i8, byte_at(f, f->work, plan_own_at(f->pf)), before);
+}
+
 static LLVMValueRef leaf_argument(Function *f, const Leaf *l) {
   Emit *e = &f->be->e;
   if (l->kind == LEAF_COUNT) return packed_count(f, l);
@@ -159,6 +166,7 @@ static LLVMValueRef leaf_argument(Function *f, const Leaf *l) {
   const Buffer *b = &f->pf->buffers[l->buffer];
   switch (l->space) {
   case SPACE_WORK: return behind_set(f, l, byte_at(f, f->work, l->offset));
+  case SPACE_OWN: return behind_set(f, l, byte_at(f, own_copies(f), l->offset));
   case SPACE_STORE: return byte_at(f, f->store, l->offset);
   case SPACE_SCALAR: return byte_at(f, f->scalars, 8 * (int64_t)l->index);
   case SPACE_COLUMN: {
@@ -195,7 +203,9 @@ static void call_kernel(Function *f, const Step *step, int64_t scratch_offset) {
   for (int32_t i = 0; i < k->n_memo; i++) k->memo_head[k->memo[i].v] = -1;
   LLVMValueRef *args = ARENA_NEWS(e->arena, LLVMValueRef, k->n_leaves + ARG_COMMON);
   for (uint32_t i = 0; i < k->n_leaves; i++) args[i] = leaf_argument(f, &k->leaves[i]);
-  LLVMValueRef common[ARG_COMMON] = {f->frame, f->rows, f->step_no, f->order, f->sets, f->tid, f->nt};
+  /* What every thread does for itself it does as if there were no other. */
+  const bool each = plan_step_share(f->pf, step).axis == SHARE_EACH && !fault("own-copy-in-part");
+  LLVMValueRef common[ARG_COMMON] = {f->frame, f->rows, f->step_no, f->order, f->sets, each ? em_i64(e, 0) : f->tid, each ? em_i64(e, 1) : f->nt};
   memcpy(args + k->n_leaves, common, sizeof common);
   LLVMBuildCall2(e->b, slot->type, slot->fn, args, k->n_leaves + ARG_COMMON, "");
   be->times->kernel_uses++;

@@ -65,6 +65,7 @@ static bool same_memory(const Leaf *a, const Leaf *b) {
   }
   switch (a->space) {
   case SPACE_WORK:
+  case SPACE_OWN:
   case SPACE_STORE: return a->offset == b->offset;
   case SPACE_CONST: return a->value == b->value;
   default: return a->index == b->index;

@@ -61,7 +61,7 @@ static JobProbe job_probe(const Bind *b, const PlanFn *f, const Step *s) {
   const Value *v = &f->graph->v[s->outs[0].value];
   for (uint32_t i = 1; !v->name && i < s->n_outs; i++) v = &f->graph->v[s->outs[i].value];
   p.name = v->name ? v->name : op_name(f->graph->v[s->outs[0].value].op);
-  p.offset = x->offset, p.dtype = (JobDtype)x->dtype;
+  p.offset = x->offset + (x->space == SPACE_OWN ? plan_own_at(f) : 0), p.dtype = (JobDtype)x->dtype;
   p.space = x->space == SPACE_STORE ? 1 : 0;
   copy_shape(&x->shape, 0, &p.rank, p.dims);
   memcpy(p.strides, x->strides, sizeof p.strides);
@@ -71,7 +71,7 @@ static JobProbe job_probe(const Bind *b, const PlanFn *f, const Step *s) {
 
 static JobFunction job_function(const Bind *b, const PlanFn *f) {
   JobFunction j = {
-      .symbol = f->symbol, .work_bytes = plan_work_bytes(f), .max_rows = f->max_rows, .n_probes = f->n_steps};
+      .symbol = f->symbol, .work_bytes = plan_work_bytes(f), .own_at = plan_own_at(f), .own_bytes = f->own_bytes, .max_rows = f->max_rows, .n_probes = f->n_steps};
   JobProbe *probes = ARENA_NEWS(b->a, JobProbe, f->n_steps);
   for (uint32_t i = 0; i < f->n_steps; i++) {
     probes[i] = job_probe(b, f, &f->steps[i]);

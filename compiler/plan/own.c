@@ -5,10 +5,16 @@
  * its columns are shared instead, by the product that reads it and by the one whose sums end in its update: only the batch
  * moves: docs/performance.md has what it spares. With an update in a pass of its own, as Adam's, it costs: halves of rows lie side by side,
  * and a core that goes over them in one stream fetches ahead what is the other's.
- * requires: nodes, merged   changes: tiles of products, their reasons */
+ * A small batch that is only brought from the data and scaled, every thread makes for itself, all of it, where a product's threads
+ * each read all of it: otherwise half of it comes from another core's cache, and goes back there when the next batch is stored.
+ * requires: nodes, merged   changes: tiles of products, their reasons; w->each */
 #include "plan_work.h"
 
-enum { CACHES = 2 }; /* of two threads hold it */
+enum {
+  CACHES = 2,       /* of two threads hold a parameter */
+  COPIES = 2,       /* that part of a cache at most, copies of the batch take */
+  COST_OF_COPY = 8, /* of an element that each thread computes again: a gather costs 2, arithmetic 1 */
+};
 
 /* A matrix by the axis that lies along memory, and the other one. */
 typedef struct Matrix {
@@ -66,7 +72,76 @@ static void say(Work *w, Node *n) {
                              plan_gemm_size(w->arena, &n->geom, w->fn->max_rows), plan_gemm_way(w->arena, n->impl, &n->tile));
 }
 
+/* ---- batches ---- */
+
+/* Whether each thread reads all of v in this product: not only rows or columns that are its share. */
+static bool reads_whole(const Node *n, ValueId v) {
+  if (n->dead || n->kind != STEP_GEMM || n->geom.n_batch) return false;
+  return n->base[n->tile.split == 1 ? 0 : 1] == v;
+}
+
+static bool is_root(const Work *w, ValueId v) {
+  for (uint32_t i = 0; i < w->g->n_roots; i++)
+    if (w->g->roots[i].value == v) return true;
+  return false;
+}
+
+/* A plugin's function is called once for all threads. */
+static bool is_argument(const Work *w, ValueId v) {
+  for (uint32_t i = 0; i < w->n_nodes; i++) {
+    const Node *n = &w->nodes[i];
+    for (uint32_t k = 0; !n->dead && (n->kind == STEP_CALL || n->n_calls) && k < n->n_reads; k++)
+      if (n->reads[k] == v) return true;
+  }
+  return false;
+}
+
+static bool is_wanted_whole(const Work *w, ValueId v) {
+  for (uint32_t i = 0; i < w->n_nodes; i++)
+    if (reads_whole(&w->nodes[i], v)) return true;
+  return false;
+}
+
+/* From the data alone, with little to compute. */
+static bool is_brought(const Work *w, const Node *n) {
+  if (n->dead || n->kind != STEP_MAP || n->n_calls || !n->space.rank || n->space.d[0] != DIM_ROWS) return false;
+  for (uint32_t k = 0; k < n->n_reads; k++) {
+    const Op op = w->g->v[n->reads[k]].op;
+    if (op != OP_COLUMN && op != OP_SCALAR && op != OP_CONST) return false;
+  }
+  for (uint32_t k = 0; k < n->n_outs; k++) {
+    const ValueId v = n->outs[k].value;
+    if (w->cost[v] > COST_OF_COPY || is_root(w, v) || is_argument(w, v)) return false;
+  }
+  return n->n_reads > 0;
+}
+
+static int64_t bytes_of(const Work *w, ValueId v) {
+  int64_t strides[IR_MAX_RANK];
+  const Value *u = &w->g->v[v];
+  return sat_mul(layout_strides(&w->layout[v], &u->shape, u->dtype, w->fn->max_rows, strides), (int64_t)dtype_size(u->dtype));
+}
+
+/* Of the training step, which is what is repeated. */
+static void copy_batches(Work *w) {
+  int64_t room = w->plan->target.l2 / COPIES;
+  for (uint32_t i = 0; i < w->n_nodes && w->fn == &w->plan->train; i++) {
+    const Node *n = &w->nodes[i];
+    int64_t bytes = 0;
+    bool whole = false;
+    if (!is_brought(w, n)) continue;
+    for (uint32_t k = 0; k < n->n_outs; k++) whole |= is_wanted_whole(w, n->outs[k].value), bytes = sat_add(bytes, bytes_of(w, n->outs[k].value));
+    if (!whole || bytes > room) continue;
+    room -= bytes;
+    for (uint32_t k = 0; k < n->n_outs; k++) {
+      w->each[n->outs[k].value] = true;
+      w->why[n->outs[k].value] = arena_printf(w->arena, "%s; every thread makes its own", w->why[n->outs[k].value]);
+    }
+  }
+}
+
 void plan_owners(Work *w) {
+  w->each = ARENA_NEWS(w->scratch, bool, w->g->n);
   for (uint32_t p = 0; p < w->plan->program->n_params; p++) {
     Matrix m;
     Node *reader, *update;
@@ -76,4 +151,5 @@ void plan_owners(Work *w) {
     reader->tile = r, update->tile = u;
     say(w, reader), say(w, update);
   }
+  copy_batches(w);
 }

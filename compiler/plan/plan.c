@@ -118,11 +118,12 @@ static BufferId leaf_buffer(Work *w, ValueId v) {
 
 static BufferId work_buffer(Work *w, ValueId v) {
   const Value *u = &w->g->v[v];
-  BufferId id = add_buffer(w, v, SPACE_WORK);
+  BufferId id = add_buffer(w, v, w->each[v] ? SPACE_OWN : SPACE_WORK);
   Buffer *b = &w->fn->buffers[id];
   int64_t n = layout_strides(&w->layout[v], &u->shape, u->dtype, w->fn->max_rows, b->strides);
   int64_t bytes = sat_mul(n, (int64_t)dtype_size(u->dtype));
   b->bytes = bytes > INT64_MAX - PLAN_LINE ? INT64_MAX : (bytes + PLAN_LINE - 1) / PLAN_LINE * PLAN_LINE;
+  if (b->space == SPACE_OWN) b->offset = w->fn->own_bytes, w->fn->own_bytes += (b->bytes + PLAN_PAGE - 1) / PLAN_PAGE * PLAN_PAGE;
   return id;
 }
 
@@ -140,7 +141,7 @@ void plan_buffers(Work *w) {
   Graph *g = w->g;
   f->buffer_of = ARENA_NEWS(w->arena, BufferId, g->n);
   f->buffers = ARENA_NEWS(w->arena, Buffer, g->n + PLAN_SLOTS * w->plan->program->n_params + 1);
-  f->n_buffers = 1;
+  f->n_buffers = 1, f->own_bytes = 0;
   BufferId *of_slot = ARENA_NEWS(w->scratch, BufferId, PLAN_SLOTS * w->plan->program->n_params + 1);
   for (ValueId v = 1; v < g->n; v++) {
     if (!w->live[v]) continue;

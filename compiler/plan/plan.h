@@ -12,6 +12,7 @@ typedef struct Extent { int64_t n; uint32_t rows; } Extent;
 
 typedef enum Space {
   SPACE_WORK,   /* JobFrame.work + offset */
+  SPACE_OWN,    /* JobFrame.work + plan_own_at() + own_bytes * thread + offset: every thread computes it for itself */
   SPACE_STORE,  /* JobFrame.store + offset: parameters and states */
   SPACE_COLUMN, /* JobFrame.columns[index], row r at order[pos + r] */
   SPACE_CONST,  /* constant tensor data, emitted as a private global (of the value's dtype) */
@@ -23,12 +24,12 @@ typedef uint32_t BufferId; /* 0 = none: the value is computed where it is used *
 typedef struct Buffer {
   ValueId value;               /* whose contents (of the defining value) */
   Space space;
-  int64_t offset;              /* bytes (WORK, STORE) */
+  int64_t offset;              /* bytes (WORK, OWN, STORE) */
   uint32_t index;              /* COLUMN, SCALAR: number */
   Dtype dtype;
   Shape shape;                 /* logical */
   int64_t strides[IR_MAX_RANK];/* elements; the unit-stride axis is padded to 16 where it has at least 16 elements */
-  int64_t bytes;               /* at max_rows (WORK) */
+  int64_t bytes;               /* at max_rows (WORK, OWN) */
   uint32_t first, last;        /* steps between which it is live (WORK); a buffer whose last == UINT32_MAX is kept to the end */
   uint32_t over;               /* WORK: the buffer whose place it takes: the step that stores it reads that at the same element, for the
                                   last time, and nobody else does in its wave; 0: none */
@@ -81,7 +82,7 @@ typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
  *  - All outputs of a point are computed before any of them is stored: a SPACE_STORE output overwrites in place the
  *    old value that it or its neighbours read at the same index. An output that another output of the same step reads
  *    is computed once, not loaded; so is the dot of a GEMM. Every other value with a buffer is loaded.
- *  - GEMM: `a` and `b` are A and B of the geometry (after a swap), both in WORK or STORE. outs[0] is F32
+ *  - GEMM: `a` and `b` are A and B of the geometry (after a swap), both in WORK, OWN or STORE. outs[0] is F32
  *    and has the strides of C (c_batch, cm, 1); unless tile.whole it lies in WORK and may hold partial sums between blocks of K.
  *    The dot's result axes are, in order: geom.batch[i] = axis i (i < n_batch); then the first argument's other free
  *    axes, collapsed row-major to M (swapped: N); then the second argument's free axes, collapsed to N (swapped: M).
@@ -90,6 +91,7 @@ typedef struct StepOut { ValueId value; BufferId buffer; } StepOut;
  *  - SCATTER: the arguments may be inlined values; `space` is the shape of the first argument.
  *  - MAP with calls: tiles are numbered as the loops come to them. For each tile JobFrame.call has the gradients computed, then the map
  *    goes over the tile; what a call reads of memory that the map overwrites lies in the same tile.
+ *  - MAP with outputs in OWN: each thread goes over all of the space. It reads columns, numbers and constants only.
  *  - A COLUMN buffer is compact: strides[0] is the number of elements of one datum. */
 typedef struct Step {
   StepKind kind;
@@ -127,6 +129,7 @@ typedef struct PlanFn {
   BufferId *root_buffer;       /* [root]: where each root's value lies */
   int64_t work_bytes;          /* planned peak, alignment included */
   int64_t work_unshared;       /* without reuse of memory, for the report */
+  int64_t own_bytes;           /* of each thread's copies, behind all of that */
 } PlanFn;
 
 typedef struct ParamPlace { int64_t strides[IR_MAX_RANK]; int64_t floats, offset, state_offset[4]; } ParamPlace;
@@ -205,7 +208,7 @@ const char *plan_gemm_size(Arena *a, const GemmGeom *g, int64_t max_rows); /* "6
 Phase plan_step_phase(const PlanFn *f, const Step *s);
 
 /* ---- share.c: which thread computes what ---- */
-typedef enum ShareKind { SHARE_ALONE = -1, /* thread 0 computes all */ SHARE_OTHERWISE = -2 } ShareKind;
+typedef enum ShareKind { SHARE_ALONE = -1, /* thread 0 computes all */ SHARE_OTHERWISE = -2, SHARE_EACH = -3 /* every thread all */ } ShareKind;
 /* Threads share `axis` of a step's space in multiples of `grain` (em_share); or a ShareKind. */
 typedef struct Share { int8_t axis; int64_t grain; } Share;
 int64_t plan_rows_grain(int64_t max_rows); /* of the batch, in steps of all kinds; 0: each step as it likes */
@@ -231,6 +234,8 @@ int64_t plan_step_scratch(const PlanFn *f, const Step *s);
 int64_t plan_counts_bytes(const PlanFn *f); /* first of them: the counts of packed row sets */
 int64_t plan_scratch_bytes(const PlanFn *f);
 int64_t plan_work_bytes(const PlanFn *f);
+#define PLAN_PAGE 4096 /* bytes; threads' own copies are so far apart that none fetches another's ahead */
+int64_t plan_own_at(const PlanFn *f); /* where in the slab the threads' own copies begin, if there are any */
 
 /* Resolves TRANSPOSE/SLICE/RESHAPE/BCAST/STOP/TAP chains above a materialised value into one strided view.
  * false if there is none (a reshape that cuts padding, a take, a pad, an inlined value ...). plan/view.c */

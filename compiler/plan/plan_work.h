@@ -73,6 +73,7 @@ typedef struct Work {
   uint32_t *stack, *stamp, now; /* for walks: 2 * values each */
   struct CostReads *cost_room; /* cost.c */
   uint32_t *schedule, *wave; uint32_t n_order; /* nodes in order of execution; wave of each */
+  bool *each;             /* [value] every thread computes it for itself */
   bool *follows;                               /* whether it reads something that its wave stored */
   bool apart;                                  /* large steps wait for readers of what they could overwrite in place */
   uint32_t n_apart;                            /* waves that began for this reason */

@@ -125,7 +125,7 @@ static void print_step(const PlanFn *fn, uint32_t i, FILE *f) {
 }
 
 static void print_buffer(const PlanFn *fn, BufferId id, FILE *f) {
-  static const char *const spaces[] = {"work", "store", "column", "const", "scalar", "tile"};
+  static const char *const spaces[] = {"work", "own", "store", "column", "const", "scalar", "tile"};
   const Buffer *b = &fn->buffers[id];
   char s[256], t[256];
   fprintf(f, "  b%-5u %-7s %-5s %-20s %-22s", id, spaces[b->space], dtype_name(b->dtype),
@@ -135,7 +135,7 @@ static void print_buffer(const PlanFn *fn, BufferId id, FILE *f) {
     if (b->last == UINT32_MAX) fputs("end", f);
     else fprintf(f, "%u", b->last);
     if (b->over) fprintf(f, " in place of b%u", b->over);
-  } else if (b->space == SPACE_STORE) fprintf(f, " %12" PRId64 " +%-10" PRId64, b->offset, b->bytes);
+  } else if (b->space == SPACE_STORE || b->space == SPACE_OWN) fprintf(f, " %12" PRId64 " +%-10" PRId64, b->offset, b->bytes);
   else if (b->space != SPACE_CONST) fprintf(f, " number %u", b->index);
   fputs("  ", f), print_value(fn, b->value, f);
   fputc('\n', f);
@@ -166,6 +166,7 @@ static void print_fn(const PlanFn *fn, FILE *f) {
   fprintf(f, "  %u steps in %u waves, %u gemms (%u by the BLAS)\n", fn->n_steps, waves, n_gemm, n_blas);
   fprintf(f, "  memory %s, %s without reuse\n", bytes_text(a, sizeof a, fn->work_bytes),
           bytes_text(b, sizeof b, fn->work_unshared));
+  if (fn->own_bytes) fprintf(f, "  and %s for each thread\n", bytes_text(a, sizeof a, fn->own_bytes));
   fprintf(f, "  gemm flops a step %.6g, of %.6g in all\n", gemm_row * (double)fn->max_rows + gemm_fixed,
           row * (double)fn->max_rows + fixed);
   fputs("steps\n", f);

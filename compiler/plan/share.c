@@ -56,6 +56,7 @@ Share plan_step_share(const PlanFn *f, const Step *s) {
   uint8_t kept[IR_MAX_RANK];
   int n = 0;
   if (s->kind == STEP_CHECK) return (Share){.axis = SHARE_ALONE};
+  if (s->n_outs && f->buffers[s->outs[0].buffer].space == SPACE_OWN) return (Share){.axis = SHARE_EACH};
   if (s->kind == STEP_MAP && !s->n_calls) return plan_share_axes(f, &s->space, s->order, s->space.rank, true);
   if (s->kind == STEP_GEMM) return share_of_gemm(f, s);
   if (s->kind != STEP_REDUCE) return (Share){.axis = SHARE_OTHERWISE};
@@ -151,7 +152,7 @@ ShareScratch plan_share_scratch(Arena *a, uint32_t n_values) {
 
 bool plan_shares_meet(const PlanFn *f, const Step *from, const Step *to, ShareScratch *scratch) {
   const Share a = plan_step_share(f, from), b = plan_step_share(f, to);
-  if (a.axis == SHARE_ALONE && b.axis == SHARE_ALONE) return true;
+  if (a.axis == SHARE_EACH || (a.axis == SHARE_ALONE && b.axis == SHARE_ALONE)) return true;
   if (a.axis < 0 || b.axis < 0 || a.grain != b.grain || from->space.d[a.axis] != to->space.d[b.axis]) return false;
   Walk w = {.f = f, .from = from, .to = to, .stored = a.axis, .own = true, .seen = scratch->seen, .touched = scratch->touched};
   if (from->kind == STEP_REDUCE)

@@ -52,3 +52,5 @@ int64_t plan_scratch_bytes(const PlanFn *f) {
 }
 
 int64_t plan_work_bytes(const PlanFn *f) { return f->work_bytes + plan_scratch_bytes(f); }
+
+int64_t plan_own_at(const PlanFn *f) { return (plan_work_bytes(f) + PLAN_PAGE - 1) / PLAN_PAGE * PLAN_PAGE; }

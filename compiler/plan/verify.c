@@ -109,11 +109,11 @@ static void check_buffer(Check *c, BufferId id) {
     return;
   }
   if (!strides_distinct(&b->shape, b->strides, f->max_rows)) FAIL(c, "elements of buffer %u coincide", id);
-  if (b->space != SPACE_WORK && b->space != SPACE_STORE) return;
+  if (b->space > SPACE_STORE) return;
   int64_t need = sat_mul(span_elements(&b->shape, b->strides, f->max_rows), (int64_t)dtype_size(b->dtype));
   if (need > b->bytes) FAIL(c, "buffer %u holds %" PRId64 " bytes of %" PRId64, id, b->bytes, need);
   if (b->offset < 0 || b->offset % PLAN_LINE) FAIL(c, "buffer %u at offset %" PRId64, id, b->offset);
-  int64_t room = b->space == SPACE_WORK ? f->work_bytes : c->plan->store_bytes;
+  int64_t room = b->space == SPACE_WORK ? f->work_bytes : b->space == SPACE_OWN ? f->own_bytes : c->plan->store_bytes;
   if (sat_add(b->offset, b->bytes) > room) FAIL(c, "buffer %u ends beyond its slab", id);
 }
 
@@ -122,8 +122,8 @@ static void check_overlap(Check *c) {
   for (BufferId i = 1; i < f->n_buffers; i++)
     for (BufferId j = i + 1; j < f->n_buffers; j++) {
       const Buffer *x = &f->buffers[i], *y = &f->buffers[j];
-      if (x->space != y->space || (x->space != SPACE_WORK && x->space != SPACE_STORE)) continue;
-      bool together = x->space == SPACE_STORE || (x->first <= y->last && y->first <= x->last);
+      if (x->space != y->space || x->space > SPACE_STORE) continue;
+      bool together = x->space != SPACE_WORK || (x->first <= y->last && y->first <= x->last);
       if (x->space == SPACE_WORK && (y->over == i || x->over == j)) together = false; /* check_kept */
       if (together && x->offset < sat_add(y->offset, y->bytes) && y->offset < sat_add(x->offset, x->bytes))
         FAIL(c, "live buffers %u and %u overlap", i, j);
@@ -138,8 +138,7 @@ static void check_view(Check *c, uint32_t i, const View *v, const char *which) {
     return;
   }
   const Buffer *b = &c->f->buffers[v->buffer];
-  if (b->space != SPACE_WORK && b->space != SPACE_STORE)
-    FAIL(c, "operand %s of step %u lies in no slab", which, i);
+  if (b->space > SPACE_STORE) FAIL(c, "operand %s of step %u lies in no slab", which, i);
   int64_t end = sat_add(v->start, span_elements(&v->shape, v->strides, c->f->max_rows));
   if (v->start < 0 || sat_mul(end, (int64_t)dtype_size(b->dtype)) > b->bytes)
     FAIL(c, "operand %s of step %u leaves its buffer", which, i);
@@ -182,6 +181,9 @@ static void check_gemm(Check *c, uint32_t i) {
   if (s->impl == GEMM_EMITTED && (s->tile.mr < 1 || s->tile.nv < 1)) FAIL(c, "step %u has no tile", i);
 }
 
+static bool is_alone(const PlanFn *f, uint32_t i) { return plan_step_share(f, &f->steps[i]).axis == SHARE_ALONE; }
+static bool is_each(const PlanFn *f, uint32_t i) { return plan_step_share(f, &f->steps[i]).axis == SHARE_EACH; }
+
 static void check_space(Check *c, uint32_t i) {
   const Step *s = &c->f->steps[i];
   for (uint32_t k = 0; k < s->n_outs; k++) {
@@ -199,8 +201,9 @@ static void check_space(Check *c, uint32_t i) {
       if (op_class(u->op) != OPC_RED || set != s->reduced)
         FAIL(c, "step %u reduces other axes than %%%u", i, s->outs[k].value);
     }
-    if (b->space != SPACE_WORK && b->space != SPACE_STORE)
-      FAIL(c, "output %%%u of step %u cannot be stored", s->outs[k].value, i);
+    if (b->space > SPACE_STORE) FAIL(c, "output %%%u of step %u cannot be stored", s->outs[k].value, i);
+    if ((b->space == SPACE_OWN) != is_each(c->f, i) || (is_each(c->f, i) && (s->kind != STEP_MAP || s->n_calls)))
+      FAIL(c, "output %%%u of step %u is a thread's own beside others", s->outs[k].value, i);
   }
   uint32_t axes = 0;
   for (int k = 0; k < s->space.rank; k++) axes |= 1u << s->order[k];
@@ -208,8 +211,6 @@ static void check_space(Check *c, uint32_t i) {
     FAIL(c, "loop order of step %u is no permutation", i);
   if (s->kind != STEP_CHECK && !s->n_outs) FAIL(c, "step %u stores nothing", i);
 }
-
-static bool is_alone(const PlanFn *f, uint32_t i) { return plan_step_share(f, &f->steps[i]).axis == SHARE_ALONE; }
 
 static bool collide(const Buffer *x, const Buffer *y) {
   return x->space == y->space && x->offset < sat_add(y->offset, y->bytes) && y->offset < sat_add(x->offset, x->bytes);
@@ -252,6 +253,7 @@ static void check_read(Check *c, uint32_t i, ValueId v, bool elsewhere) {
   BufferId id = f->buffer_of[v];
   const Buffer *b = &f->buffers[id];
   bool leaf = op_class(c->g->v[v].op) == OPC_LEAF && b->space != SPACE_WORK;
+  if (is_each(f, i) && (!leaf || b->space == SPACE_STORE)) FAIL(c, "step %u, of every thread for itself, reads %%%u", i, v);
   if (b->space == SPACE_TILE) {
     if (b->index >= s->n_calls || s->calls[b->index].outs[0].value != v) FAIL(c, "step %u reads %%%u, of which it has no tile", i, v);
     return;

@@ -28,13 +28,14 @@ PY
   pass
 }
 tiny spec.route
-held tiny 24 spec.route
+held tiny 24 spec.route --threads 1
+held threads 24 spec.route --threads 3
 cat >grouped.route <<'ROUTE'
 edition 1
 extend "spec.route"
 monitor { every = 5 steps }
 ROUTE
-held grouped 24 grouped.route --set width=700
+held grouped 24 grouped.route --set width=700 --threads 2
 "$python" - <<'PY'
 import gzip, os, struct
 os.mkdir('mnist')
@@ -57,7 +58,7 @@ optimize adam(lr = 1e-3)
 train { batch = 1024; for = 4 steps }
 evaluate quality { on = digits.test; by = label; error = cross_entropy(logits, label) }
 ROUTE
-held large 24 large.route
+held large 24 large.route --threads 1
 expect 0 plan large.route
 says "and the data: about"
 expect 0 plan large.route --memory

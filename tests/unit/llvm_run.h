@@ -110,13 +110,14 @@ static inline void run_sgemm(int64_t ta, int64_t tb, int64_t m, int64_t n, int64
       c[i * ldc + j] = (float)sum;
     }
 }
+#define RUN_THREADS 16 /* at most */
 static inline void *run_thread(void *p) {
   RunThread *t = p;
   t->entry(&t->run->frame, t->tid);
   return NULL;
 }
 static inline void run_threads(Run *r, JobEntry entry, int threads) {
-  RunThread t[16];
+  RunThread t[RUN_THREADS];
   r->frame.n_threads = threads;
   pthread_barrier_init(&r->barrier, NULL, (unsigned)threads);
   for (int i = 0; i < threads; i++) t[i] = (RunThread){.run = r, .entry = entry, .tid = i};
@@ -141,6 +142,7 @@ static inline const void *run_column(Arena *a, const ProgColumn *c, const double
 /* Sets up memory and frame: one step of `rows` rows at position 3 of the order. */
 static inline void run_open(Run *r, Arena *a, const Plan *p, int64_t work_bytes, const EvalInput *in) {
   const Program *prog = p->program;
+  if (p->train.own_bytes) work_bytes = plan_own_at(&p->train) + RUN_THREADS * p->train.own_bytes;
   *r = (Run){.work = slab_open(work_bytes), .store = slab_open(p->store_bytes)};
   memset(r->store.base, 0, r->store.bytes);
   for (uint32_t i = 0; i < prog->n_params; i++) {

@@ -218,6 +218,7 @@ static void columns_stay_with_their_thread(void **state) {
     by_columns += t->kind == STEP_GEMM && t->impl == GEMM_EMITTED && t->tile.split == 1 && out % t->tile.nc == 0;
   }
   assert_int_equal(by_columns, 2);
+  assert_true(b.plan->train.own_bytes > 0); /* and x, which every thread makes for itself */
   bed_input(&b, 90, 13);
   const double *v = b.in.params[0], *u = b.in.states[0][0], *columns[1];
   for (int i = 0; i < 3; i++) {

@@ -299,6 +299,48 @@ static void overwrites_what_another_thread_reads(void **state) {
   caught(&v, "where step");
 }
 
+/* A batch that every thread makes for itself. */
+static Victim victim_of_copies(void) {
+  Victim v = {.net = net_autoencoder(64, 784, 256, 32)};
+  v.p = net_plan(v.net, NULL);
+  v.f = &v.p->train;
+  assert_null(plan_verify(v.p));
+  assert_true(v.f->own_bytes >= v.f->buffers[first_buffer(v.f, SPACE_OWN, 2)].bytes);
+  return v;
+}
+
+static void copies_too_large(void **state) {
+  (void)state;
+  Victim v = victim_of_copies();
+  v.f->own_bytes = v.f->buffers[first_buffer(v.f, SPACE_OWN, 2)].bytes - 64;
+  caught(&v, "beyond its slab");
+}
+
+static void makes_a_copy(Victim *v, uint32_t step) {
+  Buffer *b = &v->f->buffers[v->f->steps[step].outs[0].buffer];
+  b->space = SPACE_OWN, b->offset = v->f->own_bytes, v->f->own_bytes += b->bytes;
+}
+
+static void copy_of_what_threads_share(void **state) {
+  (void)state;
+  Victim v = victim_of_copies();
+  makes_a_copy(&v, first_step(v.f, STEP_REDUCE));
+  caught(&v, "a thread's own");
+}
+
+static void copy_from_results(void **state) {
+  (void)state;
+  Victim v = victim();
+  for (uint32_t i = 0; i < v.f->n_steps; i++) {
+    const Step *s = &v.f->steps[i];
+    if (s->kind != STEP_MAP || s->n_outs != 1 || s->wave == 0 || v.f->buffers[s->outs[0].buffer].space != SPACE_WORK) continue;
+    makes_a_copy(&v, i);
+    caught(&v, "of every thread for itself");
+    return;
+  }
+  fail();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(overlapping_buffers),
@@ -324,6 +366,9 @@ int main(void) {
       cmocka_unit_test(overwrites_what_is_read_later),
       cmocka_unit_test(overwrites_between_blocks_of_sums),
       cmocka_unit_test(overwrites_what_another_thread_reads),
+      cmocka_unit_test(copies_too_large),
+      cmocka_unit_test(copy_of_what_threads_share),
+      cmocka_unit_test(copy_from_results),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@ typedef struct Bed {
   PlanFn f;
   ShareScratch scratch;
   BufferId buffers[64];
+  Buffer places[64]; /* all in the work slab */
 } Bed;
 
 static Bed bed(int64_t rows) {
@@ -24,7 +25,7 @@ static Step stores(Bed *b, ValueId v, uint32_t reduced) {
   for (int i = 0; i < s.space.rank; i++) s.order[i] = (uint8_t)i;
   s.outs = ARENA_NEW(b->n->arena, StepOut);
   s.outs[0] = (StepOut){v, b->buffers[v] = v};
-  b->f.buffer_of = b->buffers;
+  b->f.buffer_of = b->buffers, b->f.buffers = b->places;
   return s;
 }
 

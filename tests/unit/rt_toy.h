@@ -224,7 +224,7 @@ static inline Job *toy_job(Toy *t) {
                           .pictures = toy_pictures,
                           .n_pictures = 1,
                           .picture_rows = 2,
-                          .fn = {"toy_eval", toy_eval_entry, TOY_WORK, 4, false, NULL, 0},
+                          .fn = {.symbol = "toy_eval", .entry = toy_eval_entry, .work_bytes = TOY_WORK, .max_rows = 4},
                           .span = {"toy.route", 15, 1}};
   t->job = (Job){.abi = JOB_ABI,
                  .title = "toy",
@@ -262,7 +262,7 @@ static inline Job *toy_job(Toy *t) {
                             .evaluate_every = {7, JOB_EPOCHS},
                             .log_every = {3, JOB_STEPS},
                             .shuffle = true,
-                            .fn = {"toy_train", toy_train_entry, TOY_WORK, TOY_BATCH, false, toy_probes, 5}};
+                            .fn = {.symbol = "toy_train", .entry = toy_train_entry, .work_bytes = TOY_WORK, .max_rows = TOY_BATCH, .probes = toy_probes, .n_probes = 5}};
   return &t->job;
 }
 
