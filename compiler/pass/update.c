@@ -6,7 +6,8 @@
  *            unless keep_grads
  *
  * Formulas: SGD, Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019) as PyTorch computes them, so that
- * trajectories can be compared: the bias corrections are computed in double and divide lr and sqrt(v).
+ * trajectories can be compared: the bias corrections are computed in double. That of sqrt(v), the same for all entries, is
+ * multiplied by its reciprocal: a division less in each entry of each parameter, and another last bit than PyTorch's.
  * Policies for entries that no datum reached in this step (support.h), each entry by its region's (entries.h): zero_grad
  * does nothing special, mask_update keeps the value, freeze keeps value and states. Where freeze may keep some entry, each
  * has its own bias corrections, c' = b c + (1 - b) from c = 0, which equals 1 - b^t for t counted steps without a power. */
@@ -20,8 +21,8 @@ typedef struct Update {
   Program *p;
   Graph *g;
   Support *support;
-  ValueId step_size, bc2_sqrt; /* F32 rank 0; Adam without freeze */
-  ValueId lr, wd;              /* F32 rank 0; 0 = absent */
+  ValueId step_size, bc2_scale; /* F32 rank 0; Adam without freeze: lr / bc1, 1 / sqrt(bc2) */
+  ValueId lr, wd;               /* F32 rank 0; 0 = absent */
 } Update;
 
 static ValueId f64(Graph *g, double x) {
@@ -54,7 +55,7 @@ static void shared_scalars(Update *u) {
   ValueId power2 = ir_bin(g, OP_POW, o->beta2, t), bc2 = sub(g, one, power2);
   if (fault("no-bias-correction")) bc1 = bc2 = f64(g, 1);
   u->step_size = f32(g, divide(g, o->lr, bc1));
-  u->bc2_sqrt = f32(g, ir_un(g, OP_SQRT, bc2));
+  u->bc2_scale = f32(g, divide(g, one, ir_un(g, OP_SQRT, bc2)));
 }
 
 typedef struct Next { ValueId value, state[4]; uint32_t n_states; } Next;
@@ -92,13 +93,15 @@ static Next next_adam(Update *u, uint32_t i, ValueId w, ValueId d, bool own_coun
   n.state[0] = add(g, old1, new1);
   ValueId new2 = mul(g, mul(g, d, nb2), d), old2 = mul(g, leaf(g, OP_STATE, i, 1, p), b2);
   n.state[1] = add(g, old2, new2);
-  ValueId step_size = u->step_size, bc2_sqrt = u->bc2_sqrt;
+  ValueId step_size = u->step_size, root = ir_un(g, OP_SQRT, n.state[1]);
   if (own_count) {
     n.state[2] = correction(u, i, 2, o->beta1), n.state[3] = correction(u, i, 3, o->beta2);
     ValueId lr = ir_bcast_scalar(g, u->lr, &p->shape);
-    step_size = divide(g, lr, n.state[2]), bc2_sqrt = ir_un(g, OP_SQRT, n.state[3]);
+    step_size = divide(g, lr, n.state[2]), root = divide(g, root, ir_un(g, OP_SQRT, n.state[3]));
+  } else {
+    root = mul(g, root, u->bc2_scale);
   }
-  ValueId eps = f32(g, o->eps), denominator = add(g, divide(g, ir_un(g, OP_SQRT, n.state[1]), bc2_sqrt), eps);
+  ValueId denominator = add(g, root, f32(g, o->eps));
   n.value = sub(g, w, mul(g, divide(g, n.state[0], denominator), step_size));
   return n;
 }
