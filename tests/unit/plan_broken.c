@@ -301,7 +301,7 @@ static void overwrites_what_another_thread_reads(void **state) {
 
 /* A batch that every thread makes for itself. */
 static Victim victim_of_copies(void) {
-  Victim v = {.net = net_autoencoder(64, 784, 256, 32)};
+  Victim v = {.net = net_autoencoder(64, 784, 2048, 32)};
   v.p = net_plan(v.net, NULL);
   v.f = &v.p->train;
   assert_null(plan_verify(v.p));
