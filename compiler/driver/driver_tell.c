@@ -122,8 +122,8 @@ int driver_command_doctor(const Options *o) {
   printf("routec %s, %s\n", ROUTEC_VERSION, h.llvm);
   const int unknown = driver_target(o, &h, &t);
   if (unknown) return unknown;
-  printf("cpu %s: %d floats a vector, %s fused multiply-add; caches %lld KiB, %lld KiB, %lld KiB\n", t.cpu,
-         t.vector_floats, t.fma ? "with" : "no", (long long)t.l1 >> 10, (long long)t.l2 >> 10, (long long)t.l3 >> 10);
+  printf("cpu %s: %d floats a vector, %s fused multiply-add; caches of a core %lld KiB, %lld KiB\n", t.cpu,
+         t.vector_floats, t.fma ? "with" : "no", (long long)t.l1 >> 10, (long long)t.l2 >> 10);
   const char *folder = cache_folder(o, &why);
   printf("compiled code is kept in %s%s\n", folder ? folder : "no cache: ", folder ? "" : why);
   printf("targets: native, x86-64-v2, x86-64-v3, x86-64-v4\n");

@@ -234,8 +234,8 @@ void plan_live(Work *w) {
 /* ---- epilogues -------------------------------------------------------------------------------------- */
 
 enum { SEEN_REGION = 1, SEEN_AFTER = 2 };
-/* SGD costs 2 to 5: where the sums end it makes a step of a small net 5 % shorter. Adam's divisions and square root cost
- * more there (4 % of a step) than in a pass of its own, where they hide behind memory. */
+/* SGD costs 2 to 5: where the sums end it makes a step of a small net 5 % shorter. Adam's division and square root cost as much
+ * there as they spare, or 4 % of a step more; in a pass of its own they hide behind memory. */
 enum { COST_UPDATE = 8 };
 typedef struct Scan {
   ValueId dot;

@@ -138,7 +138,7 @@ typedef struct TargetInfo { /* filled by the back end's detection or by --target
   char cpu[64]; char features[4096];
   int32_t vector_floats;       /* 16 AVX-512, 8 AVX2+FMA, 4 otherwise */
   bool fma;
-  int64_t l1, l2, l3;          /* bytes */
+  int64_t l1, l2;              /* bytes */
 } TargetInfo;
 
 /* target.c. The caches of this machine, and one of the targets that have names of ours ("x86-64-v2", -v3, -v4); false: none of

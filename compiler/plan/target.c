@@ -20,7 +20,6 @@ static void clear(TargetInfo *t) {
   memset(t, 0, sizeof *t); /* padding too: its bytes are part of a key */
   t->l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10);
   t->l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 512 << 10);
-  t->l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 8 << 20);
 }
 
 static bool has_feature(const char *features, const char *name) {

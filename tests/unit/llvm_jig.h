@@ -50,8 +50,7 @@ static inline void jig_target(TargetInfo *t, const char *cpu) {
   bool fma = native ? strstr(features, "+fma") != NULL : avx512 || !strcmp(cpu, "x86-64-v3");
   t->vector_floats = avx512 ? 16 : fma ? 8 : 4;
   t->fma = fma;
-  t->l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE), t->l2 = sysconf(_SC_LEVEL2_CACHE_SIZE),
-  t->l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  t->l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE), t->l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
   LLVMDisposeMessage(name);
   LLVMDisposeMessage(features);
 }

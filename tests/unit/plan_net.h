@@ -26,7 +26,7 @@ typedef struct Net {
 
 static inline TargetInfo net_target(int floats) {
   TargetInfo t = {
-      .cpu = "test", .vector_floats = floats, .fma = floats >= 8, .l1 = 49152, .l2 = 1 << 20, .l3 = 32 << 20};
+      .cpu = "test", .vector_floats = floats, .fma = floats >= 8, .l1 = 49152, .l2 = 1 << 20};
   return t;
 }
 
