@@ -145,9 +145,9 @@ Leaf *leaf_of_buffer(Kernel *k, BufferId b) {
        i++) { /* another buffer at the same place: the stored one of an update */
     Leaf *l = &k->leaves[i];
     if (l->kind != LEAF_BUFFER || l->space != x->space) continue;
-    if (x->space <= SPACE_STORE ? l->offset == x->offset
-        : x->space == SPACE_CONST                         ? l->value == x->value
-                                                          : l->index == x->index)
+    if (x->space <= SPACE_STORE   ? l->offset == x->offset
+        : x->space == SPACE_CONST ? l->value == x->value
+                                  : l->index == x->index)
       return l;
   }
   kernel_die(k, x->value, "a buffer that the signature did not see");

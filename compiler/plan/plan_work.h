@@ -7,6 +7,7 @@
  *   decide  (decide.c)  which values get a buffer, and why
  *   nodes   (group.c)   steps without an order; outputs over one space share a step
  *   tiles   (tile.c)    plugins' gradients that are computed where they are read
+ *   owners  (own.c)      columns of a parameter, and copies of the batch, that stay with their thread
  *   order   (schedule.c) topological order with low memory, waves, barriers
  *   place   (memory.c)  lifetimes, what is overwritten in place, offsets; asks for an order with more waves too
  *   finish  (plan.c)    loop orders, GEMM geometry and kernels, FLOPs, reasons */
