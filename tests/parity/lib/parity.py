@@ -134,7 +134,7 @@ class Report:
         return self.failed
 
 
-def compare(name, steps, batch_of, losses_of, lr, decay=0.0, beta1=0.9, gradient_bound=3e-5, exact_zero=()):
+def compare(name, steps, batch_of, losses_of, lr, decay=0.0, beta1=0.9, gradient_bound=2e-5, exact_zero=()):
     """batch_of(t) -> arguments of losses_of(parameters, *batch) -> {origin: scalar}. exact_zero: paths whose gradient
     must be 0 in every bit."""
     r = Report(name)
