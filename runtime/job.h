@@ -17,7 +17,7 @@
 typedef struct JobFrame JobFrame;
 struct JobFrame {
   uint8_t *store;             /* parameters and optimizer states; offsets of JobParam. 64-byte aligned */
-  uint8_t *work;              /* activations; JobFunction.work_bytes. 64-byte aligned */
+  uint8_t *work;              /* activations; job_work_bytes(). 64-byte aligned */
   const double *scalars;      /* [JobScalar] */
   const void *const *columns; /* [JobColumn] base of the whole part, row-major, unpadded, as dtype; readable 64 bytes past the end */
   const int32_t *order;       /* datum number of each row of this epoch (or evaluation) */

@@ -13,6 +13,12 @@ int64_t root_slot(const Root *r) {
   return r->kind == ROOT_STATE ? PLAN_SLOTS * (int64_t)r->a + 1 + r->b : -1;
 }
 
+bool value_is_root(const Work *w, ValueId v) {
+  for (uint32_t i = 0; i < w->g->n_roots; i++)
+    if (w->g->roots[i].value == v) return true;
+  return false;
+}
+
 /* ---- GEMM: which buffers its operands look at ------------------------------------------------------- */
 
 /* The view of v over the buffer that `base`, v itself or a value v is a view of, has. */

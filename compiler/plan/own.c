@@ -80,12 +80,6 @@ static bool reads_whole(const Node *n, ValueId v) {
   return n->base[n->tile.split == 1 ? 0 : 1] == v;
 }
 
-static bool is_root(const Work *w, ValueId v) {
-  for (uint32_t i = 0; i < w->g->n_roots; i++)
-    if (w->g->roots[i].value == v) return true;
-  return false;
-}
-
 /* A plugin's function is called once for all threads. */
 static bool is_argument(const Work *w, ValueId v) {
   for (uint32_t i = 0; i < w->n_nodes; i++) {
@@ -111,7 +105,7 @@ static bool is_brought(const Work *w, const Node *n) {
   }
   for (uint32_t k = 0; k < n->n_outs; k++) {
     const ValueId v = n->outs[k].value;
-    if (w->cost[v] > COST_OF_COPY || is_root(w, v) || is_argument(w, v)) return false;
+    if (w->cost[v] > COST_OF_COPY || value_is_root(w, v) || is_argument(w, v)) return false;
   }
   return n->n_reads > 0;
 }

@@ -146,6 +146,7 @@ void node_find_reads(Work *w, Node *n);
 /* Storage in place: PLAN_SLOTS * param for its value, + 1 + k for state k; -1 for any other value or root. */
 int64_t value_slot(const Value *v);
 int64_t root_slot(const Root *r);
+bool value_is_root(const Work *w, ValueId v);
 void plan_edges(Work *w);  /* deps of all nodes */
 /* Levels (longest path from a node without dependencies). false: a cycle was found and some root deferred. */
 bool plan_levels(Work *w);

@@ -115,12 +115,6 @@ static bool fits(Work *w, uint32_t m, const Node *call, uint8_t *order) {
 
 /* ---- which ---- */
 
-static bool is_root(const Work *w, ValueId v) {
-  for (uint32_t i = 0; i < w->g->n_roots; i++)
-    if (w->g->roots[i].value == v) return true;
-  return false;
-}
-
 /* The only node that reads v, or n_nodes. */
 static uint32_t only_reader(const Work *w, ValueId v) {
   uint32_t found = w->n_nodes;
@@ -158,7 +152,7 @@ void plan_tiles(Work *w) {
     if (call->dead || call->kind != STEP_CALL) continue;
     const ValueId g = call->outs[0].value;
     const Value *u = &w->g->v[g];
-    if (!ir_call_is_gradient(u) || u->ints[2] != CALL_SPAN || is_root(w, g)) continue;
+    if (!ir_call_is_gradient(u) || u->ints[2] != CALL_SPAN || value_is_root(w, g)) continue;
     const uint32_t m = only_reader(w, g);
     uint8_t order[IR_MAX_RANK] = {0};
     if (m == w->n_nodes || w->nodes[m].kind != STEP_MAP || w->nodes[m].n_calls == JOB_TILE_CALLS) continue;
